@@ -1,0 +1,44 @@
+"""The `ds01` command: picks the sub-command, hands it the rest of the line. No logic of its own."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from ds01 import __version__
+from ds01.core.errors import ExitCode
+
+# Sub-command to its module and what it is for; imported only when it is asked for.
+COMMANDS: Final = {
+    "limits": ("ds01.runtime.commands.limits", "limits of an account, and where each comes from"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one sub-command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in COMMANDS:
+        module = importlib.import_module(COMMANDS[arguments[0]][0])
+        code: int = module.main(arguments[1:])
+        return code
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:{width}}  {purpose}" for name, (_, purpose) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="ds01",
+        usage="ds01 COMMAND [OPTION…]",
+        description="What DS01 does on a host.",
+        epilog=f"commands:\n{listed}\n\nds01 COMMAND --help says more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ds01 {__version__}")
+    parser.add_argument("command", nargs="?", choices=tuple(COMMANDS), metavar="COMMAND")
+    parser.parse_args(arguments)
+    parser.print_help(sys.stderr)
+    return ExitCode.BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Values and the few I/O primitives that every side shares; standard library only."""

@@ -1,0 +1,106 @@
+"""The only writer of DS01's own state files: temporary file, fsync, rename, fsync of the folder.
+
+A reader sees the old file or the new one, never a part; a file that cannot be read is reported, never reset.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ds01.core.errors import BusyError, Ds01Error
+
+
+class StateError(Ds01Error):
+    """A state file is there but cannot be used; it is left as it is."""
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames and removals in a folder durable.
+
+    Source: fsync(2), "an explicit fsync() on a file descriptor for the directory is also needed".
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_json(path: Path, value: Mapping[str, object], *, mode: int = 0o640) -> None:
+    """Replace a state file in one step.
+
+    Args:
+        mode: permission bits; the umask does not change them.
+
+    Raises:
+        OSError: nothing was changed; the temporary file is gone again.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    temporary = path.with_name(f".{path.name}.ds01-tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as out:
+            os.fchmod(out.fileno(), mode)
+            out.write(text.encode())
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+
+
+def read_json(path: Path) -> dict[str, object] | None:
+    """Return the object in a state file, or None when there is no such file.
+
+    Raises:
+        StateError: unreadable, not JSON, or not an object; says what to do.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise StateError(f"{path} may not be read", str(error), "run the command as root (sudo)") from error
+    except (OSError, ValueError) as error:
+        raise StateError(
+            f"{path} cannot be read",
+            str(error),
+            f"look at it; move it aside (mv {path} {path}.bad) and try again",
+        ) from error
+    if not isinstance(value, dict):
+        raise StateError(f"{path} is not a JSON object", None, f"look at it; move it aside (mv {path} {path}.bad)")
+    return value
+
+
+@contextmanager
+def exclusive(lock: Path) -> Iterator[None]:
+    """Hold a lock file that is never replaced; its text names the holder's pid for the one who finds it taken.
+
+    Raises:
+        BusyError: somebody else holds it.
+
+    Source: flock(2); the kernel drops the lock when the holder dies, so it is never stale.
+    """
+    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 64, 0).decode(errors="replace").strip()
+            raise BusyError(
+                f"another deploy is at work (pid {holder or 'unknown'})",
+                f"it holds {lock}",
+                "wait until it has ended and try again",
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,50 @@
+"""Every absolute path DS01 uses on a host, below a root that is an argument.
+
+Computes names only; nothing is opened or created here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+
+@dataclass(frozen=True, slots=True)
+class HostPaths:
+    """The host's paths below `root` (`/` on the machine itself, any folder for a trial run)."""
+
+    root: Path = Path("/")
+
+    def at(self, target: PurePosixPath | str) -> Path:
+        """Return where an absolute target path lies below the root."""
+        return self.root / str(target).lstrip("/")
+
+    @property
+    def is_live(self) -> bool:
+        """Whether this is the running machine rather than a folder."""
+        return self.root.resolve() == Path("/")
+
+    @property
+    def policy(self) -> Path:
+        """The compiled policy that the runtime reads."""
+        return self.at("/etc/ds01/policy.json")
+
+    @property
+    def deploy(self) -> Path:
+        """State of the deployer: manifest, generations, journal, lock."""
+        return self.at("/var/lib/ds01/deploy")
+
+    @property
+    def units(self) -> Path:
+        """Where local systemd units and drop-ins live."""
+        return self.at("/etc/systemd/system")
+
+    @property
+    def cgroup(self) -> Path:
+        """Mount point of the control groups."""
+        return self.at("/sys/fs/cgroup")
+
+    @property
+    def proc(self) -> Path:
+        """Mount point of procfs."""
+        return self.at("/proc")

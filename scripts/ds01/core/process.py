@@ -1,0 +1,80 @@
+"""The only place that starts another program: argument lists, a time limit, a fixed environment, no shell."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+# Fixed, so that nobody's PATH decides what root runs; /usr/local comes last because DS01's docker wrapper is there.
+SYSTEM_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
+NOT_FOUND: Final = 127
+TIMED_OUT: Final = 124
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How a program ended.
+
+    Attributes:
+        code: its exit status; 127 when it is not installed, 124 when it took too long.
+    """
+
+    argv: tuple[str, ...]
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with 0."""
+        return self.code == 0
+
+    @property
+    def missing(self) -> bool:
+        """Whether the program is not installed."""
+        return self.code == NOT_FOUND
+
+    @property
+    def words(self) -> str:
+        """What it said about its failure, in one piece."""
+        return (self.stderr.strip() or self.stdout.strip()) or f"exit code {self.code}"
+
+
+class Run(Protocol):
+    """Something that runs a program to its end; injected so that callers say what they need."""
+
+    def __call__(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_seconds: float = ...,
+        environment: Mapping[str, str] | None = ...,
+    ) -> Completed:
+        """Run argv and return how it ended; never raises for the program's own failure."""
+
+
+def run(argv: Sequence[str], *, timeout_seconds: float = 60, environment: Mapping[str, str] | None = None) -> Completed:
+    """Run a program to its end without a shell and without the caller's environment.
+
+    Args:
+        environment: added to PATH, LC_ALL=C.
+    """
+    base = {"PATH": SYSTEM_PATH, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            list(argv),
+            env=base | dict(environment or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except FileNotFoundError:
+        return Completed(tuple(argv), NOT_FOUND, "", f"{argv[0]} is not installed")
+    except subprocess.TimeoutExpired:
+        return Completed(tuple(argv), TIMED_OUT, "", f"{argv[0]} gave no answer within {timeout_seconds:g} s")
+    return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)

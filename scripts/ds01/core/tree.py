@@ -1,0 +1,126 @@
+"""A tree of files as a value: what the generator makes and the deployer wants to be there.
+
+Holds text and metadata only; reading and writing real files is the deployer's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import PurePosixPath
+
+
+class Merge(Enum):
+    """How a file that others write too is brought together with ours."""
+
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class TreeFile:
+    """One wanted file.
+
+    Attributes:
+        path: absolute path on the host.
+        content: UTF-8 text; for a merged file only DS01's own keys.
+        mode: permission bits, such as 0o644.
+        owner: account name, such as "root".
+        group: Linux group name.
+        source: the template it came from, relative to the checkout.
+        merge: None when DS01 owns the whole file.
+        check: argument list that accepts or refuses the staged file; `{file}` and `{root}` are filled in.
+        handlers: names of handlers to run when the file changes.
+        account: the listed account this file is for, None when it is for everybody.
+    """
+
+    path: PurePosixPath
+    content: str
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = "root"
+    source: str = ""
+    merge: Merge | None = None
+    check: tuple[str, ...] = ()
+    handlers: tuple[str, ...] = ()
+    account: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the content."""
+        return sha256(self.content.encode())
+
+    def to_json(self) -> dict[str, object]:
+        """Return everything but the path, for storing."""
+        return {
+            "content": self.content,
+            "mode": f"{self.mode:04o}",
+            "owner": self.owner,
+            "group": self.group,
+            "source": self.source,
+            "merge": self.merge.value if self.merge else None,
+            "check": list(self.check),
+            "handlers": list(self.handlers),
+            "account": self.account,
+        }
+
+    @classmethod
+    def from_json(cls, path: str, stored: Mapping[str, object]) -> TreeFile:
+        """Rebuild what to_json() stored.
+
+        Raises:
+            KeyError, ValueError, TypeError: the stored value is not one of ours.
+        """
+        merge, check, handlers = stored["merge"], stored["check"], stored["handlers"]
+        if not isinstance(check, list) or not isinstance(handlers, list):
+            raise TypeError(f"{path}: check and handlers must be lists")
+        account = stored["account"]
+        return cls(
+            path=PurePosixPath(path),
+            content=str(stored["content"]),
+            mode=int(str(stored["mode"]), 8),
+            owner=str(stored["owner"]),
+            group=str(stored["group"]),
+            source=str(stored["source"]),
+            merge=Merge(merge) if merge is not None else None,
+            check=tuple(map(str, check)),
+            handlers=tuple(map(str, handlers)),
+            account=None if account is None else str(account),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Wanted files by path, in the order of their paths.
+
+    Attributes:
+        host: the host it was rendered for.
+        policy_hash: hex digest of the compiled policy, shown in plan and history.
+    """
+
+    host: str
+    policy_hash: str
+    files: Mapping[PurePosixPath, TreeFile] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, host: str, policy_hash: str, files: Iterable[TreeFile]) -> Tree:
+        """Sort the files by path.
+
+        Raises:
+            ValueError: two files claim the same path.
+        """
+        ordered: dict[PurePosixPath, TreeFile] = {}
+        for file in sorted(files, key=lambda each: each.path):
+            if file.path in ordered:
+                raise ValueError(f"{file.path} is rendered twice, from {ordered[file.path].source} and {file.source}")
+            ordered[file.path] = file
+        return cls(host, policy_hash, ordered)
+
+    def __iter__(self) -> Iterator[TreeFile]:
+        return iter(self.files.values())
+
+
+def sha256(data: bytes) -> str:
+    """Return the hex SHA-256 digest."""
+    return hashlib.sha256(data).hexdigest()

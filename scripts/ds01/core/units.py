@@ -1,0 +1,153 @@
+"""Sizes, durations, percentages and rates as people write them, and back.
+
+Every parser accepts one spelling family, returns one canonical unit, and never guesses: what it does not know is an
+error that shows what would do.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Final
+
+from ds01.core.errors import BadInputError
+
+KIB: Final = 1024
+MIB: Final = 1024**2
+GIB: Final = 1024**3
+TIB: Final = 1024**4
+
+_BINARY: Final = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB, "p": 1024**5}
+_DECIMAL: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgtp]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
+_RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:b?(?:/s)?)", re.IGNORECASE | re.ASCII)
+_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.ASCII)
+_PERCENT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
+# Beyond this a value no longer fits a signed 64-bit counter, which is what the kernel and Docker keep.
+_MOST: Final = 2**63 - 1
+
+
+class UnitError(BadInputError, ValueError):
+    """A quantity that cannot be read; the message shows spellings that can."""
+
+
+def _whole(value: Fraction, text: object, what: str) -> int:
+    if value > _MOST:
+        raise UnitError(f"{what} {text!r} is too large", None, "write a value below 8 EiB")
+    return int(value)
+
+
+def parse_size(text: str | int) -> int:
+    """Read an amount of memory or disk, as Docker and systemd do.
+
+    Args:
+        text: `64g`, `96G`, `512MiB`, `1.5t`, or plain bytes. Suffixes are powers of 1024, case does not matter.
+
+    Returns:
+        Bytes, rounded down.
+
+    Raises:
+        UnitError: not a size, or negative, or above 2**63 - 1 bytes.
+    """
+    match = _SIZE.fullmatch(str(text).strip())
+    if match is None or isinstance(text, bool):
+        raise UnitError(f"{text!r} is not a size", None, "write a number with k, m, g or t, such as 64g or 512m")
+    return _whole(Fraction(match[1]) * _BINARY[match[2].lower()], text, "size")
+
+
+def parse_rate(text: str | int) -> int:
+    """Read a disk bandwidth. Suffixes are powers of 1000, as systemd reads IOReadBandwidthMax=.
+
+    Returns:
+        Bytes per second, rounded down.
+
+    Raises:
+        UnitError: not a rate.
+
+    Source: systemd.resource-control(5), IOReadBandwidthMax=.
+    """
+    match = _RATE.fullmatch(str(text).strip())
+    if match is None or isinstance(text, bool):
+        raise UnitError(f"{text!r} is not a bandwidth", None, "write bytes per second, such as 100M or 1.5G")
+    return _whole(Fraction(match[1]) * _DECIMAL[match[2].lower()], text, "bandwidth")
+
+
+def parse_duration(text: str | int) -> int:
+    """Read a length of time.
+
+    Args:
+        text: one or more parts of number and unit: `30m`, `72h`, `0.5h`, `1h30m`, `2d`, `1w`, `90s`; `0` needs no unit.
+
+    Returns:
+        Seconds, rounded down.
+
+    Raises:
+        UnitError: not a duration; a bare number other than 0 has no unit and is refused.
+    """
+    plain = str(text).strip()
+    if plain == "0" and not isinstance(text, bool):
+        return 0
+    total, end = Fraction(0), 0
+    for match in _DURATION_PART.finditer(plain):
+        if plain[end : match.start()].strip():
+            break
+        total += Fraction(match[1]) * _SECONDS[match[2]]
+        end = match.end()
+    if end == 0 or plain[end:].strip():
+        raise UnitError(f"{text!r} is not a duration", None, "write a number with s, m, h, d or w, such as 30m or 72h")
+    return _whole(total, text, "duration")
+
+
+def parse_percent(text: str | int) -> int:
+    """Read a CPU quota: `9600%` is 96 CPUs. The percent sign is required, so that 96 is never taken for 96 CPUs.
+
+    Returns:
+        Whole percent of one CPU, at least 1.
+
+    Raises:
+        UnitError: not a percentage, or below 1%.
+    """
+    match = _PERCENT.fullmatch(str(text).strip())
+    if match is None or Fraction(match[1]) < 1:
+        raise UnitError(f"{text!r} is not a CPU quota", None, "write percent of one CPU, such as 9600% for 96 CPUs")
+    return _whole(Fraction(match[1]), text, "CPU quota")
+
+
+def _shortest(value: int, steps: tuple[tuple[int, str], ...]) -> str:
+    for factor, suffix in steps:
+        if value >= factor and value % factor == 0:
+            return f"{value // factor}{suffix}"
+    return str(value)
+
+
+def format_size(size_bytes: int) -> str:
+    """Return the shortest exact spelling, such as `96G`; systemd, Docker and parse_size all read it back."""
+    return _shortest(size_bytes, ((TIB, "T"), (GIB, "G"), (MIB, "M"), (KIB, "K")))
+
+
+def format_rate(bytes_per_second: int) -> str:
+    """Return the shortest exact spelling in powers of 1000, such as `100M`."""
+    return _shortest(bytes_per_second, ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "K")))
+
+
+def format_duration(seconds: int) -> str:
+    """Return the shortest exact spelling with one unit, such as `72h` or `15m`; days only from a week of them up."""
+    if seconds and seconds % 86400 == 0 and seconds >= 7 * 86400:
+        return f"{seconds // 86400}d"
+    return _shortest(seconds, ((3600, "h"), (60, "m"))) if seconds % 60 == 0 and seconds else f"{seconds}s"
+
+
+def format_number(value: float) -> str:
+    """Return a count without a needless `.0`."""
+    return str(int(value)) if float(value).is_integer() else f"{value:g}"
+
+
+def ninety_percent(size_bytes: int) -> int:
+    """Return where memory starts to be throttled: 90 % of a limit, rounded down to GiB from 10 GiB up, else to MiB.
+
+    Below one MiB nothing is rounded, so that a tiny limit never becomes 0.
+    """
+    exact = size_bytes * 9 // 10
+    step = GIB if size_bytes >= 10 * GIB else MIB if exact >= MIB else 1
+    return exact - exact % step

@@ -1,0 +1,312 @@
+"""The deployer's front door: wanted tree, observe, plan, show, apply, handlers, verify; all of it or none.
+
+Holds one lock from the first look to the last check. What an earlier deploy left half done is finished or undone
+before anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Final
+
+from ds01.core.errors import Ds01Error, RefusedError
+from ds01.core.jsonstate import exclusive
+from ds01.core.paths import HostPaths
+from ds01.core.process import Run, run
+from ds01.core.tree import Tree, sha256
+from ds01.deployer import report
+from ds01.deployer.apply import Change, Outcome, Remove, Transaction, Write, recover, stage
+from ds01.deployer.handlers import DOCKER_RESTART, HandlerError, in_order, run_handler
+from ds01.deployer.history import KEPT, Generation, generation_path, numbers, stamp, who_runs
+from ds01.deployer.owned import MANIFEST_NAME, Owned, OwnedFile, read_owned
+from ds01.deployer.plan import Plan
+from ds01.deployer.report import ProgressBar, say
+from ds01.deployer.staged import check_staged
+from ds01.deployer.survey import identity, survey_host
+from ds01.deployer.verify import Status, verify_applied
+
+_STATE: Final = PurePosixPath("/var/lib/ds01/deploy")
+
+
+class DeployError(Ds01Error):
+    """A deploy failed and was rolled back; says what became of the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a deploy is run.
+
+    Attributes:
+        force: lose hand edits (a copy is kept).
+        account: only this account's file, or None for everything.
+        what: what history says; None for the plan's summary.
+    """
+
+    yes: bool = False
+    force: bool = False
+    restart_docker: bool = False
+    account: str | None = None
+    what: str | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a deploy touches besides files; given in, so that tests say what they mean."""
+
+    run: Run = run
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    ask: Callable[[str], bool] = report.ask
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+def deploy(wanted: Tree, paths: HostPaths, options: Options, world: World) -> bool:
+    """Bring a host to the wanted tree.
+
+    Returns:
+        Whether anything was changed.
+
+    Raises:
+        RefusedError: hand edits would be lost, the admin said no, or something is in the way.
+        BusyError: another deploy is at work.
+        DeployError: it failed; the host is as it was before.
+    """
+    _refuse_unprivileged(paths)
+    paths.deploy.mkdir(parents=True, exist_ok=True)
+    with exclusive(paths.deploy / ".lock"):
+        finish_interrupted(paths, world)
+        owned = read_owned(paths)
+        survey = survey_host(wanted, paths, owned, world.run, options.notices)
+        if options.account is not None:
+            survey = replace(survey, plan=survey.plan.only(options.account))
+        plan = survey.plan
+        colour = report.wants_colour(sys.stdout, world.environment)
+        report.show_survey(survey, as_json=False, out=sys.stdout, colour=colour)
+        _refuse(plan, options)
+        handlers = _due(plan, paths, options)
+        reload = bool(survey.live.stale or survey.live.deviations) and "daemon-reload" not in handlers
+        if not plan.changes and not handlers and not reload and not _must_adopt(plan, owned):
+            say("Nothing to do: the host is as the policy says.")
+            return False
+        if not options.yes and (plan.changes or handlers) and not world.ask("Deploy this?"):
+            raise RefusedError("not deployed: the answer was no")
+        for notice in check_staged(plan.changes, plan.actions, world.run):
+            say(f"notice: {notice}")
+        _apply(wanted, plan, paths, owned, options, world, (*handlers, *(("daemon-reload",) if reload else ())))
+        return True
+
+
+def finish_interrupted(paths: HostPaths, world: World) -> None:
+    """Finish or undo a deploy that was cut off; says which.
+
+    Raises:
+        DeployError: its files were in place, but handlers or checks failed now; it was rolled back.
+    """
+    recovered = recover(paths)
+    if recovered is None:
+        return
+    number = recovered.context.get("generation")
+    if recovered.transaction is None:
+        undone = recovered.outcome is Outcome.UNDONE
+        state = "was undone: the host is as before it" if undone else "had succeeded and is tidied up"
+        say(f"An interrupted deploy (generation {number}) {state}.")
+        for path in recovered.kept:
+            say(f"notice: {path} was edited meanwhile and is left as it is; the old version is beside it")
+        return
+    say(f"An interrupted deploy (generation {number}) had all its files in place; finishing it.")
+    handlers = recovered.context.get("handlers")
+    _conclude(recovered.transaction, handlers if isinstance(handlers, list) else [], paths, world)
+
+
+def _refuse_unprivileged(paths: HostPaths) -> None:
+    if paths.is_live and os.geteuid() != 0:
+        raise RefusedError(
+            "deploy writes to /etc and must be root",
+            None,
+            "sudo ./inv deploy, or try it on a folder: --root DIR",
+        )
+    if not paths.root.is_dir():
+        raise RefusedError(f"there is no folder {paths.root}", None, f"mkdir -p {paths.root}")
+
+
+def _refuse(plan: Plan, options: Options) -> None:
+    if plan.blocked:
+        lines = "\n".join(f"  {action.path}: {action.reason}" for action in plan.blocked)
+        raise RefusedError(f"{len(plan.blocked)} files cannot be deployed; nothing was changed", lines)
+    if plan.drifted and not options.force:
+        lines = "\n".join(f"  {action.path}: {action.reason}" for action in plan.drifted)
+        raise RefusedError(
+            f"{len(plan.drifted)} files were changed by hand since the last deploy; nothing was changed",
+            lines,
+            "bring the edit into the inventory, or deploy --force (a copy is kept under /var/lib/ds01/deploy/kept)",
+        )
+
+
+def _due(plan: Plan, paths: HostPaths, options: Options) -> tuple[str, ...]:
+    """Return the handlers to run now; a restart of Docker waits for its flag."""
+    if not paths.is_live:
+        return ()
+    return tuple(handler.name for handler in in_order(plan.handlers) if not handler.on_demand or options.restart_docker)
+
+
+def _must_adopt(plan: Plan, owned: Owned) -> bool:
+    """Whether files are as wanted but not yet known as DS01's."""
+    return any(action.file is not None and action.path not in owned.files for action in plan.actions)
+
+
+def _apply(  # noqa: PLR0913, PLR0917 - the parts of one deploy, all of them needed
+    wanted: Tree,
+    plan: Plan,
+    paths: HostPaths,
+    owned: Owned,
+    options: Options,
+    world: World,
+    handlers: tuple[str, ...],
+) -> None:
+    number = owned.generation + 1
+    what = options.what or plan.summary
+    who = who_runs(world.environment)
+    generation = Generation(number, wanted.host, wanted.policy_hash, who, stamp(world.now()), what, wanted)
+    manifest = _next_owned(plan, paths, owned, number, handlers)
+    changes = [
+        *_file_changes(plan, paths),
+        *_kept_copies(plan, number),
+        *_state_changes(generation, manifest, paths),
+    ]
+    unused = _unused_folders(owned, manifest)
+    transaction = stage(
+        paths,
+        changes,
+        prune=unused,
+        context={"generation": number, "handlers": list(handlers)},
+        progress=ProgressBar("Writing", sys.stderr),
+    )
+    transaction.commit()
+    _conclude(transaction, handlers, paths, world)
+    say(f"Deployed generation {number}: {what}.")
+    if manifest.pending:
+        say("Docker still has to be restarted to read daemon.json: sudo ./inv deploy --restart-docker")
+
+
+def _file_changes(plan: Plan, paths: HostPaths) -> list[Change]:
+    as_root = os.geteuid() == 0
+    changes: list[Change] = []
+    for action in plan.changes:
+        if action.after is None:
+            changes.append(Remove(action.path))
+            continue
+        content = action.after.encode(errors="surrogateescape")
+        there = paths.at(action.path)
+        if (action.file is None or action.file.merge is not None) and there.exists():
+            # A merged file stays its owner's: only the text changes.
+            found = there.stat()
+            owner = (found.st_uid, found.st_gid) if as_root else (None, None)
+            changes.append(Write(action.path, content, found.st_mode & 0o7777, *owner))
+        elif action.file is not None:
+            ids = identity(action.file.owner, action.file.group) if as_root else (None, None)
+            changes.append(Write(action.path, content, action.file.mode, *ids))
+    return changes
+
+
+def _kept_copies(plan: Plan, number: int) -> list[Change]:
+    """Keep what somebody else wrote before it is replaced: nothing is ever lost."""
+    folder = _STATE / "kept" / f"{number:06d}"
+    return [
+        Write(folder / str(action.path).lstrip("/"), action.before.encode(errors="surrogateescape"), 0o600)
+        for action in plan.changes
+        if action.keep and action.before is not None
+    ]
+
+
+def _state_changes(generation: Generation, manifest: Owned, paths: HostPaths) -> list[Change]:
+    """The deployer's own files, in the same transaction; the manifest last."""
+    old = numbers(paths)[: -(KEPT - 1)] if len(numbers(paths)) >= KEPT else ()
+    return [
+        *(Remove(generation_path(number)) for number in old),
+        Write(generation_path(generation.number), _json(generation.to_json()), 0o640),
+        Write(_STATE / MANIFEST_NAME, _json(manifest.to_json()), 0o644),
+    ]
+
+
+def _json(value: Mapping[str, object]) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _next_owned(plan: Plan, paths: HostPaths, owned: Owned, number: int, handlers: Iterable[str]) -> Owned:
+    """Return the manifest after the plan."""
+    files = dict(owned.files)
+    seen = {action.path for action in plan.actions}
+    for action in plan.actions:
+        if action.file is None:
+            files.pop(action.path, None)
+        elif action.after is not None:
+            file = action.file
+            files[action.path] = OwnedFile(
+                sha256=sha256(action.after.encode(errors="surrogateescape")),
+                mode=file.mode,
+                owner=file.owner,
+                group=file.group,
+                source=file.source,
+                account=file.account,
+                record=action.record,
+            )
+    # Stale files that somebody removed already have no action; they are forgotten, unless only a part was planned.
+    gone = [path for path in files if path not in seen and not paths.at(path).exists()]
+    for path in gone:
+        files.pop(path)
+    made = {folder for path in files for folder in path.parents if not paths.at(folder).exists()}
+    kept = {folder for folder in owned.folders if any(path.is_relative_to(folder) for path in files)}
+    # In a folder there is no Docker to restart, so nothing is left for later.
+    on_demand = {DOCKER_RESTART} & set(plan.handlers) - set(handlers) if paths.is_live else set()
+    return Owned(number, plan.host, plan.policy_hash, files, tuple(sorted(made | kept)), tuple(sorted(on_demand)))
+
+
+def _unused_folders(owned: Owned, manifest: Owned) -> tuple[PurePosixPath, ...]:
+    """Return folders DS01 made that hold nothing of it any more, inner ones first."""
+    return tuple(sorted(set(owned.folders) - set(manifest.folders), reverse=True))
+
+
+def _conclude(transaction: Transaction, handlers: Iterable[str], paths: HostPaths, world: World) -> None:
+    """Run handlers and checks on files that are in place, then keep them, or put everything back."""
+    try:
+        for handler in in_order(handlers):
+            say(f"{handler.name}: {handler.purpose}")
+            run_handler(handler, world.run)
+        failed = [
+            check for check in verify_applied(paths, read_owned(paths), world.run) if check.status is Status.FAILED
+        ]
+        if failed:
+            raise DeployError("the host does not do what was deployed", "\n".join(f"  {check}" for check in failed))
+    except Ds01Error as error:
+        _put_back(transaction, handlers, world, error)
+    transaction.finish()
+
+
+def _put_back(transaction: Transaction, handlers: Iterable[str], world: World, cause: Ds01Error) -> None:
+    """Undo the files, and let what read the new ones read the old ones again.
+
+    Raises:
+        DeployError: always; names the cause and what became of the host.
+    """
+    say(f"failed: {cause.brief}; putting the files back")
+    transaction.undo()
+    left = []
+    for handler in in_order(handlers):
+        try:
+            run_handler(handler, world.run)
+        except HandlerError as error:
+            left.append(f"{handler.name} failed again with the old files: {error.brief}")
+    state = "the files are as before the deploy" + (
+        f"; but {'; '.join(left)}" if left else " and services read them again"
+    )
+    raise DeployError(
+        f"not deployed: {cause.brief}",
+        "\n".join(part for part in (cause.details, f"Rolled back: {state}.") if part),
+        cause.resolution,
+    ) from cause

@@ -1,0 +1,87 @@
+"""What runs on the host after files changed: each once, in a fixed order, and what each may disturb."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from ds01.core.errors import Ds01Error
+from ds01.core.process import Run
+
+
+class HandlerError(Ds01Error):
+    """A handler failed; the deploy is rolled back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One thing to do on the host.
+
+    Attributes:
+        commands: argument lists, run in order until one fails.
+        purpose: what it is for, in words.
+        disturbs: what it may do to running containers, None when nothing.
+        on_demand: True when it needs a word of its own (--restart-docker).
+    """
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+    purpose: str
+    disturbs: str | None = None
+    on_demand: bool = False
+
+
+DOCKER_RESTART: Final = "docker-restart"
+# In the order they run: folders before services read them, units before Docker makes scopes below them.
+HANDLERS: Final = (
+    Handler(
+        "tmpfiles",
+        (("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/ds01.conf"),),
+        "make DS01's folders",
+    ),
+    Handler(
+        "daemon-reload",
+        (("systemctl", "daemon-reload"),),
+        "let systemd read the changed slices",
+        "may detach GPUs from running containers (legacy nvidia hook with systemd control groups)",
+    ),
+    Handler(
+        DOCKER_RESTART,
+        (("systemctl", "reset-failed", "docker.service"), ("systemctl", "restart", "docker.service")),
+        "let Docker read the changed daemon.json",
+        "stops every container unless live-restore is on",
+        on_demand=True,
+    ),
+)
+_RESTART_SECONDS: Final = 150.0
+
+
+def in_order(names: Iterable[str]) -> tuple[Handler, ...]:
+    """Return the handlers in the order they run.
+
+    Raises:
+        HandlerError: a name that no handler has: a fault of templates/manifest.yaml.
+    """
+    wanted = set(names)
+    unknown = sorted(wanted - {handler.name for handler in HANDLERS})
+    if unknown:
+        raise HandlerError(f"there is no handler {unknown[0]!r}", None, "mend templates/manifest.yaml")
+    return tuple(handler for handler in HANDLERS if handler.name in wanted)
+
+
+def run_handler(handler: Handler, run: Run) -> None:
+    """Run one handler.
+
+    Raises:
+        HandlerError: a command failed; names it, its exit code and what it said.
+    """
+    for argv in handler.commands:
+        done = run(argv, timeout_seconds=_RESTART_SECONDS)
+        # A unit that was never started has nothing to reset.
+        if not done.ok and argv[1] != "reset-failed":
+            raise HandlerError(
+                f"{' '.join(argv)} failed with exit code {done.code}",
+                done.words,
+                "see journalctl -xe; the files of the deploy are put back",
+            )

@@ -1,0 +1,255 @@
+"""Decide what a deploy would do, from what is wanted, what is there and what DS01 owns. Pure: nothing is changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePosixPath
+from typing import Final
+
+from ds01.core.errors import Ds01Error
+from ds01.core.tree import Merge, Tree, TreeFile, sha256
+from ds01.deployer.directives import describe_change, same_effect
+from ds01.deployer.files import Kind as FileKind
+from ds01.deployer.files import Observed
+from ds01.deployer.merge import merge_json, ours_in, unmerge_json
+from ds01.deployer.owned import Owned, OwnedFile
+
+
+class Verb(Enum):
+    """What happens to a file; the value is the word people read."""
+
+    ADD = "add"
+    CHANGE = "change"
+    TAKE_OVER = "take over"
+    REMOVE = "remove"
+    UNCHANGED = "unchanged"
+    BLOCKED = "blocked"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One file's part of the plan.
+
+    Attributes:
+        reason: in words, for the plan, the log and the tests alike.
+        before: text on disk, None when there is none or it cannot be read.
+        after: text that will be there, None when it will be gone.
+        drift: it was changed by hand since the last deploy, and that change would be lost.
+        keep: the old text is worth a copy (it was somebody's own).
+        file: the wanted file, None when nothing is wanted there.
+        record: what a merge will remember.
+    """
+
+    verb: Verb
+    path: PurePosixPath
+    reason: str
+    before: str | None = None
+    after: str | None = None
+    drift: bool = False
+    keep: bool = False
+    file: TreeFile | None = None
+    account: str | None = None
+    record: Mapping[str, object] | None = None
+    handlers: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is written or removed."""
+        return self.verb in {Verb.ADD, Verb.CHANGE, Verb.TAKE_OVER, Verb.REMOVE}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a deploy would do, in the order it would do it.
+
+    Attributes:
+        pending: handlers an earlier deploy left for later.
+    """
+
+    host: str
+    policy_hash: str
+    actions: tuple[Action, ...]
+    pending: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> tuple[Action, ...]:
+        """The actions that write or remove."""
+        return tuple(action for action in self.actions if action.changes)
+
+    @property
+    def drifted(self) -> tuple[Action, ...]:
+        """The actions that would lose a hand edit."""
+        return tuple(action for action in self.actions if action.drift)
+
+    @property
+    def blocked(self) -> tuple[Action, ...]:
+        """The files something is in the way of."""
+        return tuple(action for action in self.actions if action.verb in {Verb.BLOCKED, Verb.UNKNOWN})
+
+    @property
+    def handlers(self) -> tuple[str, ...]:
+        """Names of the handlers to run, each once."""
+        named = dict.fromkeys(name for action in self.actions for name in action.handlers)
+        return tuple(dict.fromkeys((*named, *self.pending)))
+
+    @property
+    def summary(self) -> str:
+        """One line: what changes and how much stays."""
+        counts = Counter(action.verb for action in self.actions)
+        words = [f"{counts[verb]} to {verb.value}" for verb in _COUNTED if counts[verb] or verb in _ALWAYS]
+        words += [f"{counts[verb]} {verb.value}" for verb in (Verb.BLOCKED, Verb.UNKNOWN) if counts[verb]]
+        return ", ".join([*words, f"{counts[Verb.UNCHANGED]} unchanged"])
+
+    def only(self, account: str) -> Plan:
+        """Return the part of the plan that is for one account."""
+        mine = tuple(action for action in self.actions if action.account == account)
+        return Plan(self.host, self.policy_hash, mine)
+
+
+_COUNTED: Final = (Verb.ADD, Verb.CHANGE, Verb.TAKE_OVER, Verb.REMOVE)
+_ALWAYS: Final = frozenset({Verb.ADD, Verb.CHANGE, Verb.REMOVE})
+
+
+def make_plan(
+    wanted: Tree,
+    observed: Mapping[PurePosixPath, Observed],
+    owned: Owned,
+    identities: Mapping[PurePosixPath, tuple[int, int]] | None = None,
+) -> Plan:
+    """Compare what is wanted with what is there.
+
+    Args:
+        observed: every path of `wanted` and of `owned`.
+        identities: uid and gid each wanted file should have; None when ownership cannot be set here (not root).
+
+    Returns:
+        One action a file: removals of stale files come first, then the wanted files by path.
+    """
+    stale = [path for path in sorted(owned.files) if path not in wanted.files]
+    actions = [action for path in stale if (action := _stale(path, observed[path], owned.files[path])) is not None]
+    for file in wanted:
+        identity = None if identities is None else identities[file.path]
+        actions.append(_wanted(file, observed[file.path], owned.files.get(file.path), identity, owned.generation))
+    return Plan(wanted.host, wanted.policy_hash, tuple(actions), owned.pending)
+
+
+def _in_the_way(path: PurePosixPath, there: Observed) -> tuple[Verb, str] | None:
+    match there.kind:
+        case FileKind.ABSENT | FileKind.FILE:
+            return None
+        case FileKind.UNREADABLE:
+            return Verb.UNKNOWN, there.obstacle or f"{path} cannot be read; run the plan with sudo to see it"
+        case FileKind.SYMLINK | FileKind.FOLDER | FileKind.OTHER:
+            return Verb.BLOCKED, there.obstacle or f"{path} is a {there.kind.value}"
+
+
+def _text(there: Observed) -> str | None:
+    return None if there.content is None else there.content.decode(errors="surrogateescape")
+
+
+def _wanted(
+    file: TreeFile,
+    there: Observed,
+    owned: OwnedFile | None,
+    identity: tuple[int, int] | None,
+    generation: int,
+) -> Action:
+    obstacle = _in_the_way(file.path, there)
+    if obstacle is not None:
+        return Action(obstacle[0], file.path, obstacle[1], file=file, account=file.account)
+    before = _text(there)
+    if file.merge is Merge.JSON:
+        return _merged(file, owned, before)
+    if before is None:
+        gone = owned is not None
+        reason = f"deleted by hand since generation {generation}" if gone else _why_new(file)
+        return _act(Verb.ADD, file, reason, None, file.content, drift=gone)
+    if before == file.content:
+        wrong = _metadata(file, there, identity)
+        return _act(Verb.CHANGE if wrong else Verb.UNCHANGED, file, wrong or "as wanted", before, file.content)
+    if owned is None:
+        return _act(Verb.TAKE_OVER, file, "a file that DS01 did not write is here", before, file.content, keep=True)
+    if sha256(there.content or b"") == owned.sha256:
+        reason = describe_change(before, file.content) or f"{file.source} renders differently"
+        return _act(Verb.CHANGE, file, reason, before, file.content)
+    reason = f"edited by hand since generation {generation}"
+    return _act(Verb.CHANGE, file, reason, before, file.content, drift=True, keep=True)
+
+
+def _why_new(file: TreeFile) -> str:
+    return f"limits of account {file.account}" if file.account else f"new, from {file.source}"
+
+
+def _metadata(file: TreeFile, there: Observed, identity: tuple[int, int] | None) -> str:
+    """Return what is wrong with mode and ownership, empty when nothing is."""
+    if there.mode is not None and there.mode != file.mode:
+        return f"mode is {there.mode:04o}, wanted {file.mode:04o}"
+    if identity is not None and (there.uid, there.gid) != identity:
+        return f"owned by {there.uid}:{there.gid}, wanted {file.owner}:{file.group}"
+    return ""
+
+
+def _merged(file: TreeFile, owned: OwnedFile | None, before: str | None) -> Action:
+    record = owned.record if owned is not None else None
+    try:
+        merged = merge_json(file.content, before, record)
+        edited = ours_in(before, record) if record is not None and before is not None else []
+    except Ds01Error as error:
+        return Action(Verb.BLOCKED, file.path, error.render(), before=before, file=file)
+    if before == merged.text and not edited:
+        return _act(Verb.UNCHANGED, file, "as wanted", before, merged.text, record=merged.record)
+    if edited:
+        keys = ", ".join(".".join(path) for path in edited)
+        reason = f"DS01's own keys were edited by hand: {keys}"
+        return _act(Verb.CHANGE, file, reason, before, merged.text, drift=True, keep=True, record=merged.record)
+    if before is None:
+        return _act(Verb.ADD, file, _why_new(file), None, merged.text, record=merged.record)
+    reason = "DS01's keys change; foreign keys stay" if record else "DS01's keys are merged in; foreign keys stay"
+    return _act(Verb.CHANGE, file, reason, before, merged.text, record=merged.record, keep=record is None)
+
+
+def _stale(path: PurePosixPath, there: Observed, owned: OwnedFile) -> Action | None:
+    obstacle = _in_the_way(path, there)
+    if obstacle is not None:
+        return Action(obstacle[0], path, obstacle[1], account=owned.account)
+    before = _text(there)
+    if before is None:
+        return None
+    handlers = ("daemon-reload",) if path.is_relative_to("/etc/systemd/system") else ()
+    if owned.record is not None:
+        return _unmerged(path, before, owned)
+    edited = sha256(there.content or b"") != owned.sha256
+    why = f"account {owned.account} has no limits of its own any more" if owned.account else "no longer rendered"
+    reason = "edited by hand, and no longer rendered" if edited else why
+    return Action(
+        Verb.REMOVE, path, reason, before, drift=edited, keep=edited, account=owned.account, handlers=handlers
+    )
+
+
+def _unmerged(path: PurePosixPath, before: str, owned: OwnedFile) -> Action:
+    try:
+        rest = unmerge_json(before, owned.record or {})
+    except Ds01Error as error:
+        return Action(Verb.BLOCKED, path, error.render(), before=before)
+    verb = Verb.REMOVE if rest.text is None else Verb.CHANGE
+    reason = "DS01's keys go; what was there before comes back"
+    return Action(verb, path, reason, before, rest.text, handlers=("docker-restart",))
+
+
+def _act(  # noqa: PLR0913 - one constructor for every wanted file, all but the first four by name
+    verb: Verb,
+    file: TreeFile,
+    reason: str,
+    before: str | None,
+    after: str,
+    *,
+    drift: bool = False,
+    keep: bool = False,
+    record: Mapping[str, object] | None = None,
+) -> Action:
+    handlers = () if verb is Verb.UNCHANGED or same_effect(file.path, before, after) else file.handlers
+    return Action(verb, file.path, reason, before, after, drift, keep, file, file.account, record, handlers)

@@ -1,0 +1,243 @@
+"""Show a plan, the outcome of a deploy and a verification: to people as text, to programs as JSON.
+
+The only module of the deployer that prints. Both forms are made from the same values.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TextIO
+
+from ds01.deployer.docker import RunningContainer
+from ds01.deployer.handlers import in_order
+from ds01.deployer.plan import Action, Plan, Verb
+from ds01.deployer.systemd import LiveUnits
+
+JSON_VERSION: Final = 1
+_SIGNS: Final = {
+    Verb.ADD: "+",
+    Verb.CHANGE: "~",
+    Verb.TAKE_OVER: "!",
+    Verb.REMOVE: "-",
+    Verb.BLOCKED: "x",
+    Verb.UNKNOWN: "?",
+}
+_COLOURS: Final = {
+    "+": "32",
+    "-": "31",
+    "~": "33",
+    "!": "35",
+    "x": "31;1",
+    "?": "33",
+    "@": "36",
+    "head": "1",
+    "warn": "33;1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A plan and what else an admin should see before a deploy.
+
+    Attributes:
+        notices: one line each: of the inventory, of the committed tree, of foreign files.
+        containers: running containers; None when the engine was not asked or gave no answer.
+        checks: what can only be said later, such as a restart left pending.
+    """
+
+    plan: Plan
+    root: str
+    notices: tuple[str, ...] = ()
+    live: LiveUnits = field(default_factory=LiveUnits)
+    containers: tuple[RunningContainer, ...] | None = None
+    live_restore: bool = False
+    can_run_handlers: bool = True
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What would disturb running containers."""
+        found = []
+        running = self.containers or ()
+        gpus = [each.name for each in running if each.has_gpu]
+        for handler in in_order(self.plan.handlers):
+            if handler.name == "daemon-reload" and gpus:
+                found.append(f"daemon-reload {handler.disturbs}: {', '.join(gpus)}")
+            elif handler.on_demand and running and not self.live_restore:
+                names = ", ".join(each.name for each in running)
+                found.append(f"{handler.name} would stop {len(running)} running: {names}")
+        return tuple(found)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the object that --json prints."""
+        plan = self.plan
+        return {
+            "version": JSON_VERSION,
+            "host": plan.host,
+            "root": self.root,
+            "policy_hash": plan.policy_hash,
+            "summary": plan.summary,
+            "counts": {verb.value: sum(action.verb is verb for action in plan.actions) for verb in Verb},
+            "actions": [_action_json(action) for action in plan.actions if action.verb is not Verb.UNCHANGED],
+            "handlers": [
+                {"name": handler.name, "purpose": handler.purpose, "disturbs": handler.disturbs}
+                for handler in in_order(plan.handlers)
+            ],
+            "warnings": list(self.warnings),
+            "notices": list(self.notices),
+            "live": {
+                "units": self.live.asked,
+                "deviations": [
+                    {
+                        "unit": each.unit,
+                        "property": each.property,
+                        "wanted": each.wanted,
+                        "actual": each.actual,
+                    }
+                    for each in self.live.deviations
+                ],
+                "stale": list(self.live.stale),
+                "error": self.live.error,
+            },
+        }
+
+
+def _action_json(action: Action) -> dict[str, object]:
+    return {
+        "action": action.verb.value,
+        "path": str(action.path),
+        "reason": action.reason,
+        "drift": action.drift,
+        "account": action.account,
+        "source": action.file.source if action.file else None,
+        "diff": "\n".join(_diff(action)),
+    }
+
+
+def show_survey(survey: Survey, *, as_json: bool, out: TextIO, colour: bool) -> None:
+    """Print a plan."""
+    if as_json:
+        print_json(survey.to_json(), out)
+        return
+    paint = _painter(on=colour)
+    for line in _survey_lines(survey, paint):
+        print(line, file=out)
+
+
+def _survey_lines(survey: Survey, paint: _Painter) -> Iterator[str]:
+    plan = survey.plan
+    yield paint(f"Plan for {plan.host} on {survey.root}: {plan.summary}", "head")
+    for action in plan.actions:
+        if action.verb is not Verb.UNCHANGED:
+            yield ""
+            yield from _action_lines(action, paint)
+    if plan.handlers:
+        yield ""
+        yield paint("Afterwards" if survey.can_run_handlers else "Afterwards, on the host itself", "head")
+        for handler in in_order(plan.handlers):
+            when = " (only with --restart-docker)" if handler.on_demand else ""
+            yield f"  {handler.name}{when}: {handler.purpose}"
+            if handler.disturbs:
+                yield f"    disturbs: {handler.disturbs}"
+    for title, lines in (
+        ("Warning", survey.warnings),
+        ("Live value differs", tuple(map(str, survey.live.deviations))),
+        ("Changed since systemd read it", survey.live.stale),
+        ("Notice", survey.notices),
+    ):
+        if lines:
+            yield ""
+            yield from (f"{paint(title, 'warn')}: {line}" for line in lines)
+    if survey.live.error:
+        yield f"{paint('Notice', 'warn')}: systemd gave no answer, live values were not compared: {survey.live.error}"
+
+
+def _action_lines(action: Action, paint: _Painter) -> Iterator[str]:
+    sign = _SIGNS[action.verb]
+    drift = paint(" [drift]", "warn") if action.drift else ""
+    first, *more = action.reason.splitlines()
+    yield f"{paint(sign, sign)} {action.verb.value} {paint(str(action.path), 'head')}{drift}: {first}"
+    yield from (f"    {line}" for line in more)
+    for line in _diff(action):
+        yield f"    {paint(line, line[:1])}"
+
+
+def _diff(action: Action) -> list[str]:
+    """Return a unified diff without line ends; a file without a last line end shows as one."""
+    if not action.changes or action.before == action.after:
+        return []
+    old, new = ((text or "").splitlines() for text in (action.before, action.after))
+    names = ("/dev/null" if action.before is None else str(action.path), str(action.path))
+    names = (names[0], "/dev/null") if action.after is None else names
+    return [_printable(line) for line in difflib.unified_diff(old, new, *names, lineterm="")]
+
+
+def _printable(line: str) -> str:
+    """Escape control characters: what stands in a foreign file must not drive the admin's terminal."""
+    return "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in line)
+
+
+class _Painter:
+    """Colour by the sign of a line, or none at all."""
+
+    def __init__(self, *, on: bool) -> None:
+        self._on = on
+
+    def __call__(self, text: str, kind: str) -> str:
+        code = _COLOURS.get(kind) if self._on else None
+        return f"\033[{code}m{text}\033[0m" if code else text
+
+
+def _painter(*, on: bool) -> _Painter:
+    return _Painter(on=on)
+
+
+def wants_colour(out: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether to colour: a terminal that is not dumb, and no NO_COLOR (https://no-color.org)."""
+    return out.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+
+
+def print_json(value: Mapping[str, object], out: TextIO) -> None:
+    """Print one JSON object."""
+    print(json.dumps(value, indent=2, ensure_ascii=False), file=out)
+
+
+def say(line: str) -> None:
+    """Tell people something on stderr, so that stdout stays the result alone."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def ask(question: str) -> bool:
+    """Ask on the terminal; anything but yes is no, and so is the end of input."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+class ProgressBar:
+    """A bar on stderr while many files are written; silent when stderr is no terminal or there is little to do."""
+
+    def __init__(self, what: str, stream: TextIO) -> None:
+        self._what = what
+        self._stream = stream
+        self._shown = -1
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that `done` of `total` steps are through."""
+        share = done * 30 // total if total else 30
+        if not self._stream.isatty() or share == self._shown:
+            return
+        self._shown = share
+        end = "\n" if done >= total else ""
+        self._stream.write(f"\r{self._what} [{'#' * share}{'.' * (30 - share)}] {done}/{total}{end}")
+        self._stream.flush()
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Lay rows out in columns; the first row is the head."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -1,0 +1,273 @@
+"""Prove that the host is as the last deploy left it, and look at what DS01 needs of it. Changes nothing.
+
+Two parts: *applied* is what deploy wrote and what systemd made of it (a failure rolls a deploy back); *host* is
+hardware, mounts and versions (warnings only, each with its fix).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePosixPath
+from typing import Final
+
+from ds01.core.errors import Ds01Error
+from ds01.core.jsonstate import read_json
+from ds01.core.override import override
+from ds01.core.paths import HostPaths
+from ds01.core.process import Run
+from ds01.core.tree import sha256
+from ds01.deployer.docker import Engine, ask_engine
+from ds01.deployer.files import Observed, observe_files
+from ds01.deployer.merge import ours_in
+from ds01.deployer.owned import Owned, OwnedFile
+from ds01.deployer.systemd import compare_live, is_running
+
+
+class Status(Enum):
+    """How a check ended."""
+
+    OK = "ok"
+    FAILED = "FAILED"
+    WARNING = "warning"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of verify.
+
+    Attributes:
+        part: "applied" or "host".
+        fix: what to do; empty when all is well.
+    """
+
+    part: str
+    name: str
+    status: Status
+    text: str
+    fix: str = ""
+
+    @override
+    def __str__(self) -> str:
+        fix = f"; {self.fix}" if self.fix else ""
+        return f"{self.status.value:8}{self.name}: {self.text}{fix}"
+
+    def to_json(self) -> dict[str, str]:
+        """Return the parts, for --json."""
+        return {
+            "part": self.part,
+            "name": self.name,
+            "status": self.status.value.lower(),
+            "text": self.text,
+            "fix": self.fix,
+        }
+
+
+def verify_applied(paths: HostPaths, owned: Owned, run: Run) -> tuple[Check, ...]:
+    """Check files, units and the values systemd has in effect."""
+    if owned.generation == 0:
+        text, fix = "nothing was deployed here yet", "sudo ./inv deploy"
+        return (Check("applied", "deploy", Status.FAILED, text, fix),)
+    observed = observe_files(paths, owned.files)
+    wrong = list(_wrong_files(owned, observed))
+    checks = [*wrong[:_SHOWN_AT_MOST]]
+    if len(wrong) > _SHOWN_AT_MOST:
+        more = f"and {len(wrong) - _SHOWN_AT_MOST} more files"
+        checks.append(Check("applied", "files", Status.FAILED, more, "see ./inv plan"))
+    if not wrong:
+        text = f"{len(owned.files)} files as generation {owned.generation} wrote them"
+        checks.append(Check("applied", "files", Status.OK, text))
+    return (*checks, *_units(paths, observed, run))
+
+
+_SHOWN_AT_MOST: Final = 20
+_SAFE_WITH_PLUGINS: Final = (29, 3, 1)
+# Programs with a hole that lets a container's user out, and the first release without it.
+_UNSAFE: Final = (
+    (
+        "runc",
+        ("runc", "--version"),
+        (1, 1, 12),
+        "CVE-2024-21626: a leaked descriptor reaches the host's files",
+    ),
+    (
+        "nvidia-container-toolkit",
+        ("nvidia-ctk", "--version"),
+        (1, 17, 8),
+        "CVE-2025-23266: LD_PRELOAD in an image runs code as root",
+    ),
+)
+
+
+def _wrong_files(owned: Owned, observed: Mapping[PurePosixPath, Observed]) -> Iterator[Check]:
+    for path, file in owned.files.items():
+        there = observed[path]
+        fix = "see ./inv plan; deploy --force writes it again"
+        if there.content is None:
+            what = there.obstacle or f"is {there.kind.value}"
+            status = Status.SKIPPED if there.kind.value == "unreadable" else Status.FAILED
+            yield Check("applied", str(path), status, what, "run it with sudo" if status is Status.SKIPPED else fix)
+        elif _edited(file, there.content):
+            yield Check("applied", str(path), Status.FAILED, f"differs from generation {owned.generation}", fix)
+        elif file.record is None and there.mode != file.mode:
+            yield Check("applied", str(path), Status.FAILED, f"mode is {there.mode:04o}, not {file.mode:04o}", fix)
+
+
+def _edited(file: OwnedFile, content: bytes) -> bool:
+    if file.record is None:
+        return sha256(content) != file.sha256
+    try:
+        return bool(ours_in(content.decode(errors="surrogateescape"), file.record))
+    except Ds01Error:
+        return True
+
+
+def _units(paths: HostPaths, observed: Mapping[PurePosixPath, Observed], run: Run) -> Iterator[Check]:
+    if not is_running(paths):
+        text = "systemd is not running here, so effective values were not compared"
+        yield Check("applied", "slices", Status.SKIPPED, text)
+        return
+    files = [(path, there.content.decode(errors="replace")) for path, there in observed.items() if there.content]
+    live = compare_live(files, run)
+    if live.error is not None:
+        yield Check(
+            "applied",
+            "slices",
+            Status.FAILED,
+            f"systemd gives no answer: {live.error}",
+            "see systemctl status",
+        )
+        return
+    for unit in live.stale:
+        text = "systemd has not read its changed file"
+        yield Check("applied", unit, Status.FAILED, text, "systemctl daemon-reload")
+    for deviation in live.deviations[:_SHOWN_AT_MOST]:
+        fix = f"see systemctl cat {deviation.unit}; another drop-in may come later"
+        yield Check("applied", deviation.unit, Status.FAILED, str(deviation).split(": ", 1)[1], fix)
+    if not live.stale and not live.deviations:
+        yield Check("applied", "slices", Status.OK, f"{live.asked} units have the policy's values in effect")
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is known of the machine."""
+
+    paths: HostPaths
+    policy: Mapping[str, object]
+    engine: Engine
+
+
+def verify_host(paths: HostPaths, run: Run) -> tuple[Check, ...]:
+    """Look at what DS01 needs of the machine; every finding is a warning with its fix."""
+    if not paths.is_live:
+        return (Check("host", "host", Status.SKIPPED, f"{paths.root} is a folder, not the running machine"),)
+    policy = read_json(paths.policy) or {}
+    engine = ask_engine(run)
+    facts = _Facts(paths, policy, engine)
+    looks = [check for look in _HOST_CHECKS for check in look(facts)]
+    return (*looks, *_versions(run))
+
+
+def _cgroup(facts: _Facts) -> Iterator[Check]:
+    if (facts.paths.cgroup / "cgroup.controllers").exists():
+        yield Check("host", "cgroup", Status.OK, "control groups are v2")
+    else:
+        fix = "boot with systemd.unified_cgroup_hierarchy=1"
+        yield Check("host", "cgroup", Status.WARNING, "control groups are not pure v2; limits may not hold", fix)
+
+
+def _docker(facts: _Facts) -> Iterator[Check]:
+    engine = facts.engine
+    if engine.error is not None:
+        fix = "see systemctl status docker, or run this as root"
+        yield Check("host", "docker", Status.WARNING, f"the engine gives no answer: {engine.error}", fix)
+        return
+    driver = str(engine.info.get("CgroupDriver"))
+    if driver == "systemd":
+        yield Check("host", "docker", Status.OK, f"engine {engine.version}, cgroup driver systemd")
+    else:
+        fix = "run ds01-verify-cgroup; it prints the daemon.json that is needed"
+        yield Check("host", "docker", Status.WARNING, f"cgroup driver is {driver}, so slices do not hold", fix)
+    if engine.info.get("DefaultRuntime") == "nvidia":
+        text = "default-runtime is nvidia: an image that says NVIDIA_VISIBLE_DEVICES=all gets every GPU"
+        yield Check("host", "runtime", Status.WARNING, text, "remove default-runtime from daemon.json")
+    stated = _text(facts.policy, "host", "engine_version")
+    if stated and _numbers(stated)[:2] != _numbers(engine.version)[:2]:
+        text = f"the engine is {engine.version}, the host file says {stated}"
+        yield Check("host", "engine_version", Status.WARNING, text, "correct engine_version and deploy again")
+
+
+def _plugins(facts: _Facts) -> Iterator[Check]:
+    engine = facts.engine
+    plugins = engine.info.get("Plugins")
+    authorization = plugins.get("Authorization") if isinstance(plugins, dict) else None
+    if authorization and _numbers(engine.version) < _SAFE_WITH_PLUGINS:
+        wanted = ".".join(map(str, _SAFE_WITH_PLUGINS))
+        text = f"engine {engine.version} can be talked round its authorization plugins (CVE-2024-41110, CVE-2026-34040)"
+        yield Check(
+            "host",
+            "plugins",
+            Status.WARNING,
+            text,
+            f"update Docker to {wanted} or later, or drop the plugins",
+        )
+
+
+def _versions(run: Run) -> Iterator[Check]:
+    for name, argv, safe, why in _UNSAFE:
+        done = run(argv)
+        found = re.search(r"version (\d+\.\d+\.\d+)", done.stdout)
+        if found is None:
+            continue
+        if _numbers(found[1]) < safe:
+            wanted = ".".join(map(str, safe))
+            fix = f"update {name}, unless your distribution's package has the fix"
+            yield Check("host", name, Status.WARNING, f"{found[1]} is older than {wanted} ({why})", fix)
+        else:
+            yield Check("host", name, Status.OK, f"{name} {found[1]}")
+
+
+def _mounts(facts: _Facts) -> Iterator[Check]:
+    section = facts.policy.get("access_control")
+    roots = section.get("bind_roots") if isinstance(section, dict) else None
+    mounts = _read_mounts(facts.paths)
+    for root in roots if isinstance(roots, list) else ():
+        path = str(root["path"]).split("{", 1)[0].rstrip("/") or "/"
+        mount = max((m for m in mounts if f"{path}/".startswith(f"{m.rstrip('/')}/")), key=len, default="/")
+        missing = sorted({"nosuid", "nodev"} - mounts.get(mount, frozenset()))
+        if missing and root["mode"] == "rw":
+            text = f"{mount} holds bind root {path} and is not mounted {','.join(missing)}"
+            fix = f"add nosuid,nodev to {mount} in /etc/fstab and remount: a container's root can leave a setuid file"
+            yield Check("host", path, Status.WARNING, text, fix)
+        else:
+            yield Check("host", path, Status.OK, f"bind root on {mount} ({root['mode']})")
+
+
+def _read_mounts(paths: HostPaths) -> dict[str, frozenset[str]]:
+    """Return mount point to options. Source: proc_pid_mounts(5); which writes blanks in octal."""
+    try:
+        lines = (paths.proc / "self/mounts").read_text().splitlines()
+    except OSError:
+        return {}
+    fields = [line.split() for line in lines]
+    return {field[1].replace("\\040", " "): frozenset(field[3].split(",")) for field in fields}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def _text(document: Mapping[str, object], section: str, key: str) -> str:
+    entry = document.get(section)
+    return str(entry.get(key, "")) if isinstance(entry, dict) else ""
+
+
+_HOST_CHECKS: Final[tuple[Callable[[_Facts], Iterator[Check]], ...]] = (
+    _cgroup,
+    _docker,
+    _plugins,
+    _mounts,
+)

@@ -1,0 +1,73 @@
+"""The committed picture of each host: `generated/<host>/root/…` and its manifest, for review line by line.
+
+Only written by `render`; plan and deploy always render afresh.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from ds01.core.tree import Tree
+
+_MANIFEST = "manifest.json"
+
+
+def generated_files(tree: Tree) -> dict[str, str]:
+    """Return the files below generated/<host> with their text."""
+    files = {f"root{file.path}": file.content for file in tree}
+    manifest = {
+        "generated": "made by ./inv render, do not edit",
+        "host": tree.host,
+        "policy_hash": tree.policy_hash,
+        "files": {
+            str(file.path): {key: value for key, value in file.to_json().items() if key != "content"}
+            | {"sha256": file.sha256}
+            for file in tree
+        },
+    }
+    return files | {_MANIFEST: json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"}
+
+
+def stale_reason(checkout: Path, tree: Tree) -> str | None:
+    """Return why the committed tree is not what the inventory gives, or None when it is."""
+    folder = checkout / "generated" / tree.host
+    wanted = generated_files(tree)
+    there = _read(folder)
+    if there == wanted:
+        return None
+    differs = sorted(name for name in {*there, *wanted} if there.get(name) != wanted.get(name))
+    return (
+        f"generated/{tree.host} is stale in {len(differs)} files ({differs[0]} first); run ./inv render and commit it"
+    )
+
+
+def write_generated(checkout: Path, tree: Tree) -> int:
+    """Bring generated/<host> up to date.
+
+    Returns:
+        How many files were written or removed.
+    """
+    folder = checkout / "generated" / tree.host
+    wanted, there = generated_files(tree), _read(folder)
+    changed = [name for name in wanted if there.get(name) != wanted[name]]
+    gone = [name for name in there if name not in wanted]
+    for name in changed:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(wanted[name], encoding="utf-8")
+    for name in gone:
+        (folder / name).unlink()
+    for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
+        if not any(path.iterdir()):
+            shutil.rmtree(path)
+    return len(changed) + len(gone)
+
+
+def _read(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): path.read_text(encoding="utf-8", errors="replace")
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -1,0 +1,221 @@
+"""What the templates are given: every unit with its directives, computed. Pure; templates only lay it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ds01.core import names
+from ds01.core.limits import ResolvedLimits, resolve, resolve_group
+from ds01.core.policy import Policy
+from ds01.core.units import format_number, format_rate, format_size
+
+# Share of the machine's tasks that users may have together: a fork bomb must leave room for a login.
+_TASKS_SHARE: Final = "90%"
+_IO_DIRECTIVES: Final = (
+    ("io_read_bw_max", "IOReadBandwidthMax", format_rate),
+    ("io_write_bw_max", "IOWriteBandwidthMax", format_rate),
+    ("io_read_iops_max", "IOReadIOPSMax", str),
+    ("io_write_iops_max", "IOWriteIOPSMax", str),
+)
+# Engine versions from which daemon.json may have a key; an unknown one keeps the daemon down.
+_ENTITLEMENTS: Final = (
+    ("network-host", (19, 3)),
+    ("security-insecure", (19, 3)),
+    ("device", (28, 0)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """One line of a unit's [Slice] section. An empty value resets what a more general file set."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class SliceUnit:
+    """A slice or a drop-in for one.
+
+    Attributes:
+        group: safe form of the group's name, as in the slice's name; empty outside groups.
+        user: safe form of the account's name; empty for whole groups.
+        account: the account's own name, None for whole groups.
+        note: one comment line that says whose limits these are and where they come from.
+    """
+
+    slice_name: str
+    description: str
+    group: str
+    user: str
+    account: str | None
+    note: str
+    directives: tuple[Directive, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Everything a template may ask for.
+
+    Attributes:
+        root, other, build: DS01's own slices.
+        groups: one slice a group.
+        limited_groups: the drop-ins that hold for every account of a limited group, listed or not.
+        limited_users: one drop-in for each listed account that is limited, or that a limited group would limit.
+        daemon: DS01's keys of daemon.json.
+        document: the compiled policy.
+    """
+
+    host: str
+    root: SliceUnit
+    other: SliceUnit
+    build: SliceUnit
+    groups: tuple[SliceUnit, ...]
+    limited_groups: tuple[SliceUnit, ...]
+    limited_users: tuple[SliceUnit, ...]
+    daemon: Mapping[str, Any]
+    document: Mapping[str, Any]
+    switches: frozenset[str]
+
+
+def make_model(document: Mapping[str, Any]) -> Model:
+    """Compute every unit from the compiled policy.
+
+    Args:
+        document: what compile_policy() returned, valid by its schema.
+    """
+    policy = Policy.from_document(document)
+    host = document["host"]
+    devices = [disk["device"] for disk in host["disks"]]
+    by_group = {group: resolve_group(policy, group) for group in policy.groups}
+    limited = {group for group, limits in by_group.items() if limits.has_aggregate}
+    default = by_group[policy.default_group]
+    return Model(
+        host=host["name"],
+        root=_root_slice(host),
+        other=_shared_slice("other", "containers that reach the daemon without a parent", default, devices),
+        build=_shared_slice("build", "image builds", default, devices),
+        groups=tuple(_group_slice(group, by_group[group]) for group in sorted(policy.groups)),
+        limited_groups=tuple(_prefix(group, by_group[group], devices) for group in sorted(limited)),
+        limited_users=tuple(
+            _user(limits, policy.overrides.get(account), devices)
+            for account in sorted(policy.users)
+            if (limits := resolve(policy, account)).has_aggregate or limits.group in limited
+        ),
+        daemon=daemon_keys(host["engine_version"]),
+        document=document,
+        switches=frozenset({"aggregate_limits"} if policy.aggregate_limits else ()),
+    )
+
+
+def daemon_keys(engine_version: str) -> dict[str, Any]:
+    """Return DS01's keys of daemon.json for an engine.
+
+    Source: dockerd(8); moby daemon/config for the versions that know a key.
+    """
+    version = tuple(int(part) for part in engine_version.split("."))
+    known = {key: False for key, since in _ENTITLEMENTS if version >= since}
+    keys: dict[str, Any] = {
+        "cgroup-parent": names.OTHER_SLICE,
+        "exec-opts": ["native.cgroupdriver=systemd"],
+        "live-restore": True,
+    }
+    if known:
+        keys["builder"] = {"entitlements": known}
+    return keys
+
+
+def _root_slice(host: Mapping[str, Any]) -> SliceUnit:
+    cpus = host["cpus"] - host["reserve_cpus"]
+    memory = host["memory_bytes"] - host["reserve_memory_bytes"]
+    reserved = f"{format_number(host['reserve_cpus'])} CPUs and {format_size(host['reserve_memory_bytes'])}"
+    return SliceUnit(
+        slice_name=names.ROOT_SLICE,
+        description="DS01: all users' containers",
+        group="",
+        user="",
+        account=None,
+        note=f"The whole machine less the {reserved} kept for ssh, Docker and monitoring.",
+        directives=(
+            Directive("CPUQuota", f"{int(cpus * 100)}%"),
+            Directive("MemoryMax", format_size(memory)),
+            Directive("MemorySwapMax", "0"),
+            Directive("TasksMax", _TASKS_SHARE),
+        ),
+    )
+
+
+def _shared_slice(name: str, what: str, default: ResolvedLimits, devices: Sequence[str]) -> SliceUnit:
+    return SliceUnit(
+        slice_name=f"ds01-{name}.slice",
+        description=f"DS01: {what}",
+        group=name,
+        user="",
+        account=None,
+        note=f"As much, all together, as one account of the default group {default.group} may use.",
+        directives=_directives(default, devices),
+    )
+
+
+def _group_slice(group: str, limits: ResolvedLimits) -> SliceUnit:
+    weight = limits.whole("priority")
+    return SliceUnit(
+        slice_name=limits.slice_name,
+        description=f"DS01: containers of group {group}",
+        group=names.safe(group),
+        user="",
+        account=None,
+        note="Accounts are limited one level below; here is only the group's weight against other groups.",
+        directives=(Directive("CPUWeight", str(weight)),),
+    )
+
+
+def _prefix(group: str, limits: ResolvedLimits, devices: Sequence[str]) -> SliceUnit:
+    return SliceUnit(
+        slice_name=f"ds01-{names.safe(group)}-.slice",
+        description="",
+        group=names.safe(group),
+        user="",
+        account=None,
+        note=f"Every account of group {group} that has no file of its own, listed or not.",
+        directives=_directives(limits, devices),
+    )
+
+
+def _user(limits: ResolvedLimits, override: Mapping[str, object] | None, devices: Sequence[str]) -> SliceUnit:
+    account = limits.account or ""
+    own = ", with limits of its own (user_overrides)" if override else ""
+    return SliceUnit(
+        slice_name=limits.slice_name,
+        description="",
+        group=names.safe(limits.group),
+        user=names.user_part(account),
+        account=account,
+        note=f"Account {account}, group {limits.group}{own}.",
+        directives=_directives(limits, devices),
+    )
+
+
+def _directives(limits: ResolvedLimits, devices: Sequence[str]) -> tuple[Directive, ...]:
+    """Return an account's lines. What is unlimited is said too, since the file may replace a more general one."""
+    quota, most, high, tasks = (
+        limits.whole(f"aggregate.{key}") for key in ("cpu_quota", "memory_max", "memory_high", "tasks_max")
+    )
+    lines = [
+        Directive("CPUQuota", "" if quota is None else f"{quota}%"),
+        Directive("CPUWeight", str(limits.whole("priority"))),
+        Directive("MemoryMax", "infinity" if most is None else format_size(most)),
+        Directive("MemoryHigh", "infinity" if high is None else format_size(high)),
+        Directive("MemorySwapMax", "0"),
+        Directive("TasksMax", "infinity" if tasks is None else str(tasks)),
+    ]
+    weight = limits.whole("aggregate.io_weight")
+    if weight is not None:
+        lines.append(Directive("IOWeight", str(weight)))
+    for key, name, show in _IO_DIRECTIVES:
+        maximum = limits.whole(f"aggregate.{key}")
+        if maximum is not None:
+            lines += [Directive(name, f"{device} {show(maximum)}") for device in devices]
+    return tuple(lines)

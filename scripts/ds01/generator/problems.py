@@ -1,0 +1,63 @@
+"""Where something stands in the inventory, and what is wrong with it.
+
+Values only: problems are collected and returned, so that an admin sees all of them at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ds01.core.override import override
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A position in a file; line and column count from 1."""
+
+    file: str
+    line: int = 1
+    column: int = 1
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing an admin should know about the inventory.
+
+    Attributes:
+        text: what is wrong.
+        fix: what to do about it.
+        notice: True when the policy can be deployed all the same.
+    """
+
+    place: Place
+    text: str
+    fix: str
+    notice: bool = False
+
+    @override
+    def __str__(self) -> str:
+        word = "notice: " if self.notice else ""
+        return f"{self.place}: {word}{self.text}; {self.fix}"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the parts, for --json."""
+        return {
+            "file": self.place.file,
+            "line": self.place.line,
+            "column": self.place.column,
+            "problem": self.text,
+            "fix": self.fix,
+            "notice": self.notice,
+        }
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """Return a fix that names the closest known word, or `otherwise` when none is close."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else otherwise

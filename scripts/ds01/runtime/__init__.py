@@ -1,0 +1,1 @@
+"""What runs on the host after a deploy: live limits and the commands people type."""

@@ -1,0 +1,1 @@
+"""One module a command: arguments in, text or JSON out; standard library only."""

@@ -1,0 +1,155 @@
+"""The tasks of `./inv`, joined from the generator and the deployer. Prints results; decides nothing itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from ds01.core.errors import BadInputError, ExitCode
+from ds01.core.paths import HostPaths
+from ds01.core.process import run
+from ds01.core.tree import Tree
+from ds01.deployer import report
+from ds01.deployer.deploy import Options, World, deploy
+from ds01.deployer.history import numbers, read_generation
+from ds01.deployer.owned import read_owned
+from ds01.deployer.survey import survey_host
+from ds01.deployer.verify import Check, Status, verify_applied, verify_host
+from ds01.generator.build import InventoryError, build, check
+from ds01.generator.generated import stale_reason, write_generated
+from ds01.generator.problems import Problem
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def validate(inventory: Path, host: str | None, *, as_json: bool) -> int:
+    """Check the inventory and say everything that is wrong with it."""
+    try:
+        problems = check(CHECKOUT, inventory, host).notices
+    except InventoryError as error:
+        problems = error.problems
+    wrong = [problem for problem in problems if not problem.notice]
+    if as_json:
+        listed = [problem.to_json() for problem in problems]
+        report.print_json({"version": report.JSON_VERSION, "valid": not wrong, "problems": listed}, sys.stdout)
+    else:
+        _say_all(problems)
+        notices = len(problems) - len(wrong)
+        print(f"{_count(len(wrong), 'problem')}, {_count(notices, 'notice')} in {inventory}")
+    return ExitCode.BAD_INPUT if wrong else ExitCode.DONE
+
+
+def render(inventory: Path, host: str | None, *, only_check: bool) -> int:
+    """Write generated/<host>, or only tell whether it is fresh."""
+    tree, notices = build(CHECKOUT, inventory, host)
+    _say_all(notices)
+    if only_check:
+        stale = stale_reason(CHECKOUT, tree)
+        print(stale or f"generated/{tree.host} is fresh")
+        return ExitCode.CHANGES_PENDING if stale else ExitCode.DONE
+    changed = write_generated(CHECKOUT, tree)
+    print(f"generated/{tree.host}: {_count(changed, 'file')} changed, {len(tree.files)} in all")
+    return ExitCode.DONE
+
+
+def plan(inventory: Path, host: str | None, root: Path, account: str | None, *, as_json: bool, only_check: bool) -> int:
+    """Show what a deploy would change; changes nothing."""
+    tree, notices = build(CHECKOUT, inventory, host)
+    paths = _paths(root)
+    words = [*_interrupted(paths), *map(str, notices), *filter(None, [stale_reason(CHECKOUT, tree)])]
+    survey = survey_host(tree, paths, read_owned(paths), run, tuple(words))
+    if account is not None:
+        _known_account(tree, account)
+        survey = replace(survey, plan=survey.plan.only(account))
+    colour = report.wants_colour(sys.stdout, os.environ)
+    report.show_survey(survey, as_json=as_json, out=sys.stdout, colour=colour)
+    pending = bool(survey.plan.changes or survey.plan.blocked or survey.plan.pending or survey.live.deviations)
+    return ExitCode.CHANGES_PENDING if only_check and pending else ExitCode.DONE
+
+
+def apply(inventory: Path, host: str | None, root: Path, options: Options) -> int:
+    """Show the plan, ask, and bring the host to it."""
+    tree, notices = build(CHECKOUT, inventory, host)
+    if options.account is not None:
+        _known_account(tree, options.account)
+    deploy(tree, _paths(root), replace(options, notices=tuple(map(str, notices))), World())
+    return ExitCode.DONE
+
+
+def rollback(root: Path, to: int | None, options: Options) -> int:
+    """Deploy what an earlier generation wanted."""
+    paths = _paths(root)
+    kept = [number for number in numbers(paths) if number != read_owned(paths).generation]
+    if to is None and not kept:
+        raise BadInputError("there is no earlier generation to go back to", None, "see ./inv history")
+    generation = read_generation(paths, kept[-1] if to is None else to)
+    what = f"rollback to generation {generation.number} ({generation.when}, {generation.who})"
+    deploy(generation.tree, paths, replace(options, what=what), World())
+    return ExitCode.DONE
+
+
+def history(root: Path, *, as_json: bool) -> int:
+    """List the kept generations, newest first."""
+    paths = _paths(root)
+    found = [read_generation(paths, number) for number in reversed(numbers(paths))]
+    if as_json:
+        entries = [generation.to_json(files=False) for generation in found]
+        report.print_json({"version": report.JSON_VERSION, "generations": entries}, sys.stdout)
+    elif not found:
+        print("Nothing was deployed here yet.")
+    else:
+        rows = [(str(g.number), g.when, g.who, g.policy_hash[:12], g.what) for g in found]
+        print(report.table([("GENERATION", "WHEN", "WHO", "POLICY", "WHAT"), *rows]))
+    return ExitCode.DONE
+
+
+def verify(root: Path, *, as_json: bool) -> int:
+    """Prove that the host is as it was deployed."""
+    paths = _paths(root)
+    return report_checks((*verify_applied(paths, read_owned(paths), run), *verify_host(paths, run)), as_json=as_json)
+
+
+def report_checks(checks: tuple[Check, ...], *, as_json: bool) -> int:
+    """Print checks and return the exit code they mean."""
+    failed = sum(each.status is Status.FAILED for each in checks)
+    if as_json:
+        listed = [each.to_json() for each in checks]
+        report.print_json({"version": report.JSON_VERSION, "ok": not failed, "checks": listed}, sys.stdout)
+    else:
+        for each in checks:
+            print(f"{each.part:8} {each}")
+        warned = sum(each.status is Status.WARNING for each in checks)
+        print(f"{len(checks)} checks: {failed} failed, {_count(warned, 'warning')}")
+    return ExitCode.FAILED if failed else ExitCode.DONE
+
+
+def _paths(root: Path) -> HostPaths:
+    if not root.is_dir():
+        raise BadInputError(f"there is no folder {root}", None, f"mkdir -p {root}, or name another with --root")
+    return HostPaths(root.resolve())
+
+
+def _interrupted(paths: HostPaths) -> list[str]:
+    if (paths.deploy / "journal.json").exists():
+        return ["an earlier deploy was interrupted; the next deploy finishes or undoes it first"]
+    return []
+
+
+def _known_account(tree: Tree, account: str) -> None:
+    if not any(file.account == account for file in tree):
+        raise BadInputError(
+            f"account {account!r} has no file of its own",
+            "it is not listed, or its group has no limits over all containers",
+            "see ds01 limits, or list it in inventory/groups/<group>.members",
+        )
+
+
+def _say_all(problems: tuple[Problem, ...]) -> None:
+    for problem in problems:
+        report.say(str(problem))
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -1,0 +1,78 @@
+"""What a test may need of the machine, and what happens where the machine lacks it.
+
+A test says what it needs by a marker. Without it the test is skipped with the reason. With
+DS01_TEST_STRICT=1, as in CI, no skip goes unnoticed: each is a failure, save those of a marker in EXCUSED.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+STRICT = os.environ.get("DS01_TEST_STRICT") == "1"
+
+# Skips that strict runs put up with, each with its reason.
+EXCUSED = {"browser": "CI machines have no browser"}
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome-headless-shell", "firefox")
+
+
+@functools.cache
+def no_docker() -> str | None:
+    if shutil.which("docker") is None:
+        return "there is no docker client (on Debian: apt-get install docker.io)"
+    try:
+        asked = subprocess.run(
+            ["docker", "version", "--format", "{{.Server.Version}}"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "the Docker engine does not answer"
+    return None if asked.returncode == 0 else f"no Docker engine: {asked.stderr.strip()}"
+
+
+def no_root() -> str | None:
+    return None if os.geteuid() == 0 else "needs to run as root"
+
+
+def no_browser() -> str | None:
+    return None if any(map(shutil.which, BROWSERS)) else f"there is none of {', '.join(BROWSERS)}"
+
+
+LACKS: dict[str, Callable[[], str | None]] = {"docker": no_docker, "root": no_root, "browser": no_browser}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker, lack in LACKS.items():
+        if item.get_closest_marker(marker) and (reason := lack()):
+            pytest.skip(f"{marker}: {reason}")
+    if item.get_closest_marker("slow") and not (STRICT or item.config.getoption("--slow")):
+        pytest.skip("slow: run with --slow")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    excused = any(item.get_closest_marker(marker) for marker in EXCUSED)
+    if STRICT and report.skipped and not excused and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason}\nA skip is a failure with DS01_TEST_STRICT=1: install what is missing."
+    return report

@@ -1,0 +1,371 @@
+"""A deploy dies at every system call that changes the root; afterwards the root is old or new, never between."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import pytest
+
+from ds01.core.paths import HostPaths
+from ds01.deployer.apply import Remove, Write, recover, stage
+from ds01.deployer.files import FilesError
+from ds01.deployer.journal import State, pending
+from tests.integration import crash_driver
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+DRIVER = Path(crash_driver.__file__)
+# Every system call of Linux that can change a file system; openat counts where it creates. The question marks let
+# strace pass over names that this machine's architecture does not have.
+CHANGING = (
+    "openat open creat openat2 write pwrite64 writev pwritev pwritev2 rename renameat renameat2 link linkat symlink "
+    "symlinkat unlink unlinkat mkdir mkdirat rmdir mknod mknodat chmod fchmod fchmodat chown lchown fchown fchownat "
+    "truncate ftruncate fallocate copy_file_range sendfile splice setxattr fsetxattr utimensat fsync fdatasync sync "
+    "syncfs"
+)
+TRACE = "trace=" + ",".join(f"?{name}" for name in CHANGING.split())
+SAMPLES = 14
+
+needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+
+
+class Point(NamedTuple):
+    """The number-th call of a name in one process; the text is for the message when it goes wrong."""
+
+    name: str
+    number: int
+    text: str
+
+
+class Bench:
+    """Builds roots, runs the driver on them in processes of its own, kills it, and compares whole trees."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.old, self.new = expected(crash_driver.OLD), expected(crash_driver.NEW)
+        self.drive(
+            "deploy", self.build("warm")
+        )  # fills the cache of compiled modules, so that later runs are alike
+
+    def build(self, name):
+        root = self.folder / name
+        for path, (mode, content) in crash_driver.OLD.items():
+            file = root / path.lstrip("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+            file.chmod(mode)
+        return root
+
+    def copy(self, root, name):
+        """Copy with hard links kept, because recovery works with them."""
+        target = self.folder / name
+        subprocess.run(["cp", "-a", root, target], check=True)
+        return target
+
+    def command(self, verb, *roots):
+        cache = f"pycache_prefix={self.folder / 'pycache'}"
+        return [sys.executable, "-I", "-S", "-X", cache, DRIVER, SCRIPTS, verb, *roots]
+
+    def drive(self, verb, *roots):
+        done = subprocess.run(self.command(verb, *roots), capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        return json.loads(done.stdout)
+
+    def points(self, verb, *roots):
+        """Run to the end and return the changing calls, one list for each process, in order of first change."""
+        log = self.folder / "trace.log"
+        strace = ["strace", "-f", "-qq", "-s", "200", "-o", log, "-e", "signal=none", "-e", TRACE]
+        subprocess.run([*strace, *self.command(verb, *roots)], check=True, stdout=subprocess.DEVNULL)
+        counts, found = Counter(), {}
+        for line in log.read_text().splitlines():
+            match = re.fullmatch(r"(\d+) +(\w+)\((.*)", line)
+            if match is None:
+                continue
+            process, name, rest = match.groups()
+            counts[process, name] += 1
+            if name != "openat" or "O_CREAT" in rest:
+                found.setdefault(process, []).append(Point(name, counts[process, name], rest))
+        return list(found.values())
+
+    def kill(self, point, verb, *roots):
+        """Run until the point, where the process is killed before the call happens."""
+        inject = f"inject={point.name}:signal=KILL:when={point.number}"
+        strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", f"trace={point.name}", "-e", inject]
+        return subprocess.run(
+            [*strace, *self.command(verb, *roots)], stdout=subprocess.PIPE, text=True, check=False
+        )
+
+    def kill_at_each(self, points, verb):
+        """Kill at every point, each time on a new root; returns the roots."""
+
+        def one(numbered):
+            root = self.build(f"{verb}{numbered[0]}")
+            assert self.kill(numbered[1], verb, root).returncode == -signal.SIGKILL, numbered[1]
+            return root
+
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            return list(pool.map(one, enumerate(points)))
+
+    def check(self, root, outcome, point):
+        """The tree is as recovery said, with nothing left over; without a journal it may be either."""
+        now = snapshot(root)
+        match outcome:
+            case "nothing":
+                assert now in (self.old, self.new), point
+            case "undone":
+                assert now == self.old, point
+            case "applied" | "finished":
+                assert now == self.new, point
+        shutil.rmtree(root)
+        return "old" if now == self.old else "new"
+
+
+def snapshot(root):
+    """Everything below a root: folders with their mode; files with mode, links, owner, group and content."""
+    found = {}
+    for path in root.rglob("*"):
+        info = path.lstat()
+        mode = stat.S_IMODE(info.st_mode)
+        found[f"/{path.relative_to(root)}"] = (
+            (mode, info.st_nlink, info.st_uid, info.st_gid, path.read_text())
+            if path.is_file()
+            else ("folder", mode)
+        )
+    return found
+
+
+def expected(files):
+    found = {}
+    for path, (mode, content) in files.items():
+        found |= {str(folder): ("folder", 0o755) for folder in PurePosixPath(path).parents[:-1]}
+        found[path] = (mode, 1, os.geteuid(), os.getegid(), content)
+    return found
+
+
+@pytest.fixture(scope="module")
+def bench():
+    memory = Path("/dev/shm")  # hundreds of trees are written
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Bench(Path(folder))
+
+
+def test_the_whole_deploy_and_its_undoing_without_a_crash(bench):
+    deployed, undone = bench.build("deployed"), bench.build("undone")
+    assert bench.drive("deploy", deployed) == ["deployed"]
+    assert bench.drive("undo", undone) == ["undone"]
+    assert (snapshot(deployed), snapshot(undone)) == (bench.new, bench.old)
+    assert bench.drive("recover", deployed, undone) == ["nothing", "nothing"]
+    assert (snapshot(deployed), snapshot(undone)) == (bench.new, bench.old)
+
+
+@needs_strace
+@pytest.mark.slow
+def test_killed_anywhere_a_deploy_is_undone_or_finished_and_so_is_a_killed_recovery(bench):
+    (points,) = bench.points("deploy", bench.build("traced"))
+    assert len(points) >= 60
+    roots = bench.kill_at_each(points, "deploy")
+    interrupted = [root for root in roots if pending(HostPaths(root)) is not None]
+    samples = {root: bench.copy(root, f"sample-{root.name}") for root in spread(interrupted)}
+    outcomes = bench.drive("recover", *roots)
+    left = {
+        root: bench.check(root, outcome, point)
+        for root, outcome, point in zip(roots, outcomes, points, strict=True)
+    }
+    assert set(outcomes) == {"nothing", "undone", "applied", "finished"}
+    assert kill_recoveries(bench, {copy: left[root] for root, copy in samples.items()}) >= 100
+
+
+@needs_strace
+@pytest.mark.slow
+def test_killed_anywhere_an_undoing_is_undone(bench):
+    (points,) = bench.points("undo", bench.build("traced-undo"))
+    begin = next(
+        at
+        for at, point in enumerate(points)
+        if ".journal.json.undoing" in point.text and "rename" in point.name
+    )
+    points = points[begin + 1 :]
+    assert len(points) >= 20
+    roots = bench.kill_at_each(points, "undo")
+    samples = {
+        bench.copy(root, f"sample-{root.name}"): "old" for root in spread(roots) if pending(HostPaths(root))
+    }
+    outcomes = bench.drive("recover", *roots)
+    assert set(outcomes) == {"nothing", "undone"}
+    left = [
+        bench.check(root, outcome, point)
+        for root, outcome, point in zip(roots, outcomes, points, strict=True)
+    ]
+    assert set(left) == {"old"}
+    assert kill_recoveries(bench, samples) >= 30
+
+
+def spread(roots):
+    """About SAMPLES of the roots, evenly over the whole run, so that every state of the journal is among them."""
+    return roots[:: max(1, len(roots) // SAMPLES)]
+
+
+def kill_recoveries(bench, samples):
+    """Kill the recovery of every sample at each changing call, recover again, compare; returns how often."""
+    copies = [bench.copy(root, f"trace-{root.name}") for root in samples]
+    *children, _ = bench.points("recover-each", *copies)  # the parent's only change is its last print
+    assert len(children) == len(samples)
+    plan = {}
+    for root, points in zip(samples, children, strict=True):
+        for point in points:
+            plan.setdefault((point.name, point.number), {})[root] = point
+
+    def one(key):
+        # One driver forks a child for each sample, and every child dies at its own number-th call.
+        roots = {bench.copy(root, f"{root.name}-{key[0]}{key[1]}"): root for root in plan[key]}
+        done = bench.kill(Point(*key, ""), "recover-each", *roots)
+        assert json.loads(done.stdout) == [signal.SIGKILL] * len(roots), key
+        for root, outcome in zip(roots, bench.drive("recover", *roots), strict=True):
+            assert bench.check(root, outcome, plan[key][roots[root]]) == samples[roots[root]]
+        return len(roots)
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return sum(pool.map(one, plan))
+
+
+# --- a disk that is full, a root that is read-only -----------------------------------------------------------
+
+
+@contextmanager
+def mounted(*arguments, at):
+    at.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", *arguments, at], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+    try:
+        yield at
+    finally:
+        subprocess.run(["umount", at], check=True)
+
+
+needs_root = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")]
+
+
+def a_root(folder):
+    for path in ("etc/ds01/first.conf", "etc/ds01/second.conf"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("old\n")
+    (folder / "var/lib/ds01/deploy").mkdir(parents=True)
+    return HostPaths(folder)
+
+
+def changes(size):
+    return [
+        Write(PurePosixPath("/etc/ds01/first.conf"), b"new\n", 0o644),
+        Remove(PurePosixPath("/etc/ds01/second.conf")),
+        Write(PurePosixPath("/etc/ds01/more/third.conf"), b"x" * size, 0o644),
+    ]
+
+
+class TestWithoutSpaceOrPermission:
+    pytestmark = needs_root
+
+    def test_a_full_disk_changes_nothing(self, tmp_path):
+        with mounted("-t", "tmpfs", "-o", "size=256k", "none", at=tmp_path / "small") as folder:
+            paths = a_root(folder)
+            before = snapshot(folder)
+            with pytest.raises(FilesError) as caught:
+                stage(paths, changes(300_000))
+            assert caught.value.render() == (
+                "/etc/ds01/more/third.conf cannot be written: there is no space left\n"
+                "To fix: free some space (df -h, df -i) and try again"
+            )
+            assert (snapshot(folder), recover(paths)) == (before, None)
+
+    def test_a_disk_without_room_for_the_journal_changes_nothing(self, tmp_path):
+        with mounted("-t", "tmpfs", "-o", "size=64k", "none", at=tmp_path / "small") as folder:
+            paths = a_root(folder)
+            fill(folder)
+            before = snapshot(folder)
+            with pytest.raises(FilesError, match="there is no space left"):
+                stage(paths, changes(1))
+            assert snapshot(folder) == before
+
+    @pytest.mark.parametrize("ending", ["finish", "undo", "recover"])
+    def test_once_staged_a_disk_may_fill_up(self, tmp_path, ending):
+        with mounted("-t", "tmpfs", "-o", "size=256k", "none", at=tmp_path / "small") as folder:
+            paths = a_root(folder)
+            before = snapshot(folder)
+            transaction = stage(paths, changes(10))
+            fill(folder)
+            if ending != "recover":
+                transaction.commit()
+            if ending == "finish":
+                transaction.finish()
+            elif ending == "undo":
+                transaction.undo()
+            else:
+                recover(paths)
+            (folder / "filler").unlink()
+            after = {path: state[-1] for path, state in snapshot(folder).items() if state[0] != "folder"}
+            if ending == "finish":
+                assert after == {"/etc/ds01/first.conf": "new\n", "/etc/ds01/more/third.conf": "x" * 10}
+            else:
+                assert snapshot(folder) == before
+
+    def test_a_read_only_root_changes_nothing(self, tmp_path):
+        paths = a_root(tmp_path / "root")
+        with mounted("--bind", tmp_path / "root", at=tmp_path / "view") as view:
+            subprocess.run(["mount", "-o", "remount,ro,bind", view], check=True)
+            before = snapshot(view)
+            with pytest.raises(FilesError) as caught:
+                stage(HostPaths(view), changes(1))
+            assert caught.value.render() == (
+                "/var/lib/ds01/deploy/journal.json cannot be written: the file system is read-only\n"
+                "To fix: remount it writable (mount -o remount,rw) and try again"
+            )
+            assert (snapshot(view), recover(paths)) == (before, None)
+
+    def test_one_read_only_folder_changes_nothing_anywhere(self, tmp_path):
+        paths = a_root(tmp_path / "root")
+        before = snapshot(tmp_path / "root")
+        with mounted("-t", "tmpfs", "-o", "ro", "none", at=tmp_path / "root/usr"):
+            wanted = [*changes(1), Write(PurePosixPath("/usr/tool"), b"x", 0o755)]
+            with pytest.raises(FilesError, match="/usr/tool cannot be written: the file system is read-only"):
+                stage(paths, wanted)
+        (tmp_path / "root/usr").rmdir()
+        assert (snapshot(tmp_path / "root"), recover(paths)) == (before, None)
+
+    def test_a_file_that_is_mounted_over_is_refused(self, tmp_path):
+        paths = a_root(tmp_path / "root")
+        (tmp_path / "other").write_text("mounted\n")
+        target = tmp_path / "root/etc/ds01/first.conf"
+        subprocess.run(["mount", "--bind", tmp_path / "other", target], check=True)
+        try:
+            before = snapshot(tmp_path / "root")
+            with pytest.raises(
+                FilesError, match="/etc/ds01/first.conf cannot be written: something is mounted there"
+            ):
+                stage(paths, changes(1))
+            assert snapshot(tmp_path / "root") == before
+        finally:
+            subprocess.run(["umount", target], check=True)
+
+
+def fill(folder):
+    """Write until the disk is full."""
+    with (folder / "filler").open("wb", buffering=0) as out, pytest.raises(OSError, match="No space left"):
+        while True:
+            out.write(b"x" * 4096)
+
+
+def test_the_journal_states_are_all_known_here():
+    # A new state needs a look at the tests above: they promise to have killed in each.
+    assert [state.value for state in State] == ["staging", "applying", "applied", "finishing", "undoing"]
