@@ -58,7 +58,7 @@ def plan(inventory: Path, host: str | None, root: Path, account: str | None, *, 
     """Show what a deploy would change; changes nothing."""
     tree, notices = build(CHECKOUT, inventory, host)
     paths = _paths(root)
-    words = [*_interrupted(paths), *map(str, notices), *filter(None, [stale_reason(CHECKOUT, tree)])]
+    words = [*_interrupted(paths), *_lines(notices), *filter(None, [stale_reason(CHECKOUT, tree)])]
     survey = survey_host(tree, paths, read_owned(paths), run, tuple(words))
     if account is not None:
         _known_account(tree, account)
@@ -74,7 +74,7 @@ def apply(inventory: Path, host: str | None, root: Path, options: Options) -> in
     tree, notices = build(CHECKOUT, inventory, host)
     if options.account is not None:
         _known_account(tree, options.account)
-    deploy(tree, _paths(root), replace(options, notices=tuple(map(str, notices))), World())
+    deploy(tree, _paths(root), replace(options, notices=_lines(notices)), World())
     return ExitCode.DONE
 
 
@@ -144,6 +144,10 @@ def _known_account(tree: Tree, account: str) -> None:
             "it is not listed, or its group has no limits over all containers",
             "see ds01 limits, or list it in inventory/groups/<group>.members",
         )
+
+
+def _lines(notices: tuple[Problem, ...]) -> tuple[str, ...]:
+    return tuple(f"{each.place}: {each.text}; {each.fix}" for each in notices)
 
 
 def _say_all(problems: tuple[Problem, ...]) -> None:

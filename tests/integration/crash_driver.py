@@ -1,13 +1,23 @@
-"""A small deploy that tests kill: `crash_driver.py SCRIPTS VERB ROOT…`, run by a bare `python -I -S`.
+"""A small deploy for tests to kill; run by a bare `python -I -S crash_driver.py SCRIPTS JOBS`.
 
-Verbs: `deploy` and `undo` work on one root, `recover` on any number, `recover-each` in a process of its own for
-each. OLD is what a root holds before, NEW what it holds after `deploy`: path → (mode, content).
+JOBS is JSON: `verb` is deploy, undo or recover; `roots` are the folders to do it in. With `call` every root gets
+a child process, which first makes `burn[root]` empty calls of that name: so one strace, which counts the calls of
+each process alone, can kill each child at a point of its own. OLD is what a root holds before, NEW what it holds
+after a deploy: path → (mode, content).
 """
 
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
+
+if __name__ == "__main__":
+    # -I -S leaves nothing but the standard library, which is all a deploy may need.
+    sys.path.insert(0, sys.argv[1])
+
+from ds01.core.paths import HostPaths
+from ds01.deployer.apply import Remove, Write, recover, stage
 
 OLD = {
     "/etc/cron.d/ds01": (0o644, "old cron\n"),
@@ -36,61 +46,82 @@ PRUNED = ("/etc/systemd/system/ds01-old-bob.slice.d", "/etc/cron.d")
 NEW = {path: state for path, state in (OLD | ADDED).items() if path not in REMOVED}
 
 
-def transaction(root):
-    from ds01.core.paths import HostPaths
-    from ds01.deployer.apply import Remove, Write, stage
+NOT_OPEN = 999_999
+# The same system calls that the deploy makes, with arguments that do nothing at all.
+EMPTY_CALLS = {
+    "fchmod": lambda: os.fchmod(NOT_OPEN, 0),
+    "fchmodat": lambda: os.chmod("x", 0, dir_fd=NOT_OPEN),
+    "fchown": lambda: os.fchown(NOT_OPEN, -1, -1),
+    "fsync": lambda: os.fsync(NOT_OPEN),
+    "linkat": lambda: os.link("x", "x", src_dir_fd=NOT_OPEN, dst_dir_fd=NOT_OPEN, follow_symlinks=False),
+    "mkdirat": lambda: os.mkdir("x", dir_fd=NOT_OPEN),
+    "openat": lambda: os.open("x", os.O_RDONLY, dir_fd=NOT_OPEN),
+    "renameat": lambda: os.rename("x", "x", src_dir_fd=NOT_OPEN, dst_dir_fd=NOT_OPEN),
+    "unlinkat": lambda: os.unlink("x", dir_fd=NOT_OPEN),
+    "write": lambda: os.write(NOT_OPEN, b""),
+}
 
+
+def changes():
+    """What the deploy does; the manifest comes last, so that it is put in place last."""
     gone = [Remove(PurePosixPath(path)) for path in REMOVED]
     written = [
         Write(PurePosixPath(path), content.encode(), mode, os.geteuid(), os.getegid())
         for path, (mode, content) in ADDED.items()
     ]
-    # The manifest comes last, so it is the last to be put in place.
+    return [*gone, *written]
+
+
+def committed(root):
     prune = tuple(map(PurePosixPath, PRUNED))
-    return stage(HostPaths(Path(root)), [*gone, *written], prune=prune, context={"who": "test"})
+    transaction = stage(HostPaths(Path(root)), changes(), prune=prune, context={"who": "test"})
+    transaction.commit()
+    return transaction
 
 
 def deploy(root):
-    staged = transaction(root)
-    staged.commit()
-    staged.finish()
+    committed(root).finish()
     return "deployed"
 
 
 def undo(root):
-    staged = transaction(root)
-    staged.commit()
-    staged.undo()
-    return "undone"
+    kept = committed(root).undo()
+    return f"kept {kept}" if kept else "undone"
 
 
-def recover(root):
-    from ds01.core.paths import HostPaths
-    from ds01.deployer.apply import recover as recover_root
-
-    found = recover_root(HostPaths(Path(root)))
+def clear_up(root):
+    found = recover(HostPaths(Path(root)))
     if found is None:
         return "nothing"
     if found.context != {"who": "test"} or found.kept:
-        raise ValueError(found)
+        return f"not as it was: {found}"
     if found.transaction is not None:
         found.transaction.finish()
     return found.outcome.value
 
 
-def recover_each(root):
+VERBS = {"deploy": deploy, "undo": undo, "recover": clear_up}
+
+
+def in_a_child(verb, root, call, burn):
     child = os.fork()
     if child == 0:
-        recover(root)
+        for _ in range(burn):
+            with suppress(OSError):
+                EMPTY_CALLS[call]()
+        VERBS[verb](root)
         os._exit(0)
-    return os.waitpid(child, 0)[1]
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def main():
-    scripts, verb, *roots = sys.argv[1:]
-    sys.path.insert(0, scripts)
-    work = {"deploy": deploy, "undo": undo, "recover": recover, "recover-each": recover_each}[verb]
-    print(json.dumps([work(root) for root in roots]))
+    jobs = json.loads(sys.argv[2])
+    verb, call, burn = jobs["verb"], jobs.get("call"), jobs.get("burn", {})
+    if call is None:
+        outcomes = [VERBS[verb](root) for root in jobs["roots"]]
+    else:
+        outcomes = [in_a_child(verb, root, call, burn.get(root, 0)) for root in jobs["roots"]]
+    sys.stdout.write(json.dumps(outcomes))
 
 
 if __name__ == "__main__":

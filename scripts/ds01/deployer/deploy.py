@@ -170,7 +170,9 @@ def _apply(  # noqa: PLR0913, PLR0917 - the parts of one deploy, all of them nee
     handlers: tuple[str, ...],
 ) -> None:
     number = owned.generation + 1
-    what = options.what or plan.summary
+    what = options.what or (
+        plan.summary if plan.changes else f"ran {', '.join(handlers)}" if handlers else "adopted files"
+    )
     who = who_runs(world.environment)
     generation = Generation(number, wanted.host, wanted.policy_hash, who, stamp(world.now()), what, wanted)
     manifest = _next_owned(plan, paths, owned, number, handlers)

@@ -23,6 +23,7 @@ class Handler:
         purpose: what it is for, in words.
         disturbs: what it may do to running containers, None when nothing.
         on_demand: True when it needs a word of its own (--restart-docker).
+        only_if: a command that must end with 0, else there is nothing to do.
     """
 
     name: str
@@ -30,8 +31,10 @@ class Handler:
     purpose: str
     disturbs: str | None = None
     on_demand: bool = False
+    only_if: tuple[str, ...] | None = None
 
 
+DOCKER_RELOAD: Final = "docker-reload"
 DOCKER_RESTART: Final = "docker-restart"
 # In the order they run: folders before services read them, units before Docker makes scopes below them.
 HANDLERS: Final = (
@@ -45,6 +48,13 @@ HANDLERS: Final = (
         (("systemctl", "daemon-reload"),),
         "let systemd read the changed slices",
         "may detach GPUs from running containers (legacy nvidia hook with systemd control groups)",
+    ),
+    # live-restore can be switched on without a restart; the restart then stops no container.
+    Handler(
+        DOCKER_RELOAD,
+        (("systemctl", "reload", "docker.service"),),
+        "let Docker read what it can take without a restart, live-restore above all",
+        only_if=("systemctl", "is-active", "--quiet", "docker.service"),
     ),
     Handler(
         DOCKER_RESTART,
@@ -76,6 +86,8 @@ def run_handler(handler: Handler, run: Run) -> None:
     Raises:
         HandlerError: a command failed; names it, its exit code and what it said.
     """
+    if handler.only_if is not None and not run(handler.only_if).ok:
+        return
     for argv in handler.commands:
         done = run(argv, timeout_seconds=_RESTART_SECONDS)
         # A unit that was never started has nothing to reset.

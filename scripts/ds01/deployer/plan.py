@@ -14,6 +14,7 @@ from ds01.core.tree import Merge, Tree, TreeFile, sha256
 from ds01.deployer.directives import describe_change, same_effect
 from ds01.deployer.files import Kind as FileKind
 from ds01.deployer.files import Observed
+from ds01.deployer.handlers import DOCKER_RELOAD, DOCKER_RESTART
 from ds01.deployer.merge import merge_json, ours_in, unmerge_json
 from ds01.deployer.owned import Owned, OwnedFile
 
@@ -237,7 +238,7 @@ def _unmerged(path: PurePosixPath, before: str, owned: OwnedFile) -> Action:
         return Action(Verb.BLOCKED, path, error.render(), before=before)
     verb = Verb.REMOVE if rest.text is None else Verb.CHANGE
     reason = "DS01's keys go; what was there before comes back"
-    return Action(verb, path, reason, before, rest.text, handlers=("docker-restart",))
+    return Action(verb, path, reason, before, rest.text, handlers=(DOCKER_RELOAD, DOCKER_RESTART))
 
 
 def _act(  # noqa: PLR0913 - one constructor for every wanted file, all but the first four by name

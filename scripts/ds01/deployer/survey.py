@@ -13,7 +13,7 @@ from ds01.core.process import Run
 from ds01.core.tree import Tree
 from ds01.deployer.docker import RunningContainer, ask_engine, running_containers
 from ds01.deployer.files import observe_files
-from ds01.deployer.handlers import in_order
+from ds01.deployer.handlers import DOCKER_RELOAD, in_order
 from ds01.deployer.owned import Owned
 from ds01.deployer.plan import Plan, make_plan
 from ds01.deployer.report import Survey
@@ -39,7 +39,10 @@ def survey_host(wanted: Tree, paths: HostPaths, owned: Owned, run: Run, notices:
         live = compare_live([(file.path, file.content) for file in wanted if file.path in unchanged], run)
     if paths.is_live and any(handler.disturbs for handler in in_order(plan.handlers)):
         containers = running_containers(run)
-        live_restore = ask_engine(run).live_restore
+        engine = ask_engine(run)
+        # The reload switches live-restore on before the restart, and the driver containers run under stays.
+        switched_on = DOCKER_RELOAD in plan.handlers and engine.info.get("CgroupDriver") == "systemd"
+        live_restore = engine.live_restore or switched_on
     return Survey(
         plan=plan,
         root=os.fspath(paths.root),

@@ -37,6 +37,8 @@ def stale_reason(checkout: Path, tree: Tree) -> str | None:
     there = _read(folder)
     if there == wanted:
         return None
+    if not there:
+        return f"generated/{tree.host} is not there; run ./inv render and commit it"
     differs = sorted(name for name in {*there, *wanted} if there.get(name) != wanted.get(name))
     return (
         f"generated/{tree.host} is stale in {len(differs)} files ({differs[0]} first); run ./inv render and commit it"
