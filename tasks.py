@@ -56,7 +56,7 @@ def plan(
     """Show what a deploy would change on this machine; changes nothing."""
     from ds01 import workflow
 
-    return workflow.plan(Path(inventory), host, Path(root), user, as_json=json, only_check=check)
+    return workflow.plan(workflow.Target(Path(inventory), host, Path(root)), user, as_json=json, only_check=check)
 
 
 @task(help=_help("host", "root", "inventory", "yes", "force", "restart_docker"))
@@ -73,7 +73,25 @@ def deploy(
     from ds01 import workflow
 
     options = workflow.Options(yes=yes, force=force, restart_docker=restart_docker)
-    return workflow.apply(Path(inventory), host, Path(root), options)
+    return workflow.apply(workflow.Target(Path(inventory), host, Path(root)), options)
+
+
+@task(help=_help("host", "root", "inventory", "user", "force", dry_run="change nothing", verbose="show the diffs too"))
+def slices(
+    _: Context,
+    dry_run: bool = False,
+    verbose: bool = False,
+    user: str | None = None,
+    force: bool = False,
+    host: str | None = None,
+    root: str = "/",
+    inventory: str = INVENTORY,
+) -> int:
+    """Deploy only the slices, of one account or all; never asks."""
+    from ds01 import workflow
+
+    place = workflow.Target(Path(inventory), host, Path(root))
+    return workflow.slices(place, user, dry_run=dry_run, verbose=verbose, force=force)
 
 
 @task(help=_help("root", "yes", "force", "restart_docker", to="generation to go back to (default: the one before)"))
@@ -105,3 +123,51 @@ def history(_: Context, root: str = "/", json: bool = False) -> int:
     from ds01 import workflow
 
     return workflow.history(Path(root), as_json=json)
+
+
+@task
+def lint(_: Context) -> int:
+    """Run every linter and type checker."""
+    from ds01 import project
+
+    return project.lint()
+
+
+@task(name="test", help={"slow": "the slow tests too", "only": "a file, folder or test, as pytest takes it"})
+def run_tests(_: Context, slow: bool = False, only: str = "tests") -> int:
+    """Run the tests."""
+    from ds01 import project
+
+    return project.run_tests([*(["--slow"] if slow else []), only])
+
+
+@task
+def check(_: Context) -> int:
+    """Run what every change must pass: lint, fresh files, tests."""
+    from ds01 import project
+
+    return project.check()
+
+
+@task
+def golden(_: Context) -> int:
+    """Write the tests' expected trees anew."""
+    from ds01 import project
+
+    return project.golden()
+
+
+@task
+def docs(_: Context) -> int:
+    """Write the made parts of docs/ and schemas/."""
+    from ds01 import project
+
+    return project.docs()
+
+
+@task(help={"quick": "fewer repeats and no 10,000 accounts", "only": "one benchmark"})
+def bench(_: Context, quick: bool = False, only: str | None = None) -> int:
+    """Measure speed as ratios; writes docs/performance.md."""
+    from ds01 import project
+
+    return project.bench([*(["--quick"] if quick else []), *(["--only", only] if only else [])])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from ds01.core.errors import BadInputError, ExitCode
 from ds01.core.paths import HostPaths
@@ -15,13 +16,15 @@ from ds01.deployer import report
 from ds01.deployer.deploy import Options, World, deploy
 from ds01.deployer.history import numbers, read_generation
 from ds01.deployer.owned import read_owned
+from ds01.deployer.plan import Scope
 from ds01.deployer.survey import survey_host
 from ds01.deployer.verify import Check, Status, verify_applied, verify_host
 from ds01.generator.build import InventoryError, build, check
 from ds01.generator.generated import stale_reason, write_generated
 from ds01.generator.problems import Problem
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT: Final = Path(__file__).resolve().parents[2]
+_SLICES: Final = "/etc/systemd/system/ds01*"
 
 
 def validate(inventory: Path, host: str | None, *, as_json: bool) -> int:
@@ -54,27 +57,58 @@ def render(inventory: Path, host: str | None, *, only_check: bool) -> int:
     return ExitCode.DONE
 
 
-def plan(inventory: Path, host: str | None, root: Path, account: str | None, *, as_json: bool, only_check: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which inventory goes to which host, below which root."""
+
+    inventory: Path
+    host: str | None = None
+    root: Path = Path("/")
+
+
+def plan(target: Target, account: str | None, *, as_json: bool, only_check: bool) -> int:
     """Show what a deploy would change; changes nothing."""
-    tree, notices = build(CHECKOUT, inventory, host)
-    paths = _paths(root)
-    words = [*_interrupted(paths), *_lines(notices), *filter(None, [stale_reason(CHECKOUT, tree)])]
-    survey = survey_host(tree, paths, read_owned(paths), run, tuple(words))
-    if account is not None:
-        _known_account(tree, account)
-        survey = replace(survey, plan=survey.plan.only(account))
-    colour = report.wants_colour(sys.stdout, os.environ)
-    report.show_survey(survey, as_json=as_json, out=sys.stdout, colour=colour)
+    scope = None if account is None else Scope(account=account)
+    survey = _survey(target, scope)
+    report.show_survey(survey, as_json=as_json, out=sys.stdout, colour=report.wants_colour(sys.stdout, os.environ))
     pending = bool(survey.plan.changes or survey.plan.blocked or survey.plan.pending or survey.live.deviations)
     return ExitCode.CHANGES_PENDING if only_check and pending else ExitCode.DONE
 
 
-def apply(inventory: Path, host: str | None, root: Path, options: Options) -> int:
+def slices(target: Target, account: str | None, *, dry_run: bool, verbose: bool, force: bool) -> int:
+    """Plan or deploy the slices alone; policy.json and the rest stay as they are."""
+    scope = Scope(account=account, pattern=_SLICES)
+    if not dry_run:
+        # Called by scripts as it always was: it never asks.
+        return apply(target, Options(yes=True, force=force, scope=scope))
+    survey = _survey(target, scope)
+    if verbose:
+        colour = report.wants_colour(sys.stdout, os.environ)
+        report.show_survey(survey, as_json=False, out=sys.stdout, colour=colour)
+        return ExitCode.DONE
+    for action in survey.plan.changes:
+        print(f"{action.verb.value} {action.path}: {action.reason}")
+    print(survey.plan.summary)
+    return ExitCode.DONE
+
+
+def _survey(target: Target, scope: Scope | None) -> report.Survey:
+    tree, notices = build(CHECKOUT, target.inventory, target.host)
+    paths = _paths(target.root)
+    words = [*_interrupted(paths), *_lines(notices), *filter(None, [stale_reason(CHECKOUT, tree)])]
+    survey = survey_host(tree, paths, read_owned(paths), run, tuple(words))
+    if scope is None:
+        return survey
+    _known_account(tree, scope.account)
+    return replace(survey, plan=survey.plan.within(scope))
+
+
+def apply(target: Target, options: Options) -> int:
     """Show the plan, ask, and bring the host to it."""
-    tree, notices = build(CHECKOUT, inventory, host)
-    if options.account is not None:
-        _known_account(tree, options.account)
-    deploy(tree, _paths(root), replace(options, notices=_lines(notices)), World())
+    tree, notices = build(CHECKOUT, target.inventory, target.host)
+    if options.scope is not None:
+        _known_account(tree, options.scope.account)
+    deploy(tree, _paths(target.root), replace(options, notices=_lines(notices)), World())
     return ExitCode.DONE
 
 
@@ -137,8 +171,8 @@ def _interrupted(paths: HostPaths) -> list[str]:
     return []
 
 
-def _known_account(tree: Tree, account: str) -> None:
-    if not any(file.account == account for file in tree):
+def _known_account(tree: Tree, account: str | None) -> None:
+    if account is not None and not any(file.account == account for file in tree):
         raise BadInputError(
             f"account {account!r} has no file of its own",
             "it is not listed, or its group has no limits over all containers",

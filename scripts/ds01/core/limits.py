@@ -1,7 +1,8 @@
 """The only resolver: which limits hold for an account, and where each one comes from.
 
 Pure. Used when the tree is rendered and again on the host, so that both always agree. Precedence for each key:
-user_overrides, then group, then defaults, then built-in; an absent key is inherited, None is unlimited.
+user_overrides, then group, then defaults, then built-in; an absent key is inherited, None is unlimited. An aggregate
+that nobody states is computed; one that is stated holds until an override changes what it is made of.
 """
 
 from __future__ import annotations
@@ -9,12 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from fractions import Fraction
 from typing import Final
 
 from ds01.core import names
 from ds01.core.errors import Ds01Error
 from ds01.core.policy import Layer, Policy
-from ds01.core.units import format_duration, format_number, format_rate, format_size, ninety_percent
+from ds01.core.units import (
+    MOST,
+    MOST_PERCENT,
+    format_duration,
+    format_number,
+    format_rate,
+    format_size,
+    ninety_percent,
+)
 
 Value = int | float | bool | str | None
 
@@ -170,9 +180,13 @@ class _Stack:
                 return LimitValue(None, origin, rank)
             if isinstance(section, Mapping) and field in section:
                 return LimitValue(_plain(section[field]), origin, rank)
-            if origin == f"group:{names.ADMIN_GROUP}":
+            if origin == f"group:{names.ADMIN_GROUP}" and field != "memory_high_bytes":
                 return LimitValue(None, f"{origin} has no aggregate", rank)
         return None
+
+    def without_user(self) -> _Stack:
+        """Return what holds for the rest of the account's group; ranks stay."""
+        return _Stack((("user", {}), *self.layers[1:]), self.group)
 
 
 def group_of(policy: Policy, account: str, unix_groups: Sequence[str] = ()) -> str:
@@ -267,7 +281,6 @@ def _group_layers(policy: Policy, group: str) -> tuple[tuple[str, Layer], ...]:
 
 def _resolve_layers(policy: Policy, stack: _Stack) -> dict[str, LimitValue]:
     values = {limit.name: stack.find(limit.field, limit.builtin) for limit in LIMITS}
-    uncapped = dict(values)
     values["max_cpus"] = _within_host(values["max_cpus"], policy.host_cpus)
     values |= _one_of_ipc_and_shm(values["ipc_mode"], values["shm_size"])
     for limit in AGGREGATES:
@@ -276,7 +289,7 @@ def _resolve_layers(policy: Policy, stack: _Stack) -> dict[str, LimitValue]:
         elif limit.key == "memory_high":
             values[limit.name] = _memory_high(stack, values["aggregate.memory_max"])
         else:
-            values[limit.name] = _aggregate(stack, limit, uncapped)
+            values[limit.name] = _aggregate(stack, limit)
     return values
 
 
@@ -292,41 +305,44 @@ def _one_of_ipc_and_shm(ipc: LimitValue, shm: LimitValue) -> dict[str, LimitValu
     """Docker takes `--ipc=host` or `--shm-size`, never both: the stronger layer decides which."""
     if ipc.value != "host":
         return {}
-    if shm.rank < ipc.rank:
+    if shm.rank < ipc.rank and shm.value is not None:
         return {"ipc_mode": LimitValue("private", f"{shm.origin} states shm_size instead", shm.rank)}
     return {"shm_size": LimitValue(None, f"{ipc.origin} shares the host's (ipc_mode: host)", ipc.rank)}
 
 
-def _aggregate(stack: _Stack, limit: Limit, values: Mapping[str, LimitValue]) -> LimitValue:
+def _aggregate(stack: _Stack, limit: Limit) -> LimitValue:
     stated_value = stack.aggregate(limit.field)
     factor = _FACTOR.get(limit.key)
     if factor is None:
         return stated_value or LimitValue(None, "not configured", len(stack.layers))
-    inputs = (values[factor], values["max_containers"])
-    if stated_value is not None:
-        # An override of what the aggregate is made of makes it anew, unless the override states it itself or the
-        # group has no such limit at all.
-        overridden = stated_value.rank > 0 and any(each.rank == 0 for each in inputs)
-        if not overridden or stated_value.value is None:
-            return stated_value
-    return _product(limit, BY_NAME[factor], inputs)
+    inputs = tuple(stack.find(BY_NAME[key].field, BY_NAME[key].builtin) for key in (factor, "max_containers"))
+    changed = [each for each in inputs if each.rank == 0]
+    if stated_value is not None and (stated_value.rank == 0 or stated_value.value is None or not changed):
+        return stated_value
+    lifted = next((each for each in changed if each.value is None), None)
+    if lifted is not None:
+        # Nothing to multiply with. Only `aggregate:` itself lifts what an account may use in all.
+        rest = _aggregate(stack.without_user(), limit)
+        return LimitValue(rest.value, f"{rest.origin} ({lifted.origin} does not change it)", rest.rank)
+    return _product(limit, BY_NAME[factor], inputs[0], inputs[1])
 
 
-def _product(limit: Limit, factor: Limit, inputs: tuple[LimitValue, LimitValue]) -> LimitValue:
-    each, count = inputs[0].value, inputs[1].value
-    rank = min(inputs[0].rank, inputs[1].rank)
-    origin = inputs[0].origin if inputs[0].rank == rank else inputs[1].origin
-    if not isinstance(each, (int, float)) or not isinstance(count, (int, float)):
+def _product(limit: Limit, factor: Limit, one: LimitValue, count: LimitValue) -> LimitValue:
+    rank = min(one.rank, count.rank)
+    origin = one.origin if one.rank == rank else count.origin
+    if not isinstance(one.value, (int, float)) or not isinstance(count.value, (int, float)):
         return LimitValue(None, f"{origin}: no limit a container, so none over all", rank)
-    scale = 100 if limit.kind is Kind.PERCENT else 1
-    words = f"{format_value(factor, each)} {factor.key} × {format_number(count)} containers"
-    return LimitValue(int(each * count * scale), f"{origin}: {words}", rank)
+    percent = limit.kind is Kind.PERCENT
+    # Who may have no container at all still has a slice, whose limits cannot be 0.
+    total = Fraction(str(one.value)) * max(1, int(count.value)) * (100 if percent else 1)
+    words = f"{format_value(factor, one.value)} {factor.key} × {format_number(count.value)} containers"
+    return LimitValue(min(int(total), MOST_PERCENT if percent else MOST), f"{origin}: {words}", rank)
 
 
 def _memory_high(stack: _Stack, memory_max: LimitValue) -> LimitValue:
     own = stack.aggregate("memory_high_bytes")
     # A weaker layer's value was meant for a weaker layer's memory_max.
-    if own is not None and (own.rank <= memory_max.rank or memory_max.value is None):
+    if own is not None and own.rank <= memory_max.rank:
         return own
     if memory_max.value is None:
         return LimitValue(None, memory_max.origin, memory_max.rank)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,3 +79,15 @@ def run(argv: Sequence[str], *, timeout_seconds: float = 60, environment: Mappin
     except subprocess.TimeoutExpired:
         return Completed(tuple(argv), TIMED_OUT, "", f"{argv[0]} gave no answer within {timeout_seconds:g} s")
     return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
+
+
+def stream(argv: Sequence[str], *, folder: str, environment: Mapping[str, str] | None = None) -> int:
+    """Run a program on our own terminal and in the caller's environment, for the tools of the checkout.
+
+    Returns:
+        Its exit status; 127 when it is not installed.
+    """
+    try:
+        return subprocess.run(list(argv), cwd=folder, env={**os.environ, **(environment or {})}, check=False).returncode
+    except FileNotFoundError:
+        return NOT_FOUND

@@ -17,24 +17,26 @@ MIB: Final = 1024**2
 GIB: Final = 1024**3
 TIB: Final = 1024**4
 
-_BINARY: Final = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB, "p": 1024**5}
+_BINARY: Final = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB, "p": 1024**5}
 _DECIMAL: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgtp]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
-_RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:b?(?:/s)?)", re.IGNORECASE | re.ASCII)
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgtp])(?:i?b?)|b?)", re.IGNORECASE | re.ASCII)
+_RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?(?:/s)?", re.IGNORECASE | re.ASCII)
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.ASCII)
 _PERCENT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
 # Beyond this a value no longer fits a signed 64-bit counter, which is what the kernel and Docker keep.
-_MOST: Final = 2**63 - 1
+MOST: Final = 2**63 - 1
+# Beyond this systemd ignores a CPUQuota=: it keeps hundredths of a percent in 32 bits.
+MOST_PERCENT: Final = (2**31 - 1) // 100
 
 
 class UnitError(BadInputError, ValueError):
     """A quantity that cannot be read; the message shows spellings that can."""
 
 
-def _whole(value: Fraction, text: object, what: str) -> int:
-    if value > _MOST:
-        raise UnitError(f"{what} {text!r} is too large", None, "write a value below 8 EiB")
+def _whole(value: Fraction, text: object, what: str, most: int = MOST) -> int:
+    if value > most:
+        raise UnitError(f"{text!r} is too large for a {what}", None, "write a smaller value, or null for no limit")
     return int(value)
 
 
@@ -53,7 +55,7 @@ def parse_size(text: str | int) -> int:
     match = _SIZE.fullmatch(str(text).strip())
     if match is None or isinstance(text, bool):
         raise UnitError(f"{text!r} is not a size", None, "write a number with k, m, g or t, such as 64g or 512m")
-    return _whole(Fraction(match[1]) * _BINARY[match[2].lower()], text, "size")
+    return _whole(Fraction(match[1]) * _BINARY[(match[2] or "").lower()], text, "size")
 
 
 def parse_rate(text: str | int) -> int:
@@ -103,15 +105,15 @@ def parse_percent(text: str | int) -> int:
     """Read a CPU quota: `9600%` is 96 CPUs. The percent sign is required, so that 96 is never taken for 96 CPUs.
 
     Returns:
-        Whole percent of one CPU, at least 1.
+        Whole percent of one CPU, from 1 to MOST_PERCENT.
 
     Raises:
-        UnitError: not a percentage, or below 1%.
+        UnitError: not a percentage, or out of range.
     """
     match = _PERCENT.fullmatch(str(text).strip())
     if match is None or Fraction(match[1]) < 1:
         raise UnitError(f"{text!r} is not a CPU quota", None, "write percent of one CPU, such as 9600% for 96 CPUs")
-    return _whole(Fraction(match[1]), text, "CPU quota")
+    return _whole(Fraction(match[1]), text, "CPU quota", MOST_PERCENT)
 
 
 def _shortest(value: int, steps: tuple[tuple[int, str], ...]) -> str:

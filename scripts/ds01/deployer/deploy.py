@@ -23,9 +23,9 @@ from ds01.core.tree import Tree, sha256
 from ds01.deployer import report
 from ds01.deployer.apply import Change, Outcome, Remove, Transaction, Write, recover, stage
 from ds01.deployer.handlers import DOCKER_RESTART, HandlerError, in_order, run_handler
-from ds01.deployer.history import KEPT, Generation, generation_path, numbers, stamp, who_runs
+from ds01.deployer.history import KEPT, Generation, generation_path, numbers, read_generation, stamp, who_runs
 from ds01.deployer.owned import MANIFEST_NAME, Owned, OwnedFile, read_owned
-from ds01.deployer.plan import Plan
+from ds01.deployer.plan import Plan, Scope
 from ds01.deployer.report import ProgressBar, say
 from ds01.deployer.staged import check_staged
 from ds01.deployer.survey import identity, survey_host
@@ -44,14 +44,14 @@ class Options:
 
     Attributes:
         force: lose hand edits (a copy is kept).
-        account: only this account's file, or None for everything.
+        scope: only a part of the plan, or None for all of it.
         what: what history says; None for the plan's summary.
     """
 
     yes: bool = False
     force: bool = False
     restart_docker: bool = False
-    account: str | None = None
+    scope: Scope | None = None
     what: str | None = None
     notices: tuple[str, ...] = ()
 
@@ -83,8 +83,8 @@ def deploy(wanted: Tree, paths: HostPaths, options: Options, world: World) -> bo
         finish_interrupted(paths, world)
         owned = read_owned(paths)
         survey = survey_host(wanted, paths, owned, world.run, options.notices)
-        if options.account is not None:
-            survey = replace(survey, plan=survey.plan.only(options.account))
+        if options.scope is not None:
+            survey = replace(survey, plan=survey.plan.within(options.scope))
         plan = survey.plan
         colour = report.wants_colour(sys.stdout, world.environment)
         report.show_survey(survey, as_json=False, out=sys.stdout, colour=colour)
@@ -170,12 +170,11 @@ def _apply(  # noqa: PLR0913, PLR0917 - the parts of one deploy, all of them nee
     handlers: tuple[str, ...],
 ) -> None:
     number = owned.generation + 1
-    what = options.what or (
-        plan.summary if plan.changes else f"ran {', '.join(handlers)}" if handlers else "adopted files"
-    )
+    what = options.what or _what(plan, handlers)
     who = who_runs(world.environment)
-    generation = Generation(number, wanted.host, wanted.policy_hash, who, stamp(world.now()), what, wanted)
-    manifest = _next_owned(plan, paths, owned, number, handlers)
+    tree = wanted if options.scope is None else _with_part(wanted, plan, paths, owned)
+    generation = Generation(number, tree.host, tree.policy_hash, who, stamp(world.now()), what, tree)
+    manifest = _next_owned(plan, paths, owned, number, handlers, whole=options.scope is None)
     changes = [
         *_file_changes(plan, paths),
         *_kept_copies(plan, number),
@@ -194,6 +193,23 @@ def _apply(  # noqa: PLR0913, PLR0917 - the parts of one deploy, all of them nee
     say(f"Deployed generation {number}: {what}.")
     if manifest.pending:
         say("Docker still has to be restarted to read daemon.json: sudo ./inv deploy --restart-docker")
+
+
+def _what(plan: Plan, handlers: tuple[str, ...]) -> str:
+    if plan.changes:
+        return plan.summary
+    return f"ran {', '.join(handlers)}" if handlers else "took files as they are"
+
+
+def _with_part(wanted: Tree, plan: Plan, paths: HostPaths, owned: Owned) -> Tree:
+    """Return the tree the host holds once only a part of what is wanted was deployed."""
+    files = dict(read_generation(paths, owned.generation).tree.files) if owned.generation else {}
+    for action in plan.actions:
+        if action.file is None:
+            files.pop(action.path, None)
+        else:
+            files[action.path] = action.file
+    return Tree.of(wanted.host, wanted.policy_hash, files.values())
 
 
 def _file_changes(plan: Plan, paths: HostPaths) -> list[Change]:
@@ -240,8 +256,10 @@ def _json(value: Mapping[str, object]) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _next_owned(plan: Plan, paths: HostPaths, owned: Owned, number: int, handlers: Iterable[str]) -> Owned:
-    """Return the manifest after the plan."""
+def _next_owned(
+    plan: Plan, paths: HostPaths, owned: Owned, number: int, handlers: Iterable[str], *, whole: bool
+) -> Owned:
+    """Return the manifest after the plan, which may be only a part of what is wanted."""
     files = dict(owned.files)
     seen = {action.path for action in plan.actions}
     for action in plan.actions:
@@ -258,14 +276,14 @@ def _next_owned(plan: Plan, paths: HostPaths, owned: Owned, number: int, handler
                 account=file.account,
                 record=action.record,
             )
-    # Stale files that somebody removed already have no action; they are forgotten, unless only a part was planned.
-    gone = [path for path in files if path not in seen and not paths.at(path).exists()]
-    for path in gone:
+    # Stale files that somebody removed already have no action; they are forgotten.
+    for path in [path for path in files if path not in seen and whole and not paths.at(path).exists()]:
         files.pop(path)
     made = {folder for path in files for folder in path.parents if not paths.at(folder).exists()}
     kept = {folder for folder in owned.folders if any(path.is_relative_to(folder) for path in files)}
     # In a folder there is no Docker to restart, so nothing is left for later.
-    on_demand = {DOCKER_RESTART} & set(plan.handlers) - set(handlers) if paths.is_live else set()
+    due = {DOCKER_RESTART} & {*plan.handlers, *owned.pending}
+    on_demand = due - set(handlers) if paths.is_live else set()
     return Owned(number, plan.host, plan.policy_hash, files, tuple(sorted(made | kept)), tuple(sorted(on_demand)))
 
 

@@ -268,6 +268,7 @@ def make_folder(paths: HostPaths, folder: PurePosixPath) -> None:
 
 def explain(error: OSError, target: PurePosixPath) -> FilesError:
     """Return the error for a change below the root that the system refused, with what to do about it."""
+    details: str | None = None
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             cause, fix = "there is no space left", "free some space (df -h, df -i) and try again"
@@ -289,5 +290,5 @@ def explain(error: OSError, target: PurePosixPath) -> FilesError:
                 "use another file system",
             )
         case _:
-            cause, fix = error.strerror or str(error), "mend that and try again"
-    return FilesError(f"{target} cannot be written: {cause}", None, fix)
+            cause, details, fix = error.strerror or "unknown", str(error), "mend that and try again"
+    return FilesError(f"{target} cannot be written: {cause}", details, fix)

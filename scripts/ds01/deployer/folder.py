@@ -31,7 +31,7 @@ def read_at(folder: int, name: str, size_hint: int = 4096) -> bytes:
         room = LARGEST_BYTES
         while room > 0:
             # One byte more than is there: a short answer then says that this was the end.
-            asked = min(room, size_hint + 1)
+            asked = min(room, max(size_hint, 4095) + 1)
             part = os.read(fd, asked)
             parts.append(part)
             room -= len(part)
@@ -67,9 +67,11 @@ def write_new(folder: int, name: str, content: bytes, mode: int, owner: tuple[in
 
 
 def drop(folder: int, name: str) -> None:
-    """Remove a file or link in an opened folder, if it is there."""
+    """Remove a file or link in an opened folder, if it is there; a folder is not ours and stays."""
     try:
         os.unlink(name, dir_fd=folder)
+    except IsADirectoryError:
+        return
     except OSError:
         # A read-only file system refuses before it looks whether there is anything to remove.
         if is_there(folder, name):

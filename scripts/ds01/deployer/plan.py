@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from fnmatch import fnmatchcase as fnmatch
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -64,6 +65,25 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """A part of a plan.
+
+    Attributes:
+        account: only this account's own file; None for all accounts and everything else.
+        pattern: only paths that match, such as `/etc/systemd/system/ds01-*`; None for all.
+    """
+
+    account: str | None = None
+    pattern: str | None = None
+
+    def covers(self, action: Action) -> bool:
+        """Whether an action lies in it."""
+        if self.account is not None and action.account != self.account:
+            return False
+        return self.pattern is None or fnmatch(str(action.path), self.pattern)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything a deploy would do, in the order it would do it.
 
@@ -105,10 +125,10 @@ class Plan:
         words += [f"{counts[verb]} {verb.value}" for verb in (Verb.BLOCKED, Verb.UNKNOWN) if counts[verb]]
         return ", ".join([*words, f"{counts[Verb.UNCHANGED]} unchanged"])
 
-    def only(self, account: str) -> Plan:
-        """Return the part of the plan that is for one account."""
-        mine = tuple(action for action in self.actions if action.account == account)
-        return Plan(self.host, self.policy_hash, mine)
+    def within(self, scope: Scope) -> Plan:
+        """Return the part of the plan that lies in a scope."""
+        inside = tuple(action for action in self.actions if scope.covers(action))
+        return Plan(self.host, self.policy_hash, inside)
 
 
 _COUNTED: Final = (Verb.ADD, Verb.CHANGE, Verb.TAKE_OVER, Verb.REMOVE)

@@ -313,7 +313,7 @@ def _host(subject: Subject) -> Iterator[Problem]:
         profiles = [each for each in gpu.get("mig") or () if isinstance(each, str)]
         taken = sum(int(each[0]) for each in profiles)
         if taken > _COMPUTE_SLICES:
-            text = f"GPU {index} cannot hold {len(profiles)} instances: they take {taken} of {_COMPUTE_SLICES} compute slices"
+            text = f"GPU {index} cannot hold these instances: they take {taken} of {_COMPUTE_SLICES} compute slices"
             yield Problem(host.value_place(("gpus", index, "mig")), text, "list what `nvidia-smi mig -lgi` shows")
 
 

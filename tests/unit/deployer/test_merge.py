@@ -114,9 +114,7 @@ def test_a_key_that_left_ours_gets_its_former_value_back():
 
 def test_what_somebody_changed_by_hand_is_not_taken_back():
     edited = MERGED.replace('"live-restore": true', '"live-restore": null')
-    assert unmerge_json(edited, RECORD).text == ADMINS.replace(
-        '"live-restore": false', '"live-restore": null'
-    )
+    assert unmerge_json(edited, RECORD).text == ADMINS.replace('"live-restore": false', '"live-restore": null')
 
 
 def test_a_hand_edit_that_is_overwritten_comes_back_later():
@@ -189,33 +187,45 @@ def test_nothing_was_merged_yet():
 WRONG = [
     (
         '{\n  "debug": true,\n}\n',
-        "/etc/docker/daemon.json, line 2, column 16: there is a comma before }\n"
-        "To fix: remove that comma; nothing was changed",
+        (
+            "/etc/docker/daemon.json, line 2, column 16: there is a comma before }\n"
+            "To fix: remove that comma; nothing was changed"
+        ),
     ),
     (
         '{"debug": true, "debug": false}',
-        "/etc/docker/daemon.json, line 1, column 17: the key 'debug' is given twice\n"
-        "To fix: keep one of the two; nothing was changed",
+        (
+            "/etc/docker/daemon.json, line 1, column 17: the key 'debug' is given twice\n"
+            "To fix: keep one of the two; nothing was changed"
+        ),
     ),
     (
         '\ufeff{"debug": true}',
-        "/etc/docker/daemon.json, line 1, column 1: it starts with a byte order mark\n"
-        "To fix: save it as UTF-8 without BOM; nothing was changed",
+        (
+            "/etc/docker/daemon.json, line 1, column 1: it starts with a byte order mark\n"
+            "To fix: save it as UTF-8 without BOM; nothing was changed"
+        ),
     ),
     (
         "[]",
-        "/etc/docker/daemon.json, line 1, column 1: it is not a JSON object\n"
-        'To fix: write { "key": value, … }; nothing was changed',
+        (
+            "/etc/docker/daemon.json, line 1, column 1: it is not a JSON object\n"
+            'To fix: write { "key": value, … }; nothing was changed'
+        ),
     ),
     (
         '{"exec-opts": "native.cgroupdriver=systemd"}',
-        "/etc/docker/daemon.json, line 1, column 15: exec-opts is not a list of texts\n"
-        'To fix: write it as ["name=value", …]; nothing was changed',
+        (
+            "/etc/docker/daemon.json, line 1, column 15: exec-opts is not a list of texts\n"
+            'To fix: write it as ["name=value", …]; nothing was changed'
+        ),
     ),
     (
         '{"exec-opts": ["a=b", 1]}',
-        "/etc/docker/daemon.json, line 1, column 15: exec-opts is not a list of texts\n"
-        'To fix: write it as ["name=value", …]; nothing was changed',
+        (
+            "/etc/docker/daemon.json, line 1, column 15: exec-opts is not a list of texts\n"
+            'To fix: write it as ["name=value", …]; nothing was changed'
+        ),
     ),
 ]
 
@@ -239,7 +249,7 @@ def test_bytes_that_are_not_utf8_are_refused():
     "record", [{"entries": 3}, {"entries": [{}]}, {"entries": [{"path": ["a"]}]}, {"entries": ["x"]}]
 )
 def test_a_damaged_record_is_refused(record):
-    with pytest.raises(MergeError, match="what DS01 remembers about /etc/docker/daemon.json cannot be read"):
+    with pytest.raises(MergeError, match=r"what DS01 remembers about /etc/docker/daemon\.json cannot be read"):
         merge_json(OURS, ADMINS, record)
 
 

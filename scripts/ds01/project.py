@@ -1,0 +1,103 @@
+"""The tasks that look after the checkout itself: lint, test, golden, docs, bench. Not used on a host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from ds01.core.errors import ExitCode
+from ds01.core.process import NOT_FOUND, stream
+from ds01.deployer.report import say
+from ds01.generator.build import build
+from ds01.generator.generated import stale_reason
+from ds01.generator.reference import stale_pages, write_pages
+from ds01.workflow import CHECKOUT
+
+_BIN: Final = Path(sys.executable).parent
+_LINTERS: Final = (
+    ("ruff", "format", "--check", "."),
+    ("ruff", "check", "."),
+    ("mypy",),
+    ("lint-imports", "--no-logo"),
+)
+_SHELL_FILES: Final = ("inv", ".ci/run", "generated/ds01/root/usr/local/sbin/ds01-verify-cgroup")
+_SHELL_LINTERS: Final = (("shellcheck",), ("shfmt", "--diff", "--indent", "4", "--case-indent=false"))
+
+
+def lint() -> int:
+    """Run every linter; all of them, so that one run shows everything."""
+    failed = [tool[0] for tool in _LINTERS if _tool(*tool)]
+    for tool in _SHELL_LINTERS:
+        if shutil.which(tool[0]) is None:
+            say(f"notice: {tool[0]} is not installed, shell files were not checked (apt-get install {tool[0]})")
+            failed += [tool[0]] if _strict() else []
+        elif stream([*tool, *_SHELL_FILES], folder=os.fspath(CHECKOUT)):
+            failed.append(tool[0])
+    return _verdict("lint", failed)
+
+
+def run_tests(arguments: Sequence[str] = ()) -> int:
+    """Run the tests that need nothing beyond the virtual environment and the engines that are there."""
+    return _tool("pytest", *arguments)
+
+
+def check() -> int:
+    """Run what a change must pass: lint, fresh pictures and pages, tests."""
+    steps = {"lint": lint, "generated/ and docs/": fresh, "test": run_tests}
+    failed = []
+    for name, step in steps.items():
+        say(f"check: {name}")
+        if step() != ExitCode.DONE:
+            failed.append(name)
+    return _verdict("check", failed)
+
+
+def fresh() -> int:
+    """Tell whether generated/ and the made parts of docs/ are what their sources give."""
+    tree, _ = build(CHECKOUT, CHECKOUT / "inventory")
+    stale = [reason for reason in (stale_reason(CHECKOUT, tree), *stale_pages(CHECKOUT)) if reason]
+    for reason in stale:
+        say(reason)
+    return ExitCode.FAILED if stale else ExitCode.DONE
+
+
+def golden() -> int:
+    """Write the expected trees of the tests anew."""
+    code = _tool("pytest", "--quiet", "--update-golden", "tests/unit/generator")
+    say("review git diff tests/golden")
+    return code
+
+
+def docs() -> int:
+    """Write the made parts of the documentation."""
+    changed = write_pages(CHECKOUT)
+    print("\n".join(changed) if changed else "docs are fresh")
+    return ExitCode.DONE
+
+
+def bench(arguments: Sequence[str]) -> int:
+    """Measure, and write docs/performance.md."""
+    return stream([sys.executable, "bench/run.py", *arguments], folder=os.fspath(CHECKOUT))
+
+
+def _tool(name: str, *arguments: str) -> int:
+    code = stream([os.fspath(_BIN / name), *arguments], folder=os.fspath(CHECKOUT))
+    if code == NOT_FOUND:
+        say(f"{name} is not in .venv; remove .venv and run ./inv again")
+    return code
+
+
+def _strict() -> bool:
+    return os.environ.get("DS01_TEST_STRICT") == "1"
+
+
+def _verdict(what: str, failed: Sequence[str]) -> int:
+    if failed:
+        say(f"{what}: failed in {', '.join(failed)}")
+        return ExitCode.FAILED
+    say(f"{what}: passed")
+    return ExitCode.DONE
