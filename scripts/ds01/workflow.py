@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from ds01.core.errors import BadInputError, ExitCode
+from ds01.core.errors import BadInputError, Ds01Error, ExitCode
 from ds01.core.paths import HostPaths
 from ds01.core.process import run
 from ds01.core.tree import Tree
-from ds01.deployer import report
+from ds01.deployer import journal, report
 from ds01.deployer.deploy import Options, World, deploy
 from ds01.deployer.history import numbers, read_generation
 from ds01.deployer.owned import read_owned
@@ -95,7 +95,9 @@ def slices(target: Target, account: str | None, *, dry_run: bool, verbose: bool,
 def _survey(target: Target, scope: Scope | None) -> report.Survey:
     tree, notices = build(CHECKOUT, target.inventory, target.host)
     paths = _paths(target.root)
-    words = [*_interrupted(paths), *_lines(notices), *filter(None, [stale_reason(CHECKOUT, tree)])]
+    # What is committed was rendered from the checkout's own inventory; another one says nothing about it.
+    stale = stale_reason(CHECKOUT, tree) if target.inventory.resolve() == CHECKOUT / "inventory" else None
+    words = [*_interrupted(paths), *_lines(notices), *filter(None, [stale])]
     survey = survey_host(tree, paths, read_owned(paths), run, tuple(words))
     if scope is None:
         return survey
@@ -115,7 +117,8 @@ def apply(target: Target, options: Options) -> int:
 def rollback(root: Path, to: int | None, options: Options) -> int:
     """Deploy what an earlier generation wanted."""
     paths = _paths(root)
-    kept = [number for number in numbers(paths) if number != read_owned(paths).generation]
+    # Earlier ones only: a deploy that was interrupted may have left a later one, which is about to be undone.
+    kept = [number for number in numbers(paths) if number < read_owned(paths).generation]
     if to is None and not kept:
         raise BadInputError("there is no earlier generation to go back to", None, "see ./inv history")
     generation = read_generation(paths, kept[-1] if to is None else to)
@@ -166,9 +169,17 @@ def _paths(root: Path) -> HostPaths:
 
 
 def _interrupted(paths: HostPaths) -> list[str]:
-    if (paths.deploy / "journal.json").exists():
-        return ["an earlier deploy was interrupted; the next deploy finishes or undoes it first"]
-    return []
+    try:
+        state = journal.pending(paths)
+    except Ds01Error as error:
+        return [f"whether an earlier deploy was interrupted cannot be seen: {error.details or error.brief}"]
+    match state:
+        case None:
+            return []
+        case journal.State.APPLIED | journal.State.FINISHING:
+            return ["an earlier deploy was interrupted with all its files in place; the next deploy finishes it first"]
+        case journal.State.STAGING | journal.State.APPLYING | journal.State.UNDOING:
+            return ["an earlier deploy was interrupted half way; the next deploy undoes it first"]
 
 
 def _known_account(tree: Tree, account: str | None) -> None:

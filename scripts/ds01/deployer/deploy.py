@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -22,11 +23,12 @@ from ds01.core.process import Run, run
 from ds01.core.tree import Tree, sha256
 from ds01.deployer import report
 from ds01.deployer.apply import Change, Outcome, Remove, Transaction, Write, recover, stage
+from ds01.deployer.files import explain, make_folder
 from ds01.deployer.handlers import DOCKER_RESTART, HandlerError, in_order, run_handler
 from ds01.deployer.history import KEPT, Generation, generation_path, numbers, read_generation, stamp, who_runs
 from ds01.deployer.owned import MANIFEST_NAME, Owned, OwnedFile, read_owned
-from ds01.deployer.plan import Plan, Scope
-from ds01.deployer.report import ProgressBar, say
+from ds01.deployer.plan import Action, Plan, Scope
+from ds01.deployer.report import ProgressBar, count, say
 from ds01.deployer.staged import check_staged
 from ds01.deployer.survey import identity, survey_host
 from ds01.deployer.verify import Status, verify_applied
@@ -78,8 +80,7 @@ def deploy(wanted: Tree, paths: HostPaths, options: Options, world: World) -> bo
         DeployError: it failed; the host is as it was before.
     """
     _refuse_unprivileged(paths)
-    paths.deploy.mkdir(parents=True, exist_ok=True)
-    with exclusive(paths.deploy / ".lock"):
+    with _alone(paths):
         finish_interrupted(paths, world)
         owned = read_owned(paths)
         survey = survey_host(wanted, paths, owned, world.run, options.notices)
@@ -89,17 +90,34 @@ def deploy(wanted: Tree, paths: HostPaths, options: Options, world: World) -> bo
         colour = report.wants_colour(sys.stdout, world.environment)
         report.show_survey(survey, as_json=False, out=sys.stdout, colour=colour)
         _refuse(plan, options)
-        handlers = _due(plan, paths, options)
-        reload = bool(survey.live.stale or survey.live.deviations) and "daemon-reload" not in handlers
-        if not plan.changes and not handlers and not reload and not _must_adopt(plan, owned):
+        handlers = _due(survey.handlers, paths, options)
+        if not plan.changes and not handlers and not _must_learn(plan, owned, whole=options.scope is None):
             say("Nothing to do: the host is as the policy says.")
+            _say_pending(owned)
             return False
         if not options.yes and (plan.changes or handlers) and not world.ask("Deploy this?"):
-            raise RefusedError("not deployed: the answer was no")
+            raise RefusedError("not deployed: the answer was not yes", None, "answer y, or deploy --yes")
         for notice in check_staged(plan.changes, plan.actions, world.run):
             say(f"notice: {notice}")
-        _apply(wanted, plan, paths, owned, options, world, (*handlers, *(("daemon-reload",) if reload else ())))
+        _apply(wanted, plan, paths, owned, options, world, handlers)
         return True
+
+
+@contextmanager
+def _alone(paths: HostPaths) -> Iterator[None]:
+    """Hold the deploy lock; its folder is made where it is missing.
+
+    Raises:
+        BusyError: another deploy holds it.
+        FilesError: the folder or the lock cannot be written.
+    """
+    make_folder(paths, _STATE)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(paths.deploy / ".lock"))
+        except OSError as error:
+            raise explain(error, _STATE / ".lock") from error
+        yield
 
 
 def finish_interrupted(paths: HostPaths, world: World) -> None:
@@ -137,27 +155,53 @@ def _refuse_unprivileged(paths: HostPaths) -> None:
 
 def _refuse(plan: Plan, options: Options) -> None:
     if plan.blocked:
-        lines = "\n".join(f"  {action.path}: {action.reason}" for action in plan.blocked)
-        raise RefusedError(f"{len(plan.blocked)} files cannot be deployed; nothing was changed", lines)
-    if plan.drifted and not options.force:
-        lines = "\n".join(f"  {action.path}: {action.reason}" for action in plan.drifted)
         raise RefusedError(
-            f"{len(plan.drifted)} files were changed by hand since the last deploy; nothing was changed",
-            lines,
+            f"{count(len(plan.blocked), 'file')} cannot be deployed; nothing was changed",
+            _listed(plan.blocked),
+            "see to what each line names, then deploy again",
+        )
+    if plan.drifted and not options.force:
+        raise RefusedError(
+            f"{count(len(plan.drifted), 'file')} changed by hand since the last deploy; nothing was deployed",
+            _listed(plan.drifted),
             "bring the edit into the inventory, or deploy --force (a copy is kept under /var/lib/ds01/deploy/kept)",
         )
 
 
-def _due(plan: Plan, paths: HostPaths, options: Options) -> tuple[str, ...]:
+def _listed(actions: Iterable[Action]) -> str:
+    return "\n".join(f"  {line}" for action in actions for line in action.words.splitlines())
+
+
+def _due(handlers: Iterable[str], paths: HostPaths, options: Options) -> tuple[str, ...]:
     """Return the handlers to run now; a restart of Docker waits for its flag."""
     if not paths.is_live:
         return ()
-    return tuple(handler.name for handler in in_order(plan.handlers) if not handler.on_demand or options.restart_docker)
+    return tuple(handler.name for handler in in_order(handlers) if not handler.on_demand or options.restart_docker)
 
 
-def _must_adopt(plan: Plan, owned: Owned) -> bool:
-    """Whether files are as wanted but not yet known as DS01's."""
-    return any(action.file is not None and action.path not in owned.files for action in plan.actions)
+def _must_learn(plan: Plan, owned: Owned, *, whole: bool) -> bool:
+    """Whether all files are as wanted, but the manifest does not say so yet, or names some that are not wanted."""
+    wanted = [action for action in plan.actions if action.file is not None]
+    if whole and not owned.files.keys() <= {action.path for action in wanted}:
+        return True
+    return any(_is_news(action, owned.files.get(action.path)) for action in wanted)
+
+
+def _is_news(action: Action, known: OwnedFile | None) -> bool:
+    if known is None:
+        return True
+    # What others write into a merged file is not ours to remember.
+    merged = action.record is not None
+    return not merged and action.after is not None and known.sha256 != _digest(action.after)
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode(errors="surrogateescape"))
+
+
+def _say_pending(owned: Owned) -> None:
+    if owned.pending:
+        say("Docker still has to be restarted to read daemon.json: sudo ./inv deploy --restart-docker")
 
 
 def _apply(  # noqa: PLR0913, PLR0917 - the parts of one deploy, all of them needed
@@ -191,8 +235,9 @@ def _apply(  # noqa: PLR0913, PLR0917 - the parts of one deploy, all of them nee
     transaction.commit()
     _conclude(transaction, handlers, paths, world)
     say(f"Deployed generation {number}: {what}.")
-    if manifest.pending:
-        say("Docker still has to be restarted to read daemon.json: sudo ./inv deploy --restart-docker")
+    if any(change.path.is_relative_to(_STATE / "kept") for change in changes):
+        say(f"What others had written there is kept below {_kept(number)}.")
+    _say_pending(manifest)
 
 
 def _what(plan: Plan, handlers: tuple[str, ...]) -> str:
@@ -234,12 +279,15 @@ def _file_changes(plan: Plan, paths: HostPaths) -> list[Change]:
 
 def _kept_copies(plan: Plan, number: int) -> list[Change]:
     """Keep what somebody else wrote before it is replaced: nothing is ever lost."""
-    folder = _STATE / "kept" / f"{number:06d}"
     return [
-        Write(folder / str(action.path).lstrip("/"), action.before.encode(errors="surrogateescape"), 0o600)
+        Write(_kept(number) / str(action.path).lstrip("/"), action.before.encode(errors="surrogateescape"), 0o600)
         for action in plan.changes
         if action.keep and action.before is not None
     ]
+
+
+def _kept(number: int) -> PurePosixPath:
+    return _STATE / "kept" / f"{number:06d}"
 
 
 def _state_changes(generation: Generation, manifest: Owned, paths: HostPaths) -> list[Change]:
@@ -268,7 +316,7 @@ def _next_owned(
         elif action.after is not None:
             file = action.file
             files[action.path] = OwnedFile(
-                sha256=sha256(action.after.encode(errors="surrogateescape")),
+                sha256=_digest(action.after),
                 mode=file.mode,
                 owner=file.owner,
                 group=file.group,
@@ -279,8 +327,9 @@ def _next_owned(
     # Stale files that somebody removed already have no action; they are forgotten.
     for path in [path for path in files if path not in seen and whole and not paths.at(path).exists()]:
         files.pop(path)
-    made = {folder for path in files for folder in path.parents if not paths.at(folder).exists()}
-    kept = {folder for folder in owned.folders if any(path.is_relative_to(folder) for path in files)}
+    needed = {folder for path in files for folder in path.parents}
+    made = {folder for folder in needed if not paths.at(folder).exists()}
+    kept = needed & set(owned.folders)
     # In a folder there is no Docker to restart, so nothing is left for later.
     due = {DOCKER_RESTART} & {*plan.handlers, *owned.pending}
     on_demand = due - set(handlers) if paths.is_live else set()
@@ -315,16 +364,14 @@ def _put_back(transaction: Transaction, handlers: Iterable[str], world: World, c
         DeployError: always; names the cause and what became of the host.
     """
     say(f"failed: {cause.brief}; putting the files back")
-    transaction.undo()
-    left = []
+    left = [f"{path} was edited meanwhile and is left as it is" for path in transaction.undo()]
     for handler in in_order(handlers):
         try:
             run_handler(handler, world.run)
         except HandlerError as error:
             left.append(f"{handler.name} failed again with the old files: {error.brief}")
-    state = "the files are as before the deploy" + (
-        f"; but {'; '.join(left)}" if left else " and services read them again"
-    )
+    read_again = " and services have read them again" if handlers else ""
+    state = "the files are as before the deploy" + (f"; but {'; '.join(left)}" if left else read_again)
     raise DeployError(
         f"not deployed: {cause.brief}",
         "\n".join(part for part in (cause.details, f"Rolled back: {state}.") if part),

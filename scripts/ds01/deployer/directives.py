@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
-from ds01.core.units import UnitError, parse_size
+from ds01.core.units import UnitError, format_number, format_size, parse_size
 
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|min|h|d)")
 _SPAN_USEC: Final = {
@@ -31,7 +31,8 @@ _PROPERTIES: Final = {
     "TasksMax": "TasksMax",
     "IOWeight": "IOWeight",
 }
-SHOWN: Final = tuple(_PROPERTIES.values())
+_DIRECTIVES: Final = {shown: name for name, shown in _PROPERTIES.items()}
+SHOWN: Final = tuple(_DIRECTIVES)
 
 
 def parse_unit(text: str) -> dict[str, dict[str, tuple[str, ...]]]:
@@ -90,7 +91,7 @@ def expected_properties(text: str) -> dict[str, int | None]:
 
     Returns:
         Property to value: µs of CPU a second, bytes, tasks or a weight; None is unlimited. Directives in percent of
-        the machine, and those per device, are left out.
+        the machine, those per device, and what systemd would ignore as nonsense are left out.
     """
     expected: dict[str, int | None] = {}
     for name, values in parse_unit(text).get("Slice", {}).items():
@@ -99,11 +100,17 @@ def expected_properties(text: str) -> dict[str, int | None]:
             continue
         if value in {"", "infinity"}:
             expected[_PROPERTIES[name]] = None
-        elif name == "CPUQuota":
-            expected[_PROPERTIES[name]] = int(value.removesuffix("%")) * 10_000
-        else:
-            expected[_PROPERTIES[name]] = parse_size(value)
+        elif (number := _number(name, value)) is not None:
+            expected[_PROPERTIES[name]] = number
     return expected
+
+
+def _number(name: str, value: str) -> int | None:
+    """Return the number a directive states, None when it states none."""
+    try:
+        return round(float(value.removesuffix("%")) * 10_000) if name == "CPUQuota" else parse_size(value)
+    except (UnitError, ValueError):
+        return None
 
 
 def parse_property(name: str, value: str) -> int | None:
@@ -125,15 +132,24 @@ def parse_property(name: str, value: str) -> int | None:
 
 
 def differences(expected: Mapping[str, int | None], shown: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Return (property, wanted, actual) where systemd holds another value than the file says."""
+    """Return (directive, wanted, actual) where systemd holds another value than the file says."""
     found = []
     for name, wanted in expected.items():
-        actual = parse_property(name, shown.get(name, ""))
-        # The kernel counts memory in pages; systemd rounds CPU time to its period.
+        said = shown.get(name, "")
+        try:
+            actual = parse_property(name, said)
+        except UnitError:  # a word, such as CPUWeight=idle
+            found.append((_DIRECTIVES[name], _written(name, wanted), said))
+            continue
         if wanted != actual:
-            found.append((name, _plain(wanted), _plain(actual)))
+            found.append((_DIRECTIVES[name], _written(name, wanted), _written(name, actual)))
     return found
 
 
-def _plain(value: int | None) -> str:
-    return "infinity" if value is None else str(value)
+def _written(name: str, value: int | None) -> str:
+    """Return a property's value as one writes it in a unit file."""
+    if value is None:
+        return "infinity"
+    if name == "CPUQuotaPerSecUSec":
+        return f"{format_number(value / 10_000)}%"
+    return format_size(value) if name.startswith("Memory") else str(value)

@@ -30,10 +30,12 @@ class Engine:
     Attributes:
         info: what `docker info` says; empty when there is no answer.
         error: why there is no answer, or None.
+        missing: whether Docker's client is not installed at all.
     """
 
     info: Mapping[str, object]
     error: str | None = None
+    missing: bool = False
 
     @property
     def version(self) -> str:
@@ -50,7 +52,7 @@ def ask_engine(run: Run) -> Engine:
     """Return what the engine says of itself; never raises."""
     done = run(["docker", "info", "--format", "{{json .}}"], timeout_seconds=_PATIENCE_SECONDS)
     if done.missing:
-        return Engine({}, "the docker client is not installed")
+        return Engine({}, "the docker client is not installed", missing=True)
     try:
         info = json.loads(done.stdout)
     except ValueError:

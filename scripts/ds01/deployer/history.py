@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -18,6 +19,8 @@ from ds01.core.tree import Tree, TreeFile
 GENERATION_VERSION: Final = 1
 KEPT: Final = 10
 _FOLDER: Final = "generations"
+_UID: Final = re.compile(r"\d{1,10}", re.ASCII)
+_GENERATION: Final = re.compile(r"\d{6,}\.json", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,11 @@ def numbers(paths: HostPaths) -> tuple[int, ...]:
     """
     folder = paths.deploy / _FOLDER
     try:
-        return tuple(sorted(int(file.stem) for file in folder.glob("*.json") if file.stem.isdigit()))
-    except PermissionError as error:
+        # Not glob(), which takes a folder that may not be read for an empty one.
+        return tuple(sorted(int(file.stem) for file in folder.iterdir() if _GENERATION.fullmatch(file.name)))
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
         raise StateError(f"{folder} may not be read", str(error), "run the command as root (sudo)") from error
 
 
@@ -103,7 +109,7 @@ def who_runs(environment: Mapping[str, str]) -> str:
     """Return the account behind this process: as sudo set SUDO_UID when we are root, else our own uid's."""
     uid = os.getuid()
     sudo_uid = environment.get("SUDO_UID", "")
-    if uid == 0 and sudo_uid.isdigit():
+    if uid == 0 and _UID.fullmatch(sudo_uid):
         uid = int(sudo_uid)
     try:
         return pwd.getpwuid(uid).pw_name
@@ -113,4 +119,4 @@ def who_runs(environment: Mapping[str, str]) -> str:
 
 def stamp(now: datetime) -> str:
     """Return a time as DS01 writes it: UTC, whole seconds, Z."""
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -16,7 +16,7 @@ from ds01.deployer.directives import describe_change, same_effect
 from ds01.deployer.files import Kind as FileKind
 from ds01.deployer.files import Observed
 from ds01.deployer.handlers import DOCKER_RELOAD, DOCKER_RESTART
-from ds01.deployer.merge import merge_json, ours_in, unmerge_json
+from ds01.deployer.merge import decode, merge_json, ours_in, unmerge_json
 from ds01.deployer.owned import Owned, OwnedFile
 
 
@@ -62,6 +62,12 @@ class Action:
     def changes(self) -> bool:
         """Whether anything is written or removed."""
         return self.verb in {Verb.ADD, Verb.CHANGE, Verb.TAKE_OVER, Verb.REMOVE}
+
+    @property
+    def words(self) -> str:
+        """Path and reason in one; what is in the way names the path itself."""
+        path = str(self.path)
+        return self.reason if self.reason.startswith(path) else f"{path}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +190,10 @@ def _wanted(
         return Action(obstacle[0], file.path, obstacle[1], file=file, account=file.account)
     before = _text(there)
     if file.merge is Merge.JSON:
-        return _merged(file, owned, before)
+        return _merged(file, owned, there.content, generation)
     if before is None:
         gone = owned is not None
-        reason = f"deleted by hand since generation {generation}" if gone else _why_new(file)
+        reason = _deleted(generation) if gone else _why_new(file)
         return _act(Verb.ADD, file, reason, None, file.content, drift=gone)
     if before == file.content:
         wrong = _metadata(file, there, identity)
@@ -199,6 +205,10 @@ def _wanted(
         return _act(Verb.CHANGE, file, reason, before, file.content)
     reason = f"edited by hand since generation {generation}"
     return _act(Verb.CHANGE, file, reason, before, file.content, drift=True, keep=True)
+
+
+def _deleted(generation: int) -> str:
+    return f"deleted by hand since generation {generation}"
 
 
 def _why_new(file: TreeFile) -> str:
@@ -214,9 +224,11 @@ def _metadata(file: TreeFile, there: Observed, identity: tuple[int, int] | None)
     return ""
 
 
-def _merged(file: TreeFile, owned: OwnedFile | None, before: str | None) -> Action:
+def _merged(file: TreeFile, owned: OwnedFile | None, content: bytes | None, generation: int) -> Action:
     record = owned.record if owned is not None else None
+    before = None
     try:
+        before = None if content is None else decode(content)
         merged = merge_json(file.content, before, record)
         edited = ours_in(before, record) if record is not None and before is not None else []
     except Ds01Error as error:
@@ -228,7 +240,8 @@ def _merged(file: TreeFile, owned: OwnedFile | None, before: str | None) -> Acti
         reason = f"DS01's own keys were edited by hand: {keys}"
         return _act(Verb.CHANGE, file, reason, before, merged.text, drift=True, keep=True, record=merged.record)
     if before is None:
-        return _act(Verb.ADD, file, _why_new(file), None, merged.text, record=merged.record)
+        reason = _why_new(file) if owned is None else _deleted(generation)
+        return _act(Verb.ADD, file, reason, None, merged.text, drift=owned is not None, record=merged.record)
     reason = "DS01's keys change; foreign keys stay" if record else "DS01's keys are merged in; foreign keys stay"
     return _act(Verb.CHANGE, file, reason, before, merged.text, record=merged.record, keep=record is None)
 
@@ -256,6 +269,8 @@ def _unmerged(path: PurePosixPath, before: str, owned: OwnedFile) -> Action:
         rest = unmerge_json(before, owned.record or {})
     except Ds01Error as error:
         return Action(Verb.BLOCKED, path, error.render(), before=before)
+    if rest.text == before:
+        return Action(Verb.UNCHANGED, path, "nothing of DS01's is left in it", before, before)
     verb = Verb.REMOVE if rest.text is None else Verb.CHANGE
     reason = "DS01's keys go; what was there before comes back"
     return Action(verb, path, reason, before, rest.text, handlers=(DOCKER_RELOAD, DOCKER_RESTART))

@@ -39,6 +39,10 @@ _COLOURS: Final = {
 }
 
 
+# Below this many files the bar would be gone before it was seen.
+_FEW: Final = 30
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
     """A plan and what else an admin should see before a deploy.
@@ -58,12 +62,18 @@ class Survey:
     can_run_handlers: bool = True
 
     @property
+    def handlers(self) -> tuple[str, ...]:
+        """Names of the handlers to run: the plan's, and a reload where systemd holds other values than the files."""
+        reload = ("daemon-reload",) if self.live.deviations else ()
+        return tuple(dict.fromkeys((*self.plan.handlers, *reload)))
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What would disturb running containers."""
         found = []
         running = self.containers or ()
         gpus = [each.name for each in running if each.has_gpu]
-        for handler in in_order(self.plan.handlers):
+        for handler in in_order(self.handlers):
             if handler.name == "daemon-reload" and gpus:
                 found.append(f"daemon-reload {handler.disturbs}: {', '.join(gpus)}")
             elif handler.on_demand and running and not self.live_restore:
@@ -84,7 +94,7 @@ class Survey:
             "actions": [_action_json(action) for action in plan.actions if action.verb is not Verb.UNCHANGED],
             "handlers": [
                 {"name": handler.name, "purpose": handler.purpose, "disturbs": handler.disturbs}
-                for handler in in_order(plan.handlers)
+                for handler in in_order(self.handlers)
             ],
             "warnings": list(self.warnings),
             "notices": list(self.notices),
@@ -134,10 +144,10 @@ def _survey_lines(survey: Survey, paint: _Painter) -> Iterator[str]:
         if action.verb is not Verb.UNCHANGED:
             yield ""
             yield from _action_lines(action, paint)
-    if plan.handlers:
+    if survey.handlers:
         yield ""
         yield paint("Afterwards" if survey.can_run_handlers else "Afterwards, on the host itself", "head")
-        for handler in in_order(plan.handlers):
+        for handler in in_order(survey.handlers):
             when = " (only with --restart-docker)" if handler.on_demand else ""
             yield f"  {handler.name}{when}: {handler.purpose}"
             if handler.disturbs:
@@ -145,34 +155,43 @@ def _survey_lines(survey: Survey, paint: _Painter) -> Iterator[str]:
     for title, lines in (
         ("Warning", survey.warnings),
         ("Live value differs", tuple(map(str, survey.live.deviations))),
-        ("Changed since systemd read it", survey.live.stale),
+        ("Changed since systemd read it, though no value in effect differs", survey.live.harmless),
         ("Notice", survey.notices),
     ):
         if lines:
             yield ""
-            yield from (f"{paint(title, 'warn')}: {line}" for line in lines)
+            yield from (f"{paint(title, 'warn')}: {_printable(line)}" for line in lines)
     if survey.live.error:
-        yield f"{paint('Notice', 'warn')}: systemd gave no answer, live values were not compared: {survey.live.error}"
+        words = _printable(f"systemd gave no answer, so its values were not compared: {survey.live.error}")
+        yield f"{paint('Notice', 'warn')}: {words}"
 
 
 def _action_lines(action: Action, paint: _Painter) -> Iterator[str]:
     sign = _SIGNS[action.verb]
     drift = paint(" [drift]", "warn") if action.drift else ""
-    first, *more = action.reason.splitlines()
-    yield f"{paint(sign, sign)} {action.verb.value} {paint(str(action.path), 'head')}{drift}: {first}"
+    first, *more = map(_printable, action.words.splitlines())
+    path = str(action.path)
+    words = first.replace(path, f"{paint(path, 'head')}{drift}", 1)
+    yield f"{paint(sign, sign)} {action.verb.value} {words}"
     yield from (f"    {line}" for line in more)
     for line in _diff(action):
         yield f"    {paint(line, line[:1])}"
 
 
 def _diff(action: Action) -> list[str]:
-    """Return a unified diff without line ends; a file without a last line end shows as one."""
+    """Return a unified diff without line ends."""
     if not action.changes or action.before == action.after:
         return []
-    old, new = ((text or "").splitlines() for text in (action.before, action.after))
+    old, new = _lines(action.before), _lines(action.after)
     names = ("/dev/null" if action.before is None else str(action.path), str(action.path))
     names = (names[0], "/dev/null") if action.after is None else names
     return [_printable(line) for line in difflib.unified_diff(old, new, *names, lineterm="")]
+
+
+def _lines(text: str | None) -> list[str]:
+    """Split at newlines alone, so that a carriage return or a missing last line end shows as a difference."""
+    *lines, rest = (text or "").split("\n")
+    return [*lines, rest, "\\ No newline at end of file"] if rest else lines
 
 
 def _printable(line: str) -> str:
@@ -227,12 +246,17 @@ class ProgressBar:
     def __call__(self, done: int, total: int) -> None:
         """Show that `done` of `total` steps are through."""
         share = done * 30 // total if total else 30
-        if not self._stream.isatty() or share == self._shown:
+        if total < _FEW or share == self._shown or not self._stream.isatty():
             return
         self._shown = share
         end = "\n" if done >= total else ""
         self._stream.write(f"\r{self._what} [{'#' * share}{'.' * (30 - share)}] {done}/{total}{end}")
         self._stream.flush()
+
+
+def count(number: int, word: str) -> str:
+    """Return `1 file`, `2 files`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

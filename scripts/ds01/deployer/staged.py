@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -127,17 +128,41 @@ def check_staged(actions: Sequence[Action], everything: Sequence[Action], run: R
     Raises:
         CheckError: a tool refused; says which file, what the tool said, and that nothing was changed.
     """
-    with tempfile.TemporaryDirectory(prefix="ds01-check-") as scratch:
-        root = Path(scratch)
-        for action in everything:
-            if action.after is not None:
-                target = root / str(action.path).lstrip("/")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(action.after.encode(errors="surrogateescape"))
+    with _scratch() as root:
+        _lay_out(everything, root)
         notices: dict[str, None] = {}
         for argv, paths in _calls(actions, root):
             notices |= dict.fromkeys(_check(argv, paths, root, run))
     return tuple(notices)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="ds01-check-")
+    except OSError as error:
+        raise _no_room(error) from error
+    with folder as name:
+        yield Path(name)
+
+
+def _lay_out(actions: Sequence[Action], root: Path) -> None:
+    try:
+        for action in actions:
+            if action.after is not None:
+                target = root / str(action.path).lstrip("/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(action.after.encode(errors="surrogateescape"))
+    except OSError as error:
+        raise _no_room(error) from error
+
+
+def _no_room(error: OSError) -> CheckError:
+    return CheckError(
+        "there is no place to lay the new files out for their checks; nothing was changed",
+        error.strerror or str(error),
+        "make room in /tmp (df -h, df -i), or name another folder: TMPDIR=/var/tmp",
+    )
 
 
 def _calls(actions: Sequence[Action], root: Path) -> list[tuple[tuple[str, ...], list[PurePosixPath]]]:

@@ -37,9 +37,12 @@ def survey_host(wanted: Tree, paths: HostPaths, owned: Owned, run: Run, notices:
     if is_running(paths):
         unchanged = {action.path for action in plan.actions if not action.changes}
         live = compare_live([(file.path, file.content) for file in wanted if file.path in unchanged], run)
-    if paths.is_live and any(handler.disturbs for handler in in_order(plan.handlers)):
-        containers = running_containers(run)
+    disturbing = bool(live.deviations) or any(handler.disturbs for handler in in_order(plan.handlers))
+    if paths.is_live and disturbing:
         engine = ask_engine(run)
+        containers = running_containers(run)
+        if containers is None and not engine.missing:
+            notices = (*notices, f"running containers cannot be named, since Docker gave no answer: {engine.error}")
         # The reload switches live-restore on before the restart, and the driver containers run under stays.
         switched_on = DOCKER_RELOAD in plan.handlers and engine.info.get("CgroupDriver") == "systemd"
         live_restore = engine.live_restore or switched_on

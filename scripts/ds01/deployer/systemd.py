@@ -45,6 +45,12 @@ class LiveUnits:
     stale: tuple[str, ...] = ()
     error: str | None = None
 
+    @property
+    def harmless(self) -> tuple[str, ...]:
+        """The stale units for which systemd holds the values of the changed files all the same."""
+        deviating = {each.unit for each in self.deviations}
+        return tuple(unit for unit in self.stale if unit not in deviating)
+
 
 def is_running(paths: HostPaths) -> bool:
     """Whether this is the running machine and systemd is its init.

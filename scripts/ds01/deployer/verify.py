@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from ds01.core.errors import Ds01Error
-from ds01.core.jsonstate import read_json
+from ds01.core.jsonstate import StateError, read_json
 from ds01.core.override import override
 from ds01.core.paths import HostPaths
 from ds01.core.process import Run
@@ -23,6 +23,7 @@ from ds01.deployer.docker import Engine, ask_engine
 from ds01.deployer.files import Observed, observe_files
 from ds01.deployer.merge import ours_in
 from ds01.deployer.owned import Owned, OwnedFile
+from ds01.deployer.report import count
 from ds01.deployer.systemd import compare_live, is_running
 
 
@@ -78,7 +79,7 @@ def verify_applied(paths: HostPaths, owned: Owned, run: Run) -> tuple[Check, ...
         more = f"and {len(wrong) - _SHOWN_AT_MOST} more files"
         checks.append(Check("applied", "files", Status.FAILED, more, "see ./inv plan"))
     if not wrong:
-        text = f"{len(owned.files)} files as generation {owned.generation} wrote them"
+        text = f"{count(len(owned.files), 'file')} as written by generation {owned.generation}"
         checks.append(Check("applied", "files", Status.OK, text))
     return (*checks, *_units(paths, observed, run))
 
@@ -141,13 +142,20 @@ def _units(paths: HostPaths, observed: Mapping[PurePosixPath, Observed], run: Ru
             "see systemctl status",
         )
         return
-    for unit in live.stale:
-        text = "systemd has not read its changed file"
-        yield Check("applied", unit, Status.FAILED, text, "systemctl daemon-reload")
+    for unit in live.harmless:
+        # A comment that changed needs no reload, and a reload is no small thing; a changed value is a deviation.
+        text = "systemd has not read its changed file yet; the values in effect are right"
+        yield Check("applied", unit, Status.WARNING, text, "systemctl daemon-reload once no GPU container runs")
     for deviation in live.deviations[:_SHOWN_AT_MOST]:
-        fix = f"see systemctl cat {deviation.unit}; another drop-in may come later"
+        fix = (
+            f"systemctl cat {deviation.unit} shows what else sets it; remove that, then systemctl daemon-reload"
+            " (systemctl revert would remove DS01's files too)"
+        )
         yield Check("applied", deviation.unit, Status.FAILED, str(deviation).split(": ", 1)[1], fix)
-    if not live.stale and not live.deviations:
+    if len(live.deviations) > _SHOWN_AT_MOST:
+        more = f"and {len(live.deviations) - _SHOWN_AT_MOST} more values"
+        yield Check("applied", "slices", Status.FAILED, more, "see ./inv plan")
+    if not live.deviations:
         yield Check("applied", "slices", Status.OK, f"{live.asked} units have the policy's values in effect")
 
 
@@ -164,11 +172,20 @@ def verify_host(paths: HostPaths, run: Run) -> tuple[Check, ...]:
     """Look at what DS01 needs of the machine; every finding is a warning with its fix."""
     if not paths.is_live:
         return (Check("host", "host", Status.SKIPPED, f"{paths.root} is a folder, not the running machine"),)
-    policy = read_json(paths.policy) or {}
-    engine = ask_engine(run)
+    unread = []
+    policy: Mapping[str, object] = {}
+    try:
+        policy = read_json(paths.policy) or {}
+    except StateError as error:
+        text = f"{error.brief}, so what it asks of the host was not looked at"
+        unread.append(Check("host", "policy", Status.WARNING, text, "sudo ./inv deploy --force writes it anew"))
+    return (*unread, *look_at_host(paths, policy, ask_engine(run)), *_versions(run))
+
+
+def look_at_host(paths: HostPaths, policy: Mapping[str, object], engine: Engine) -> tuple[Check, ...]:
+    """Hold control groups, the engine and the mounts against what DS01 needs of them."""
     facts = _Facts(paths, policy, engine)
-    looks = [check for look in _HOST_CHECKS for check in look(facts)]
-    return (*looks, *_versions(run))
+    return tuple(check for look in _HOST_CHECKS for check in look(facts))
 
 
 def _cgroup(facts: _Facts) -> Iterator[Check]:

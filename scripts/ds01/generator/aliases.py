@@ -41,7 +41,7 @@ def _layer(old: str, new: str | None, meaning: str, convert: Callable[[Any], Any
 
 
 _SLICE: Final = "a limit of the account's slice, now under aggregate"
-_DISK: Final = "disk quotas are not enforced (see 'Not enforced, and why')"
+_DISK: Final = "disk quotas are not enforced (docs/policy.md says why)"
 _RESERVED: Final = "reservations of GPUs are not part of DS01; give the account a quota and a priority"
 ALIASES: Final = (
     _layer("max_gpus", "max_mig_instances", "GPU units an account may hold over all its containers"),

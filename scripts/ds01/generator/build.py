@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ds01.core.errors import BadInputError
+from ds01.core.errors import BadInputError, Ds01Error
 from ds01.core.policy import Policy, PolicyError
 from ds01.core.tree import Tree
 from ds01.generator.aliases import modernise
-from ds01.generator.checks import Subject, check_inventory
+from ds01.generator.checks import check_inventory
 from ds01.generator.compile import compile_policy
 from ds01.generator.environment import make_environment
 from ds01.generator.inventory import Documents, load_inventory
@@ -20,6 +20,7 @@ from ds01.generator.model import make_model
 from ds01.generator.problems import Problem, did_you_mean
 from ds01.generator.render import render_tree
 from ds01.generator.schema import Schemas, check_document, load_schemas
+from ds01.generator.subject import Subject
 from ds01.generator.yamltext import Document
 
 
@@ -48,6 +49,9 @@ class Validated:
 def validate(documents: Documents, host: str, schemas: Schemas) -> tuple[tuple[Problem, ...], dict[str, Any]]:
     """Check everything at once.
 
+    Args:
+        host: which of the inventory's hosts the policy is held against; one it lacks when it has none.
+
     Returns:
         Every problem and notice in the order of their places, and the compiled policy of what is right.
     """
@@ -62,10 +66,12 @@ def validate(documents: Documents, host: str, schemas: Schemas) -> tuple[tuple[P
     documents = replace(documents, policy=rest, hosts=hosts)
     compiled: dict[str, Any] = {}
     resolved: Policy | None = None
-    if isinstance(rest.data, dict) and isinstance(hosts[host].data, dict):
+    here = hosts.get(host)
+    needed = schemas.by_name["host"]["required"]
+    if isinstance(rest.data, dict) and here is not None and isinstance(here.data, dict):
         compiled = compile_policy(documents, host, schemas)
         try:
-            resolved = Policy.from_document(compiled)
+            resolved = Policy.from_document(compiled) if all(key in here.data for key in needed) else None
         except PolicyError:
             # A part that everything hangs on is missing, and already among the problems.
             resolved = None
@@ -79,14 +85,18 @@ def check(checkout: Path, inventory: Path, host: str | None) -> Validated:
     Raises:
         InventoryError: it has problems.
         BadInputError: there is no such host.
+        Ds01Error: the compiled policy is not what its schema promises, which no inventory should be able to do.
     """
     documents = load_inventory(inventory)
-    if not documents.hosts:
-        raise InventoryError(documents.problems)
     schemas = load_schemas(checkout / "schemas")
-    problems, compiled = validate(documents, choose_host(documents, host), schemas)
+    name = choose_host(documents, host) if documents.hosts else ""
+    problems, compiled = validate(documents, name, schemas)
     if any(not problem.notice for problem in problems):
         raise InventoryError(problems)
+    broken = next(schemas.validator("policy").iter_errors({"generated": "", **compiled}), None)
+    if broken is not None:
+        fault = f"{broken.json_path}: {broken.message}"
+        raise Ds01Error("the compiled policy breaks schemas/policy.schema.json", fault, "report it: a fault of DS01")
     return Validated(compiled, problems)
 
 

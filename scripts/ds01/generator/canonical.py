@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ds01.core.units import parse_duration, parse_percent, parse_rate, parse_size
-from ds01.generator.schema import Schemas
+from ds01.generator.schema import Schemas, as_whole
 
 _QUANTITIES: Final[Mapping[str, tuple[str, Callable[[str | int], int]]]] = {
     "ds01-size": ("bytes", parse_size),
@@ -34,12 +34,12 @@ def canonicalise(schemas: Schemas, name: str, node: Mapping[str, Any], value: An
     """
     node = schemas.resolve(name, node)
     if "format" in node and node["format"] in _QUANTITIES:
-        return None if value is None else _QUANTITIES[node["format"]][1](value)
+        return None if value is None else _QUANTITIES[node["format"]][1](as_whole(value))
     if isinstance(value, list):
         items = schemas.resolve(name, node.get("items", {}))
         return [canonicalise(schemas, name, items, each) for each in value if each is not None]
     if not isinstance(value, dict):
-        return value
+        return as_whole(value)
     properties = node.get("properties", {})
     result: dict[str, Any] = {}
     for key, child in properties.items():

@@ -59,5 +59,5 @@ class Problem:
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
     """Return a fix that names the closest known word, or `otherwise` when none is close."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
     return f"did you mean {close[0]!r}?" if close else otherwise

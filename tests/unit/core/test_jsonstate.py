@@ -1,0 +1,148 @@
+"""State files are replaced whole, read strictly, and written by one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ds01.core.errors import BusyError
+from ds01.core.jsonstate import StateError, exclusive, read_json, write_json
+
+HOLDER = """
+import sys, time
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from ds01.core.jsonstate import exclusive
+with exclusive(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    value = {"b": [1, 2.5, None, True], "a": {"name": "zoë"}}
+    write_json(tmp_path / "state.json", value)
+    assert read_json(tmp_path / "state.json") == value
+
+
+def test_file_is_text_that_people_can_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "state.json", {"name": "zoë"})
+    assert (tmp_path / "state.json").read_text() == '{\n "name": "zoë"\n}\n'
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o644, 0o600])
+def test_permissions_do_not_depend_on_the_umask(mode: int, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_json(tmp_path / "state.json", {}, mode=mode)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "state.json").stat().st_mode) == mode
+
+
+def test_readers_of_the_old_file_keep_it(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write_json(path, {"n": 1})
+    with path.open() as old:
+        write_json(path, {"n": 2})
+        assert (old.read(), read_json(path), names(tmp_path)) == ('{\n "n": 1\n}\n', {"n": 2}, ["state.json"])
+
+
+def test_value_that_is_no_json_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write_json(path, {"n": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"n": object()})
+    assert (read_json(path), names(tmp_path)) == ({"n": 1}, ["state.json"])
+
+
+def test_failed_rename_leaves_no_temporary_file(tmp_path: Path) -> None:
+    (tmp_path / "state.json").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_json(tmp_path / "state.json", {})
+    assert names(tmp_path) == ["state.json"]
+
+
+def test_symlink_in_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / ".state.json.ds01-tmp").symlink_to("victim")
+    with pytest.raises(OSError) as refused:  # noqa: PT011 - the number is checked below
+        write_json(tmp_path / "state.json", {})
+    assert (refused.value.errno, (tmp_path / "victim").read_text()) == (errno.ELOOP, "precious")
+
+
+def test_file_that_is_not_there_is_none(tmp_path: Path) -> None:
+    assert read_json(tmp_path / "state.json") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "brief"),
+    [
+        (b"", "{path} cannot be read"),
+        (b"{", "{path} cannot be read"),
+        (b'{"a": "\xff"}', "{path} cannot be read"),
+        (b"[1]", "{path} is not a JSON object"),
+        (b"null", "{path} is not a JSON object"),
+    ],
+)
+def test_broken_state_is_reported_and_kept(content: bytes, brief: str, tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(content)
+    with pytest.raises(StateError) as refused:
+        read_json(path)
+    assert (refused.value.brief, path.read_bytes()) == (brief.format(path=path), content)
+
+
+def test_taken_lock_names_its_holder(tmp_path: Path) -> None:
+    lock = tmp_path / "x.lock"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, os.fspath(lock), os.fspath(SCRIPTS)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    with holder, holder.stdout as out:
+        assert out.readline() == b"held\n"
+        with pytest.raises(BusyError) as refused, exclusive(lock):
+            pass
+        holder.kill()
+    assert refused.value.brief == f"another deploy is at work (pid {holder.pid})"
+
+
+def test_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
+    lock = tmp_path / "x.lock"
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    script = HOLDER.replace("sys.stdin.read()", killed)
+    subprocess.run(
+        [sys.executable, "-c", script, os.fspath(lock), os.fspath(SCRIPTS)], stdout=subprocess.DEVNULL, check=False
+    )
+    with exclusive(lock):
+        assert lock.read_text() == f"{os.getpid()}\n"
+
+
+def test_lock_file_is_never_replaced(tmp_path: Path) -> None:
+    lock = tmp_path / "x.lock"
+    inodes = []
+    for _ in range(2):
+        with exclusive(lock):
+            inodes.append(lock.stat().st_ino)
+    assert (inodes[0] == inodes[1], lock.exists()) == (True, True)
+
+
+def test_symlink_in_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "x.lock").symlink_to("victim")
+    with pytest.raises(OSError) as refused, exclusive(tmp_path / "x.lock"):  # noqa: PT011 - the number is checked below
+        pass
+    assert (refused.value.errno, (tmp_path / "victim").read_text()) == (errno.ELOOP, "precious")

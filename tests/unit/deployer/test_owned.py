@@ -1,0 +1,105 @@
+"""The manifest of what DS01 owns: written and read back, and never guessed when it is broken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from ds01.core.jsonstate import StateError
+from ds01.core.paths import HostPaths
+from ds01.deployer.owned import Owned, OwnedFile, read_owned
+
+WHOLE = Owned(
+    generation=12,
+    host="ds01",
+    policy_hash="abc",
+    files={
+        PurePosixPath("/etc/docker/daemon.json"): OwnedFile(
+            "1" * 64, 0o644, "root", "root", "daemon.json.j2", None, {"existed": True, "entries": []}
+        ),
+        PurePosixPath("/etc/systemd/system/ds01-student-é.slice.d/10.conf"): OwnedFile(
+            "2" * 64, 0o4755, "root", "adm", "limits.conf.j2", "é"
+        ),
+    },
+    folders=(PurePosixPath("/etc/ds01"),),
+    pending=("docker-restart",),
+)
+
+
+def store(root: Path, text: str) -> HostPaths:
+    paths = HostPaths(root)
+    paths.deploy.mkdir(parents=True)
+    (paths.deploy / "manifest.json").write_text(text)
+    return paths
+
+
+def test_what_is_stored_is_read_back(tmp_path: Path) -> None:
+    assert read_owned(store(tmp_path, json.dumps(WHOLE.to_json()))) == WHOLE
+
+
+def test_before_the_first_deploy_nothing_is_owned(tmp_path: Path) -> None:
+    assert read_owned(HostPaths(tmp_path)) == Owned()
+
+
+def edited(**changes: object) -> str:
+    return json.dumps(WHOLE.to_json() | changes)
+
+
+FILE = {"sha256": "", "mode": "0644", "owner": "root", "group": "root", "source": "", "account": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '{"version": 1, ',
+            (
+                "{path} cannot be read\n"
+                "Expecting property name enclosed in double quotes: line 1 column 16 (char 15)\n"
+                "To fix: look at it; move it aside (mv {path} {path}.bad) and try again"
+            ),
+        ),
+        ("[]", "{path} is not a JSON object\nTo fix: look at it; move it aside (mv {path} {path}.bad)"),
+        (
+            edited(version=2),
+            "{path} has version 2, this DS01 reads version 1\nTo fix: use the release that wrote it, or a newer one",
+        ),
+        (
+            edited(generation="many"),
+            (
+                "{path} is not a manifest of DS01\n"
+                "ValueError: invalid literal for int() with base 10: 'many'\n"
+                "To fix: restore it from a backup"
+            ),
+        ),
+        (
+            edited(files=[]),
+            (
+                "{path} is not a manifest of DS01\n"
+                "TypeError: files, folders or pending have the wrong type\n"
+                "To fix: restore it from a backup"
+            ),
+        ),
+        (
+            edited(files={"/etc/x": FILE}),
+            "{path} is not a manifest of DS01\nKeyError: 'record'\nTo fix: restore it from a backup",
+        ),
+        (
+            edited(files={"/etc/x": FILE | {"mode": "rwx", "record": None}}),
+            (
+                "{path} is not a manifest of DS01\n"
+                "ValueError: invalid literal for int() with base 8: 'rwx'\n"
+                "To fix: restore it from a backup"
+            ),
+        ),
+    ],
+)
+def test_a_broken_manifest_is_refused_and_left_as_it_is(tmp_path: Path, text: str, message: str) -> None:
+    paths = store(tmp_path, text)
+    with pytest.raises(StateError) as caught:
+        read_owned(paths)
+    path = paths.deploy / "manifest.json"
+    assert caught.value.render() == message.replace("{path}", str(path))
+    assert path.read_text() == text
