@@ -97,7 +97,7 @@ def slices(
 @task(help=_help("root", "yes", "force", "restart_docker", to="generation to go back to (default: the one before)"))
 def rollback(
     _: Context,
-    to: int | None = None,
+    to: int = 0,  # Invoke reads a number only where the default is one
     root: str = "/",
     yes: bool = False,
     force: bool = False,
@@ -106,7 +106,8 @@ def rollback(
     """Deploy what an earlier generation wanted."""
     from ds01 import workflow
 
-    return workflow.rollback(Path(root), to, workflow.Options(yes=yes, force=force, restart_docker=restart_docker))
+    options = workflow.Options(yes=yes, force=force, restart_docker=restart_docker)
+    return workflow.rollback(Path(root), to or None, options)
 
 
 @task(help=_help("root", "json"))

@@ -15,7 +15,7 @@ Made by `./inv bench`, do not edit: change `bench/` and run it again.
 
 Figures are from one run on one machine and are meant to be read as ratios inside it. *Median* and *spread* (fastest \
 to slowest) are wall-clock seconds; *CPU* is user and system time, which other jobs on the machine disturb less; \
-*peak* is the resident memory of the largest process. Budgets are goals, not tests: no test here fails for being slow.
+*peak* is the resident memory of the largest process. Budgets are goals, not tests: nothing fails for being slow.
 """
 _AGAIN: Final = """\
 ## Run it again

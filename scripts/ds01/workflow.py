@@ -40,7 +40,7 @@ def validate(inventory: Path, host: str | None, *, as_json: bool) -> int:
     else:
         _say_all(problems)
         notices = len(problems) - len(wrong)
-        print(f"{_count(len(wrong), 'problem')}, {_count(notices, 'notice')} in {inventory}")
+        print(f"{report.count(len(wrong), 'problem')}, {report.count(notices, 'notice')} in {inventory}")
     return ExitCode.BAD_INPUT if wrong else ExitCode.DONE
 
 
@@ -53,7 +53,7 @@ def render(inventory: Path, host: str | None, *, only_check: bool) -> int:
         print(stale or f"generated/{tree.host} is fresh")
         return ExitCode.CHANGES_PENDING if stale else ExitCode.DONE
     changed = write_generated(CHECKOUT, tree)
-    print(f"generated/{tree.host}: {_count(changed, 'file')} changed, {len(tree.files)} in all")
+    print(f"generated/{tree.host}: {report.count(changed, 'file')} changed, {len(tree.files)} in all")
     return ExitCode.DONE
 
 
@@ -158,7 +158,7 @@ def report_checks(checks: tuple[Check, ...], *, as_json: bool) -> int:
         for each in checks:
             print(f"{each.part:8} {each}")
         warned = sum(each.status is Status.WARNING for each in checks)
-        print(f"{len(checks)} checks: {failed} failed, {_count(warned, 'warning')}")
+        print(f"{report.count(len(checks), 'check')}: {failed} failed, {report.count(warned, 'warning')}")
     return ExitCode.FAILED if failed else ExitCode.DONE
 
 
@@ -198,7 +198,3 @@ def _lines(notices: tuple[Problem, ...]) -> tuple[str, ...]:
 def _say_all(problems: tuple[Problem, ...]) -> None:
     for problem in problems:
         report.say(str(problem))
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

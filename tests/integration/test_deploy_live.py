@@ -9,11 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.integration.machine import CHECKOUT, VENV_PYTHON, Machine, build_farm, build_machine, on_terminal
+from tests.integration.machine import CHECKOUT, Machine, build_farm, build_machine, needs_venv, on_terminal
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.skipif(not VENV_PYTHON.exists(), reason="there is no .venv (run ./inv --list once)"),
+    needs_venv,
     pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"),
 ]
 

@@ -75,7 +75,7 @@ def shipped() -> Documents:
     return load_inventory(INVENTORY)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(policy=edits, host=edits | st.just([]), members=st.lists(NAMES, max_size=3))
 def test_validation_answers_and_what_it_accepts_can_be_rendered(
     policy: list[tuple[str, int, str, str]], host: list[tuple[str, int, str, str]], members: list[str]

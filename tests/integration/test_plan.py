@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -11,12 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.integration.machine import CHECKOUT, VENV_PYTHON, Ended, inv, on_terminal, write_inventory
+from tests.integration.machine import CHECKOUT, VENV_PYTHON, Ended, inv, needs_venv, on_terminal, write_inventory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-pytestmark = pytest.mark.skipif(not VENV_PYTHON.exists(), reason="there is no .venv (run ./inv --list once)")
 
 NOBODY = 65534
 ALICE = "/etc/systemd/system/ds01-student-alice.slice.d/10-resource-limits.conf"
@@ -30,9 +27,10 @@ class Folder:
         self.root.mkdir()
         self.inventory = write_inventory(folder / "inventory")
 
-    def inv(self, task: str, *words: str, stdin: str = "") -> Ended:
-        more = ["--inventory", str(self.inventory)] if task in {"plan", "deploy"} else []
-        return inv(task, "--root", str(self.root), *more, *words, stdin=stdin)
+    def inv(self, task: str, *words: str) -> Ended:
+        defaults = {"--root": self.root, "--inventory": self.inventory}
+        more = [str(each) for pair in defaults.items() if pair[0] not in words for each in pair]
+        return inv(task, *more, *words)
 
     def snapshot(self) -> dict[str, tuple[object, ...]]:
         found = {}
@@ -103,10 +101,7 @@ def test_a_plan_reads_as_summary_then_one_diff_a_file(deployed: Folder) -> None:
             " account bob has no limits of its own any more"
         ),
         "~ change /etc/ds01/policy.json: templates/etc/ds01/policy.json.j2 renders differently",
-        (
-            "+ add /etc/systemd/system/ds01-student-carol.slice.d/10-resource-limits.conf:"
-            " limits of account carol"
-        ),
+        ("+ add /etc/systemd/system/ds01-student-carol.slice.d/10-resource-limits.conf: limits of account carol"),
     ]
 
 
@@ -149,13 +144,10 @@ MISTAKES = {
             "it is not listed, or its group has no limits over all containers\n"
         ),
     ),
-    "host": (["--host", "ds02"], "error: there is no host 'ds02' in {inventory}/hosts\nDid you mean ds01?\n"),
+    "host": (["--host", "ds02"], "error: there is no host 'ds02'\nTo fix: did you mean 'ds01'?\n"),
     "root": (
         ["--root", "/nowhere/at/all"],
-        (
-            "error: there is no folder /nowhere/at/all\n"
-            "To fix: mkdir -p /nowhere/at/all, or name another with --root\n"
-        ),
+        ("error: there is no folder /nowhere/at/all\nTo fix: mkdir -p /nowhere/at/all, or name another with --root\n"),
     ),
     "inventory": (["--inventory", "/nowhere"], "error: "),
     "option": (["--rot", "/x"], "error: task plan has no option --rot\nDid you mean --root?\n"),
@@ -166,10 +158,11 @@ MISTAKES = {
 def test_a_mistake_is_bad_input_with_a_hint(folder: Folder, words: list[str], message: str) -> None:
     done = folder.inv("plan", *words)
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith(message.replace("{inventory}", str(folder.inventory))), done.err
+    assert done.err.startswith(message), done.err
     assert "Traceback" not in done.err
 
 
+@needs_venv
 @pytest.mark.root
 def test_an_ordinary_account_sees_all_but_what_it_may_not_read(deployed: Folder) -> None:
     secret = deployed.root / "etc/docker/daemon.json"
@@ -180,7 +173,7 @@ def test_an_ordinary_account_sees_all_but_what_it_may_not_read(deployed: Folder)
     python = [str(VENV_PYTHON), "-I", "-B", "-X", "utf8", "-m", "ds01.program"]
     as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     if subprocess.run([*as_nobody, str(VENV_PYTHON), "-c", ""], check=False, capture_output=True).returncode:
-        as_nobody = [*KEEP_READ, *as_nobody]
+        pytest.skip(f"{VENV_PYTHON} is out of reach for other accounts")
     done = subprocess.run([*as_nobody, *python, *words], capture_output=True, text=True, check=False, cwd="/")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
@@ -198,14 +191,13 @@ def test_an_interrupted_deploy_is_mentioned_and_left_alone(deployed: Folder) -> 
     (state / "journal.json").write_text('{"version": 1, "state": "applying", "list": "x"}\n')
     before = deployed.snapshot()
     done = deployed.inv("plan")
-    assert done.out.endswith(
-        "Notice: an earlier deploy was interrupted half way; the next deploy undoes it first\n"
-    )
+    assert done.out.endswith("Notice: an earlier deploy was interrupted half way; the next deploy undoes it first\n")
     (state / "journal.json").write_text("{")
     assert "Notice: whether an earlier deploy was interrupted cannot be seen: " in deployed.inv("plan").out
     assert set(deployed.snapshot()) == set(before)
 
 
+@needs_venv
 def test_a_reader_that_leaves_is_no_error(folder: Folder) -> None:
     command = f"'{VENV_PYTHON}' -I -m ds01.program plan --root '{folder.root}' --inventory '{folder.inventory}'"
     done = subprocess.run(
@@ -215,6 +207,7 @@ def test_a_reader_that_leaves_is_no_error(folder: Folder) -> None:
     assert done.stdout.startswith("Plan for ds01 on ")
 
 
+@needs_venv
 def test_colour_is_for_terminals_that_want_it(folder: Folder) -> None:
     command = [str(CHECKOUT / "inv"), "plan", "--root", str(folder.root), "--inventory", str(folder.inventory)]
     plain = folder.inv("plan").out
@@ -222,8 +215,3 @@ def test_colour_is_for_terminals_that_want_it(folder: Folder) -> None:
     assert "\033[32m+\033[0m add " in on_terminal(command).out
     assert on_terminal(command, NO_COLOR="1").out == plain
     assert on_terminal(command, TERM="dumb").out == plain
-
-
-# An interpreter below root's home cannot be reached by others; then only the right to pass through folders stays.
-KEEP_READ = ("true",)
-assert os.sep == "/"

@@ -319,11 +319,10 @@ def _aggregate(stack: _Stack, limit: Limit) -> LimitValue:
     changed = [each for each in inputs if each.rank == 0]
     if stated_value is not None and (stated_value.rank == 0 or stated_value.value is None or not changed):
         return stated_value
-    lifted = next((each for each in changed if each.value is None), None)
-    if lifted is not None:
+    if changed and any(each.value is None for each in inputs):
         # Nothing to multiply with. Only `aggregate:` itself lifts what an account may use in all.
         rest = _aggregate(stack.without_user(), limit)
-        return LimitValue(rest.value, f"{rest.origin} ({lifted.origin} does not change it)", rest.rank)
+        return LimitValue(rest.value, f"{rest.origin} ({changed[0].origin} does not change it)", rest.rank)
     return _product(limit, BY_NAME[factor], inputs[0], inputs[1])
 
 

@@ -49,7 +49,7 @@ def canonicalise(schemas: Schemas, name: str, node: Mapping[str, Any], value: An
             result[canonical_name(key, resolved)] = canonicalise(schemas, name, resolved, given)
     other = node.get("additionalProperties")
     if isinstance(other, dict):
-        for key in value:
+        for key in (each for each in value if each not in properties):
             result[key] = canonicalise(schemas, name, other, value[key])
     return result
 

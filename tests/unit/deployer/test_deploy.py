@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
-MY_GROUP = "root" if os.geteuid() == 0 else __import__("grp").getgrgid(os.getegid()).gr_name
+MY_GROUP = grp.getgrgid(os.getegid()).gr_name
 STATE = "var/lib/ds01/deploy"
 
 

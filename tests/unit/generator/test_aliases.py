@@ -164,8 +164,8 @@ def test_shorthands_of_the_older_inventory_are_written_out(older: Policy) -> Non
             {"defaults": {"aggregate": None}},
             [
                 (
-                    "f:1:29: notice: defaults.memory_max is an old name of aggregate.memory_max, which is there too and "
-                    "counts; remove it"
+                    "f:1:29: notice: defaults.memory_max is an old name of aggregate.memory_max, which is there "
+                    "too and counts; remove it"
                 )
             ],
         ),

@@ -27,7 +27,7 @@ from ds01.core.limits import (
     stated,
 )
 from ds01.core.paths import HostPaths
-from ds01.core.policy import Policy, read_policy
+from ds01.core.policy import Policy, PolicyError, read_policy
 from ds01.core.units import format_number, format_size
 
 JSON_VERSION: Final = 1
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print what was asked for; returns the exit code."""
     options = _parser().parse_args(argv)
     try:
-        print(_answer(options))
+        print(_answer(options), flush=True)
     except Ds01Error as error:
         print(f"error: {error.render()}", file=sys.stderr)
         return error.exit_code
@@ -85,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ds01 limits",
+        usage="ds01 limits [OPTION…] [NAME]",
         description="Show the limits of an account and where each comes from.",
         epilog="Without an account: the limits of the one who asks. Unlisted accounts get the default group.",
     )
@@ -111,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _answer(options: argparse.Namespace) -> str:
     policy = read_policy(options.policy or HostPaths(options.root).policy)
-    limits = limits_of(policy, options.account or _own_name())
+    limits = limits_of(policy, _own_name() if options.account is None else options.account)
     if options.explain:
         return explain(policy, limits, options.explain)
     if options.check_exemption:
@@ -124,7 +125,7 @@ def _answer(options: argparse.Namespace) -> str:
             return format_value(BY_NAME[name], limits[name].value)
     for flag, key in _POLICIES.items():
         if getattr(options, flag.replace("-", "_")):
-            return format_number(float(str(_section(policy, "policies")[key])))
+            return _policy_number(policy, key)
     return sheet(limits)
 
 
@@ -132,8 +133,10 @@ def limits_of(policy: Policy, account: str) -> ResolvedLimits:
     """Resolve an account; its uid and Linux groups are looked up when it is not listed.
 
     Raises:
-        BadNameError: a name that DS01 refuses.
+        BadInputError: no name, or one that DS01 refuses.
     """
+    if not account:
+        raise BadInputError("the account's name is empty", None, "name an account, or leave it out for your own")
     if account in policy.users:
         return resolve(policy, account)
     try:
@@ -235,6 +238,13 @@ def _aggregate(limits: ResolvedLimits) -> str:
 
 def _lifecycle(limits: ResolvedLimits) -> str:
     return json.dumps({BY_NAME[name].field: limits[name].value for name in _LIFECYCLE})
+
+
+def _policy_number(policy: Policy, key: str) -> str:
+    value = _section(policy, "policies").get(key)
+    if not isinstance(value, int | float):
+        raise PolicyError(f"the compiled policy has no number policies.{key}", None, "deploy again")
+    return format_number(value)
 
 
 def _section(policy: Policy, name: str) -> Mapping[str, object]:

@@ -1,0 +1,123 @@
+"""The tasks' steps, joined: what they print and return for good and bad inventories, below folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.integration.machine import write_inventory
+
+from ds01 import workflow
+from ds01.core.errors import BadInputError, ExitCode
+from ds01.deployer.verify import Check, Status
+from ds01.workflow import Options, Target
+
+ALICE = "/etc/systemd/system/ds01-student-alice.slice.d/10-resource-limits.conf"
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Target:
+    (tmp_path / "root").mkdir()
+    return Target(write_inventory(tmp_path / "inventory"), None, tmp_path / "root")
+
+
+def test_a_good_inventory_is_counted_in_one_line(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
+    assert workflow.validate(target.inventory, None, as_json=False) == ExitCode.DONE
+    assert capsys.readouterr() == (f"0 problems, 0 notices in {target.inventory}\n", "")
+    assert workflow.validate(target.inventory, None, as_json=True) == ExitCode.DONE
+    assert json.loads(capsys.readouterr().out) == {"version": 1, "valid": True, "problems": []}
+
+
+def test_a_wrong_inventory_is_bad_input_with_every_problem(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = target.inventory / "resource-limits.yaml"
+    policy.write_text(
+        policy.read_text().replace("pids_limit: 512", "pids_limt: 512").replace("memory: 4g", "memory: x")
+    )
+    assert workflow.validate(target.inventory, None, as_json=False) == ExitCode.BAD_INPUT
+    shown = capsys.readouterr()
+    assert shown.out == f"2 problems, 0 notices in {target.inventory}\n"
+    assert [line.split(": ")[0] for line in shown.err.splitlines()] == [
+        "inventory/resource-limits.yaml:3:11",
+        "inventory/resource-limits.yaml:5:3",
+    ]
+    assert workflow.validate(target.inventory, None, as_json=True) == ExitCode.BAD_INPUT
+    document = json.loads(capsys.readouterr().out)
+    assert (document["valid"], len(document["problems"])) == (False, 2)
+
+
+def test_plan_then_apply_then_plan(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
+    assert workflow.plan(target, None, as_json=False, only_check=True) == ExitCode.CHANGES_PENDING
+    assert workflow.apply(target, Options(yes=True)) == ExitCode.DONE
+    capsys.readouterr()
+    assert workflow.plan(target, None, as_json=False, only_check=True) == ExitCode.DONE
+    assert capsys.readouterr().out == (
+        f"Plan for ds01 on {target.root}: 0 to add, 0 to change, 0 to remove, 13 unchanged\n"
+    )
+
+
+def test_what_is_committed_is_compared_with_the_checkouts_own_inventory_alone(
+    target: Target, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workflow.plan(target, None, as_json=True, only_check=False)
+    assert json.loads(capsys.readouterr().out)["notices"] == []
+
+
+def test_the_slices_alone(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
+    def slices(account: str | None, **flags: bool) -> int:
+        wanted = {"dry_run": False, "verbose": False, "force": False} | flags
+        return workflow.slices(target, account, **wanted)
+
+    assert slices("alice", dry_run=True) == ExitCode.DONE
+    assert capsys.readouterr().out == (
+        f"add {ALICE}: limits of account alice\n1 to add, 0 to change, 0 to remove, 0 unchanged\n"
+    )
+    assert slices("alice", dry_run=True, verbose=True) == ExitCode.DONE
+    assert "    +MemoryMax=8G\n" in capsys.readouterr().out
+    assert slices("alice") == ExitCode.DONE
+    assert [path.name for path in (target.root / "etc/systemd/system").iterdir()] == ["ds01-student-alice.slice.d"]
+    assert slices(None) == ExitCode.DONE
+    assert not (target.root / "etc/ds01").exists()
+    assert len(list((target.root / "etc/systemd/system").iterdir())) == 8
+
+
+@pytest.mark.parametrize("account", ["eve", "operator"])
+def test_an_account_without_a_file_of_its_own_is_bad_input(target: Target, account: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        workflow.plan(target, account, as_json=False, only_check=False)
+    assert caught.value.brief == f"account {account!r} has no file of its own"
+
+
+def test_a_root_that_is_no_folder_is_bad_input(target: Target) -> None:
+    missing = target.root / "missing"
+    with pytest.raises(BadInputError) as caught:
+        workflow.verify(missing, as_json=False)
+    assert caught.value.render() == (
+        f"there is no folder {missing}\nTo fix: mkdir -p {missing}, or name another with --root"
+    )
+
+
+CHECKS = (
+    Check("applied", "files", Status.OK, "fine"),
+    Check("host", "docker", Status.WARNING, "down", "start it"),
+    Check("applied", "a.slice", Status.FAILED, "wrong", "mend it"),
+)
+
+
+@pytest.mark.parametrize(
+    ("checks", "code", "last"),
+    [
+        (CHECKS, ExitCode.FAILED, "3 checks: 1 failed, 1 warning"),
+        (CHECKS[:2], ExitCode.DONE, "2 checks: 0 failed, 1 warning"),
+        (CHECKS[:1], ExitCode.DONE, "1 check: 0 failed, 0 warnings"),
+    ],
+)
+def test_checks_are_a_line_each_and_a_sum(
+    checks: tuple[Check, ...], code: ExitCode, last: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert workflow.report_checks(checks, as_json=False) == code
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], lines[-1], len(lines)) == ("applied  ok      files: fine", last, len(checks) + 1)
+    workflow.report_checks(checks, as_json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["ok"], len(document["checks"])) == (code is ExitCode.DONE, len(checks))
