@@ -24,25 +24,25 @@ _LINTERS: Final = (
     ("mypy",),
     ("lint-imports", "--no-logo"),
 )
-_SHELL_FILES: Final = ("inv", ".ci/run", "generated/ds01/root/usr/local/sbin/ds01-verify-cgroup")
+SHELL_FILES: Final = ("inv", ".ci/run", "generated/ds01/root/usr/local/sbin/ds01-verify-cgroup")
 _SHELL_LINTERS: Final = (("shellcheck",), ("shfmt", "--diff", "--indent", "4", "--case-indent=false"))
 
 
 def lint() -> int:
     """Run every linter; all of them, so that one run shows everything."""
-    failed = [tool[0] for tool in _LINTERS if _tool(*tool)]
+    failed = [tool[0] for tool in _LINTERS if tool(*tool)]
     for tool in _SHELL_LINTERS:
         if shutil.which(tool[0]) is None:
             say(f"notice: {tool[0]} is not installed, shell files were not checked (apt-get install {tool[0]})")
             failed += [tool[0]] if _strict() else []
-        elif stream([*tool, *_SHELL_FILES], folder=os.fspath(CHECKOUT)):
+        elif stream([*tool, *SHELL_FILES], folder=os.fspath(CHECKOUT)):
             failed.append(tool[0])
-    return _verdict("lint", failed)
+    return verdict("lint", failed)
 
 
 def run_tests(arguments: Sequence[str] = ()) -> int:
     """Run the tests that need nothing beyond the virtual environment and the engines that are there."""
-    return _tool("pytest", *arguments)
+    return tool("pytest", *arguments)
 
 
 def check() -> int:
@@ -53,7 +53,7 @@ def check() -> int:
         say(f"check: {name}")
         if step() != ExitCode.DONE:
             failed.append(name)
-    return _verdict("check", failed)
+    return verdict("check", failed)
 
 
 def fresh() -> int:
@@ -67,7 +67,7 @@ def fresh() -> int:
 
 def golden() -> int:
     """Write the expected trees of the tests anew."""
-    code = _tool("pytest", "--quiet", "--update-golden", "tests/unit/generator")
+    code = tool("pytest", "--quiet", "--update-golden", "tests/integration/test_generator_golden.py")
     say("review git diff tests/golden")
     return code
 
@@ -84,7 +84,8 @@ def bench(arguments: Sequence[str]) -> int:
     return stream([sys.executable, "bench/run.py", *arguments], folder=os.fspath(CHECKOUT))
 
 
-def _tool(name: str, *arguments: str) -> int:
+def tool(name: str, *arguments: str) -> int:
+    """Run a tool of .venv in the checkout; returns its exit status."""
     code = stream([os.fspath(_BIN / name), *arguments], folder=os.fspath(CHECKOUT))
     if code == NOT_FOUND:
         say(f"{name} is not in .venv; remove .venv and run ./inv again")
@@ -95,7 +96,8 @@ def _strict() -> bool:
     return os.environ.get("DS01_TEST_STRICT") == "1"
 
 
-def _verdict(what: str, failed: Sequence[str]) -> int:
+def verdict(what: str, failed: Sequence[str]) -> int:
+    """Say how a task ended; returns its exit code."""
     if failed:
         say(f"{what}: failed in {', '.join(failed)}")
         return ExitCode.FAILED

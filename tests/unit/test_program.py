@@ -162,8 +162,7 @@ def inv(checkout: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., End
 def process(checkout: Path, *words: str) -> subprocess.Popen[str]:
     """Start main in a process of its own, where a test needs real pipes or the interpreter's own end."""
     source = (
-        "import pathlib, sys; from ds01.program import main; "
-        "sys.exit(main(checkout=pathlib.Path(sys.argv.pop(1))))"
+        "import pathlib, sys; from ds01.program import main; sys.exit(main(checkout=pathlib.Path(sys.argv.pop(1))))"
     )
     return subprocess.Popen(
         [sys.executable, "-c", source, checkout, *words],
@@ -223,10 +222,7 @@ def test_task_ends_with_its_own_code(inv: Callable[..., Ended], words: list[str]
         ),
         (
             ["deploy", "--rot", "/tmp"],
-            (
-                "task deploy has no option --rot\nDid you mean --root?\n"
-                "To fix: ./inv --help deploy shows the options"
-            ),
+            ("task deploy has no option --rot\nDid you mean --root?\nTo fix: ./inv --help deploy shows the options"),
         ),
         (["--zzz"], "./inv has no option --zzz\nTo fix: ./inv --help shows the options"),
         (
@@ -250,15 +246,11 @@ def test_task_ends_with_its_own_code(inv: Callable[..., Ended], words: list[str]
         ),
     ],
 )
-def test_usage_error_exits_2_and_names_the_way_on(
-    inv: Callable[..., Ended], words: list[str], message: str
-) -> None:
+def test_usage_error_exits_2_and_names_the_way_on(inv: Callable[..., Ended], words: list[str], message: str) -> None:
     assert inv(*words) == Ended(2, "", f"error: {message}\n")
 
 
-@pytest.mark.parametrize(
-    "option", ["--dry", "--echo", "--pty", "--config=x", "--collection=x", "--search-root=/"]
-)
+@pytest.mark.parametrize("option", ["--dry", "--echo", "--pty", "--config=x", "--collection=x", "--search-root=/"])
 def test_option_of_invoke_that_could_mislead_is_unknown(inv: Callable[..., Ended], option: str) -> None:
     ended = inv("deploy", option)
     assert (ended.code, ended.out) == (2, "")
@@ -311,9 +303,7 @@ def test_error_of_value_in_tasks_file_is_no_usage_error(inv: Callable[..., Ended
         inv("deploy")
 
 
-def test_bytecode_is_kept_for_the_next_start(
-    inv: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bytecode_is_kept_for_the_next_start(inv: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     inv("deploy")
     assert sys.dont_write_bytecode is False

@@ -23,7 +23,8 @@ _SECTIONS: Final = (
     "monitoring",
 )
 _FIRST_ENGINE_WITH_BUILDKIT: Final = 23
-_GROUP_ONLY: Final = frozenset({"description", "members", "unix_group"})
+# Not limits. The reason of an override stays in the inventory: everybody on the host can read policy.json.
+_NO_LIMITS: Final = frozenset({"description", "members", "unix_group", "reason"})
 
 
 def members_of(documents: Documents, group: str) -> Iterator[Member]:
@@ -68,7 +69,6 @@ def policy_schema(schemas: Schemas) -> dict[str, Any]:
     """Return the schema of compile_policy()'s result, derived from those of its sources."""
     source = schemas.by_name["resource-limits"]
     layer = compiled_schema(schemas, "resource-limits", source["$defs"]["layer"])
-    override = compiled_schema(schemas, "resource-limits", source["$defs"]["override"])
     host = compiled_schema(schemas, "host", schemas.by_name["host"])
     host["properties"] = {"name": {"type": "string"}, **host["properties"]}
     text = {"type": "string"}
@@ -82,7 +82,7 @@ def policy_schema(schemas: Schemas) -> dict[str, Any]:
             {"description": text, "unix_group": {"type": ["string", "null"]}, "slice": text, "limits": layer}
         ),
         "users": _map_of({"group": text, "slice": text}),
-        "user_overrides": {"type": "object", "additionalProperties": {**override, "type": "object"}},
+        "user_overrides": {"type": "object", "additionalProperties": layer},
     }
     for section in _SECTIONS:
         parts[section] = compiled_schema(schemas, "resource-limits", source["properties"][section])
@@ -115,8 +115,8 @@ def _section(data: Any, key: str) -> Mapping[str, Any]:
 
 
 def _layer(entry: Mapping[str, Any], schemas: Schemas) -> Any:
-    node = schemas.by_name["resource-limits"]["$defs"]["override"]
-    limits = {key: value for key, value in entry.items() if key not in _GROUP_ONLY}
+    node = schemas.by_name["resource-limits"]["$defs"]["layer"]
+    limits = {key: value for key, value in entry.items() if key not in _NO_LIMITS}
     return canonicalise(schemas, "resource-limits", node, limits)
 
 

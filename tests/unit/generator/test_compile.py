@@ -55,7 +55,7 @@ def test_limits_groups_and_accounts_are_brought_together() -> None:
             "bob": {"group": "student", "slice": "ds01-student-bob.slice"},
             "j.doe": {"group": "staff", "slice": "ds01-staff-j_doe.slice"},
         },
-        "user_overrides": {"alice": {}, "bob": {"reason": "thesis", "memory_bytes": None}},
+        "user_overrides": {"alice": {}, "bob": {"memory_bytes": None}},
     }
 
 
