@@ -30,7 +30,7 @@ _SHELL_LINTERS: Final = (("shellcheck",), ("shfmt", "--diff", "--indent", "4", "
 
 def lint() -> int:
     """Run every linter; all of them, so that one run shows everything."""
-    failed = [tool[0] for tool in _LINTERS if tool(*tool)]
+    failed = [tool[0] for tool in _LINTERS if run_tool(*tool)]
     for tool in _SHELL_LINTERS:
         if shutil.which(tool[0]) is None:
             say(f"notice: {tool[0]} is not installed, shell files were not checked (apt-get install {tool[0]})")
@@ -42,7 +42,7 @@ def lint() -> int:
 
 def run_tests(arguments: Sequence[str] = ()) -> int:
     """Run the tests that need nothing beyond the virtual environment and the engines that are there."""
-    return tool("pytest", *arguments)
+    return run_tool("pytest", *arguments)
 
 
 def check() -> int:
@@ -67,7 +67,7 @@ def fresh() -> int:
 
 def golden() -> int:
     """Write the expected trees of the tests anew."""
-    code = tool("pytest", "--quiet", "--update-golden", "tests/integration/test_generator_golden.py")
+    code = run_tool("pytest", "--quiet", "--update-golden", "tests/integration/test_generator_golden.py")
     say("review git diff tests/golden")
     return code
 
@@ -84,7 +84,7 @@ def bench(arguments: Sequence[str]) -> int:
     return stream([sys.executable, "bench/run.py", *arguments], folder=os.fspath(CHECKOUT))
 
 
-def tool(name: str, *arguments: str) -> int:
+def run_tool(name: str, *arguments: str) -> int:
     """Run a tool of .venv in the checkout; returns its exit status."""
     code = stream([os.fspath(_BIN / name), *arguments], folder=os.fspath(CHECKOUT))
     if code == NOT_FOUND:

@@ -101,7 +101,7 @@ def _survey(target: Target, scope: Scope | None) -> report.Survey:
     survey = survey_host(tree, paths, read_owned(paths), run, tuple(words))
     if scope is None:
         return survey
-    _known_account(tree, scope.account)
+    _known_account(tree, scope.account, paths)
     return replace(survey, plan=survey.plan.within(scope))
 
 
@@ -109,7 +109,7 @@ def apply(target: Target, options: Options) -> int:
     """Show the plan, ask, and bring the host to it."""
     tree, notices = build(CHECKOUT, target.inventory, target.host)
     if options.scope is not None:
-        _known_account(tree, options.scope.account)
+        _known_account(tree, options.scope.account, _paths(target.root))
     deploy(tree, _paths(target.root), replace(options, notices=_lines(notices)), World())
     return ExitCode.DONE
 
@@ -182,8 +182,10 @@ def _interrupted(paths: HostPaths) -> list[str]:
             return ["an earlier deploy was interrupted half way; the next deploy undoes it first"]
 
 
-def _known_account(tree: Tree, account: str | None) -> None:
-    if account is not None and not any(file.account == account for file in tree):
+def _known_account(tree: Tree, account: str | None, paths: HostPaths) -> None:
+    """Refuse an account that has no file, wanted or left behind."""
+    owned = read_owned(paths).files.values()
+    if account is not None and not any(file.account == account for file in (*tree, *owned)):
         raise BadInputError(
             f"account {account!r} has no file of its own",
             "it is not listed, or its group has no limits over all containers",

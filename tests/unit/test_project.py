@@ -31,7 +31,7 @@ def test_verdict_names_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_tool_that_is_not_in_the_environment_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert project.tool("no-such-tool") == 127
+    assert project.run_tool("no-such-tool") == 127
     assert capsys.readouterr().err == "no-such-tool is not in .venv; remove .venv and run ./inv again\n"
 
 

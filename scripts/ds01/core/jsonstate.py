@@ -68,6 +68,8 @@ def read_json(path: Path) -> dict[str, object] | None:
         return None
     except PermissionError as error:
         raise StateError(f"{path} may not be read", str(error), "run the command as root (sudo)") from error
+    except IsADirectoryError as error:
+        raise StateError(f"{path} is a folder, not a file", None, "name the file itself") from error
     except (OSError, ValueError) as error:
         raise StateError(
             f"{path} cannot be read",

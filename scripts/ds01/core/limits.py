@@ -110,6 +110,10 @@ BY_NAME: Final = {limit.name: limit for limit in (*LIMITS, *AGGREGATES)}
 _FACTOR: Final = {"cpu_quota": "max_cpus", "memory_max": "memory", "tasks_max": "pids_limit"}
 
 
+# Stands for the uid in the slice's name of an account that this machine does not know.
+_UNKNOWN_UID: Final = "UID"
+
+
 class UnknownGroupError(Ds01Error):
     """A group that the policy does not have; callers refuse, they never fall back."""
 
@@ -214,7 +218,7 @@ def resolve(policy: Policy, account: str, *, uid: int | None = None, unix_groups
     listed = account in policy.users
     group = group_of(policy, account, unix_groups)
     taken = () if listed else {names.safe(name) for name in policy.users}
-    part = names.user_part(account, uid=None if listed else uid, listed=taken)
+    part = names.user_part(account, uid=None if listed else _UNKNOWN_UID if uid is None else uid, listed=taken)
     layers = ((f"user:{account}", policy.overrides.get(account, {})), *_group_layers(policy, group))
     values = _resolve_layers(policy, _Stack(layers, group))
     return ResolvedLimits(account, group, listed, names.user_slice(group, part), values)

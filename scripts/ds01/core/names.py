@@ -83,12 +83,12 @@ def check_group(name: str) -> GroupName:
     return GroupName(name)
 
 
-def user_part(name: str, *, uid: int | None = None, listed: Iterable[str] = ()) -> str:
+def user_part(name: str, *, uid: int | str | None = None, listed: Iterable[str] = ()) -> str:
     """Return the part of a slice name that stands for an account.
 
     Args:
         uid: None for a listed account. For an unlisted one its uid, which is appended as `_u<uid>` whenever the plain
-            form could be taken for another account's.
+            form could be taken for another account's; text when the uid is not known and only to be shown.
         listed: safe forms of all listed accounts; a set makes this quick. Only read for unlisted accounts.
 
     Raises:

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 # Fixed, so that nobody's PATH decides what root runs; /usr/local comes last because DS01's docker wrapper is there.
 SYSTEM_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
+NOT_RUNNABLE: Final = 126
 NOT_FOUND: Final = 127
 TIMED_OUT: Final = 124
 
@@ -19,7 +20,7 @@ class Completed:
     """How a program ended.
 
     Attributes:
-        code: its exit status; 127 when it is not installed, 124 when it took too long.
+        code: its exit status; 127 when it is not installed, 126 when it cannot be run, 124 when it took too long.
     """
 
     argv: tuple[str, ...]
@@ -76,6 +77,8 @@ def run(argv: Sequence[str], *, timeout_seconds: float = 60, environment: Mappin
         )
     except FileNotFoundError:
         return Completed(tuple(argv), NOT_FOUND, "", f"{argv[0]} is not installed")
+    except OSError as error:
+        return Completed(tuple(argv), NOT_RUNNABLE, "", f"{argv[0]} cannot be run: {error.strerror}")
     except subprocess.TimeoutExpired:
         return Completed(tuple(argv), TIMED_OUT, "", f"{argv[0]} gave no answer within {timeout_seconds:g} s")
     return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)

@@ -6,34 +6,40 @@ before anything else.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
-from typing import Final
 
 from ds01.core.errors import Ds01Error, RefusedError
 from ds01.core.jsonstate import exclusive
 from ds01.core.paths import HostPaths
 from ds01.core.process import Run, run
-from ds01.core.tree import Tree, sha256
+from ds01.core.tree import Tree
 from ds01.deployer import report
-from ds01.deployer.apply import Change, Outcome, Remove, Transaction, Write, recover, stage
+from ds01.deployer.apply import Outcome, Transaction, recover, stage
+from ds01.deployer.changes import (
+    STATE,
+    deployed_tree,
+    digest,
+    file_changes,
+    kept_copies,
+    kept_folder,
+    next_owned,
+    state_changes,
+    unused_folders,
+)
 from ds01.deployer.files import explain, make_folder
-from ds01.deployer.handlers import DOCKER_RESTART, HandlerError, in_order, run_handler
-from ds01.deployer.history import KEPT, Generation, generation_path, numbers, read_generation, stamp, who_runs
-from ds01.deployer.owned import MANIFEST_NAME, Owned, OwnedFile, read_owned
+from ds01.deployer.handlers import HandlerError, in_order, run_handler
+from ds01.deployer.history import Generation, stamp, who_runs
+from ds01.deployer.owned import Owned, OwnedFile, read_owned
 from ds01.deployer.plan import Action, Plan, Scope
 from ds01.deployer.report import ProgressBar, count, say
 from ds01.deployer.staged import check_staged
-from ds01.deployer.survey import identity, survey_host
+from ds01.deployer.survey import plan_host, survey_host
 from ds01.deployer.verify import Status, verify_applied
-
-_STATE: Final = PurePosixPath("/var/lib/ds01/deploy")
 
 
 class DeployError(Ds01Error):
@@ -97,6 +103,7 @@ def deploy(wanted: Tree, paths: HostPaths, options: Options, world: World) -> bo
             return False
         if not options.yes and (plan.changes or handlers) and not world.ask("Deploy this?"):
             raise RefusedError("not deployed: the answer was not yes", None, "answer y, or deploy --yes")
+        _refuse_moved(wanted, plan, paths, owned, options)
         for notice in check_staged(plan.changes, plan.actions, world.run):
             say(f"notice: {notice}")
         _apply(wanted, plan, paths, owned, options, world, handlers)
@@ -111,12 +118,12 @@ def _alone(paths: HostPaths) -> Iterator[None]:
         BusyError: another deploy holds it.
         FilesError: the folder or the lock cannot be written.
     """
-    make_folder(paths, _STATE)
+    make_folder(paths, STATE)
     with ExitStack() as stack:
         try:
             stack.enter_context(exclusive(paths.deploy / ".lock"))
         except OSError as error:
-            raise explain(error, _STATE / ".lock") from error
+            raise explain(error, STATE / ".lock") from error
         yield
 
 
@@ -168,6 +175,17 @@ def _refuse(plan: Plan, options: Options) -> None:
         )
 
 
+def _refuse_moved(wanted: Tree, plan: Plan, paths: HostPaths, owned: Owned, options: Options) -> None:
+    """Look once more: somebody may have edited a file while the plan was being read."""
+    now = plan_host(wanted, paths, owned)
+    if (now if options.scope is None else now.within(options.scope)).actions != plan.actions:
+        raise RefusedError(
+            "the host changed while the plan was being read; nothing was deployed",
+            None,
+            "deploy again and read the new plan",
+        )
+
+
 def _listed(actions: Iterable[Action]) -> str:
     return "\n".join(f"  {line}" for action in actions for line in action.words.splitlines())
 
@@ -192,11 +210,7 @@ def _is_news(action: Action, known: OwnedFile | None) -> bool:
         return True
     # What others write into a merged file is not ours to remember.
     merged = action.record is not None
-    return not merged and action.after is not None and known.sha256 != _digest(action.after)
-
-
-def _digest(text: str) -> str:
-    return sha256(text.encode(errors="surrogateescape"))
+    return not merged and action.after is not None and known.sha256 != digest(action.after)
 
 
 def _say_pending(owned: Owned) -> None:
@@ -216,15 +230,15 @@ def _apply(  # noqa: PLR0913, PLR0917 - the parts of one deploy, all of them nee
     number = owned.generation + 1
     what = options.what or _what(plan, handlers)
     who = who_runs(world.environment)
-    tree = wanted if options.scope is None else _with_part(wanted, plan, paths, owned)
+    tree = wanted if options.scope is None else deployed_tree(wanted, plan, paths, owned)
     generation = Generation(number, tree.host, tree.policy_hash, who, stamp(world.now()), what, tree)
-    manifest = _next_owned(plan, paths, owned, number, handlers, whole=options.scope is None)
+    manifest = next_owned(plan, paths, owned, number, handlers, whole=options.scope is None)
     changes = [
-        *_file_changes(plan, paths),
-        *_kept_copies(plan, number),
-        *_state_changes(generation, manifest, paths),
+        *file_changes(plan, paths),
+        *kept_copies(plan, number),
+        *state_changes(generation, manifest, paths),
     ]
-    unused = _unused_folders(owned, manifest)
+    unused = unused_folders(owned, manifest)
     transaction = stage(
         paths,
         changes,
@@ -235,8 +249,8 @@ def _apply(  # noqa: PLR0913, PLR0917 - the parts of one deploy, all of them nee
     transaction.commit()
     _conclude(transaction, handlers, paths, world)
     say(f"Deployed generation {number}: {what}.")
-    if any(change.path.is_relative_to(_STATE / "kept") for change in changes):
-        say(f"What others had written there is kept below {_kept(number)}.")
+    if any(change.path.is_relative_to(STATE / "kept") for change in changes):
+        say(f"What others had written there is kept below {kept_folder(number)}.")
     _say_pending(manifest)
 
 
@@ -244,101 +258,6 @@ def _what(plan: Plan, handlers: tuple[str, ...]) -> str:
     if plan.changes:
         return plan.summary
     return f"ran {', '.join(handlers)}" if handlers else "took files as they are"
-
-
-def _with_part(wanted: Tree, plan: Plan, paths: HostPaths, owned: Owned) -> Tree:
-    """Return the tree the host holds once only a part of what is wanted was deployed."""
-    files = dict(read_generation(paths, owned.generation).tree.files) if owned.generation else {}
-    for action in plan.actions:
-        if action.file is None:
-            files.pop(action.path, None)
-        else:
-            files[action.path] = action.file
-    return Tree.of(wanted.host, wanted.policy_hash, files.values())
-
-
-def _file_changes(plan: Plan, paths: HostPaths) -> list[Change]:
-    as_root = os.geteuid() == 0
-    changes: list[Change] = []
-    for action in plan.changes:
-        if action.after is None:
-            changes.append(Remove(action.path))
-            continue
-        content = action.after.encode(errors="surrogateescape")
-        there = paths.at(action.path)
-        if (action.file is None or action.file.merge is not None) and there.exists():
-            # A merged file stays its owner's: only the text changes.
-            found = there.stat()
-            owner = (found.st_uid, found.st_gid) if as_root else (None, None)
-            changes.append(Write(action.path, content, found.st_mode & 0o7777, *owner))
-        elif action.file is not None:
-            ids = identity(action.file.owner, action.file.group) if as_root else (None, None)
-            changes.append(Write(action.path, content, action.file.mode, *ids))
-    return changes
-
-
-def _kept_copies(plan: Plan, number: int) -> list[Change]:
-    """Keep what somebody else wrote before it is replaced: nothing is ever lost."""
-    return [
-        Write(_kept(number) / str(action.path).lstrip("/"), action.before.encode(errors="surrogateescape"), 0o600)
-        for action in plan.changes
-        if action.keep and action.before is not None
-    ]
-
-
-def _kept(number: int) -> PurePosixPath:
-    return _STATE / "kept" / f"{number:06d}"
-
-
-def _state_changes(generation: Generation, manifest: Owned, paths: HostPaths) -> list[Change]:
-    """The deployer's own files, in the same transaction; the manifest last."""
-    old = numbers(paths)[: -(KEPT - 1)] if len(numbers(paths)) >= KEPT else ()
-    return [
-        *(Remove(generation_path(number)) for number in old),
-        Write(generation_path(generation.number), _json(generation.to_json()), 0o640),
-        Write(_STATE / MANIFEST_NAME, _json(manifest.to_json()), 0o644),
-    ]
-
-
-def _json(value: Mapping[str, object]) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def _next_owned(
-    plan: Plan, paths: HostPaths, owned: Owned, number: int, handlers: Iterable[str], *, whole: bool
-) -> Owned:
-    """Return the manifest after the plan, which may be only a part of what is wanted."""
-    files = dict(owned.files)
-    seen = {action.path for action in plan.actions}
-    for action in plan.actions:
-        if action.file is None:
-            files.pop(action.path, None)
-        elif action.after is not None:
-            file = action.file
-            files[action.path] = OwnedFile(
-                sha256=_digest(action.after),
-                mode=file.mode,
-                owner=file.owner,
-                group=file.group,
-                source=file.source,
-                account=file.account,
-                record=action.record,
-            )
-    # Stale files that somebody removed already have no action; they are forgotten.
-    for path in [path for path in files if path not in seen and whole and not paths.at(path).exists()]:
-        files.pop(path)
-    needed = {folder for path in files for folder in path.parents}
-    made = {folder for folder in needed if not paths.at(folder).exists()}
-    kept = needed & set(owned.folders)
-    # In a folder there is no Docker to restart, so nothing is left for later.
-    due = {DOCKER_RESTART} & {*plan.handlers, *owned.pending}
-    on_demand = due - set(handlers) if paths.is_live else set()
-    return Owned(number, plan.host, plan.policy_hash, files, tuple(sorted(made | kept)), tuple(sorted(on_demand)))
-
-
-def _unused_folders(owned: Owned, manifest: Owned) -> tuple[PurePosixPath, ...]:
-    """Return folders DS01 made that hold nothing of it any more, inner ones first."""
-    return tuple(sorted(set(owned.folders) - set(manifest.folders), reverse=True))
 
 
 def _conclude(transaction: Transaction, handlers: Iterable[str], paths: HostPaths, world: World) -> None:

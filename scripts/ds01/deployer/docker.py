@@ -43,6 +43,12 @@ class Engine:
         return str(self.info.get("ServerVersion") or "")
 
     @property
+    def in_swarm(self) -> bool:
+        """Whether the engine is part of a swarm."""
+        swarm = self.info.get("Swarm")
+        return isinstance(swarm, dict) and swarm.get("LocalNodeState") not in {None, "", "inactive"}
+
+    @property
     def live_restore(self) -> bool:
         """Whether containers outlive a restart of the daemon."""
         return self.info.get("LiveRestoreEnabled") is True

@@ -10,8 +10,6 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Final, Self
@@ -19,6 +17,7 @@ from typing import Final, Self
 from ds01.core.errors import BadInputError, Ds01Error
 from ds01.core.paths import HostPaths
 from ds01.deployer.folder import LARGEST_BYTES, read_at, sync_folder
+from ds01.deployer.observed import Kind, Observed
 
 FOLDER_MODE: Final = 0o755
 # O_PATH needs only the right to pass through a folder, so that plan sees most of the tree without being root.
@@ -30,36 +29,6 @@ _STRANGE: Final = {
     stat.S_IFCHR: "device",
     stat.S_IFBLK: "device",
 }
-
-
-class Kind(Enum):
-    """What is found at a path, or the first thing in its way."""
-
-    ABSENT = "absent"
-    FILE = "file"
-    SYMLINK = "symbolic link"
-    FOLDER = "folder"
-    OTHER = "other"
-    UNREADABLE = "unreadable"
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """One target as it is on the host.
-
-    Attributes:
-        content: the bytes of a FILE, else None.
-        mode: permission bits, such as 0o644; None when nothing is there or it may not be looked at.
-        uid: of the owner, under the same rule; so is gid.
-        obstacle: why DS01 cannot read or write there, in words; None for FILE and ABSENT.
-    """
-
-    kind: Kind
-    content: bytes | None = None
-    mode: int | None = None
-    uid: int | None = None
-    gid: int | None = None
-    obstacle: str | None = None
 
 
 class FilesError(Ds01Error):

@@ -24,6 +24,7 @@ class Handler:
         disturbs: what it may do to running containers, None when nothing.
         on_demand: True when it needs a word of its own (--restart-docker).
         only_if: a command that must end with 0, else there is nothing to do.
+        says: a command that prints what the service itself said, for when a command fails.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Handler:
     disturbs: str | None = None
     on_demand: bool = False
     only_if: tuple[str, ...] | None = None
+    says: tuple[str, ...] | None = None
 
 
 DOCKER_RELOAD: Final = "docker-reload"
@@ -64,9 +66,12 @@ HANDLERS: Final = (
         "let Docker read the changed daemon.json",
         "stops every container unless live-restore is on",
         on_demand=True,
+        says=("journalctl", "--unit=docker.service", "--lines=40", "--output=cat", "--no-pager", "--quiet"),
     ),
 )
 _RESTART_SECONDS: Final = 150.0
+# How dockerd begins the line that says why it does not start.
+_FATAL: Final = ("failed to start daemon", "unable to configure the Docker daemon", "failed to load listeners")
 
 
 def in_order(names: Iterable[str]) -> tuple[Handler, ...]:
@@ -96,6 +101,14 @@ def run_handler(handler: Handler, run: Run) -> None:
         if not done.ok and argv[1] != "reset-failed":
             raise HandlerError(
                 f"{' '.join(argv)} failed with exit code {done.code}",
-                done.words,
+                _last_words(handler, run) or done.words,
                 "journalctl -xe shows what the service said",
             )
+
+
+def _last_words(handler: Handler, run: Run) -> str:
+    """Return why a service did not start, in its own words; empty when it left none."""
+    if handler.says is None:
+        return ""
+    lines = run(handler.says).stdout.splitlines()
+    return next((line for line in reversed(lines) if any(words in line for words in _FATAL)), "")

@@ -23,8 +23,9 @@ from typing import Final, cast
 from ds01.core.errors import Ds01Error
 from ds01.core.paths import HostPaths
 from ds01.core.tree import sha256
-from ds01.deployer.files import Kind, ObstacleError, Walk, explain, make_folder, observe_file
+from ds01.deployer.files import ObstacleError, Walk, explain, make_folder, observe_file
 from ds01.deployer.folder import drop, names_in, sync_folder, write_new
+from ds01.deployer.observed import Kind
 
 FOLDER: Final = PurePosixPath("/var/lib/ds01/deploy")
 _STATE_NAME: Final = "journal.json"

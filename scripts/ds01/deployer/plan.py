@@ -13,10 +13,10 @@ from typing import Final
 from ds01.core.errors import Ds01Error
 from ds01.core.tree import Merge, Tree, TreeFile, sha256
 from ds01.deployer.directives import describe_change, same_effect
-from ds01.deployer.files import Kind as FileKind
-from ds01.deployer.files import Observed
 from ds01.deployer.handlers import DOCKER_RELOAD, DOCKER_RESTART
 from ds01.deployer.merge import decode, merge_json, ours_in, unmerge_json
+from ds01.deployer.observed import Kind as FileKind
+from ds01.deployer.observed import Observed
 from ds01.deployer.owned import Owned, OwnedFile
 
 

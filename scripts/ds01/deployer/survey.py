@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 from pathlib import PurePosixPath
+from typing import Final
 
 from ds01.core.errors import Ds01Error
 from ds01.core.paths import HostPaths
@@ -13,11 +14,13 @@ from ds01.core.process import Run
 from ds01.core.tree import Tree
 from ds01.deployer.docker import RunningContainer, ask_engine, running_containers
 from ds01.deployer.files import observe_files
-from ds01.deployer.handlers import DOCKER_RELOAD, in_order
+from ds01.deployer.handlers import DOCKER_RELOAD, DOCKER_RESTART, in_order
 from ds01.deployer.owned import Owned
 from ds01.deployer.plan import Plan, make_plan
 from ds01.deployer.report import Survey
 from ds01.deployer.systemd import LiveUnits, compare_live, is_running
+
+_SWARM: Final = "this engine is in swarm mode, in which it does not start with live-restore: docker swarm leave first"
 
 
 class UnknownOwnerError(Ds01Error):
@@ -43,6 +46,11 @@ def survey_host(wanted: Tree, paths: HostPaths, owned: Owned, run: Run, notices:
         containers = running_containers(run)
         if containers is None and not engine.missing:
             notices = (*notices, f"running containers cannot be named, since Docker gave no answer: {engine.error}")
+        if DOCKER_RESTART in plan.handlers and engine.in_swarm:
+            notices = (
+                *notices,
+                _SWARM,
+            )
         # The reload switches live-restore on before the restart, and the driver containers run under stays.
         switched_on = DOCKER_RELOAD in plan.handlers and engine.info.get("CgroupDriver") == "systemd"
         live_restore = engine.live_restore or switched_on

@@ -20,8 +20,9 @@ from ds01.core.paths import HostPaths
 from ds01.core.process import Run
 from ds01.core.tree import sha256
 from ds01.deployer.docker import Engine, ask_engine
-from ds01.deployer.files import Observed, observe_files
+from ds01.deployer.files import observe_files
 from ds01.deployer.merge import ours_in
+from ds01.deployer.observed import Observed
 from ds01.deployer.owned import Owned, OwnedFile
 from ds01.deployer.report import count
 from ds01.deployer.systemd import compare_live, is_running

@@ -18,8 +18,8 @@ from ds01.core.paths import HostPaths
 from ds01.core.process import Completed
 from ds01.core.tree import Merge, Tree, TreeFile, sha256
 from ds01.deployer.deploy import Options, World, deploy
-from ds01.deployer.files import Kind, Observed
 from ds01.deployer.merge import merge_json
+from ds01.deployer.observed import Kind, Observed
 from ds01.deployer.owned import Owned, OwnedFile, read_owned
 from ds01.deployer.plan import Action, Plan, Scope, Verb, make_plan
 from ds01.deployer.survey import plan_host

@@ -1,0 +1,122 @@
+"""What a plan comes to: the files to write and remove, the generation, the next manifest. Reads, never writes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import Final
+
+from ds01.core.paths import HostPaths
+from ds01.core.tree import Tree, sha256
+from ds01.deployer.apply import Change, Remove, Write
+from ds01.deployer.handlers import DOCKER_RESTART
+from ds01.deployer.history import KEPT, Generation, generation_path, numbers, read_generation
+from ds01.deployer.owned import MANIFEST_NAME, Owned, OwnedFile
+from ds01.deployer.plan import Plan
+from ds01.deployer.survey import identity
+
+STATE: Final = PurePosixPath("/var/lib/ds01/deploy")
+
+
+def file_changes(plan: Plan, paths: HostPaths) -> list[Change]:
+    """Return the writes and removals of a plan, in its order."""
+    as_root = os.geteuid() == 0
+    changes: list[Change] = []
+    for action in plan.changes:
+        if action.after is None:
+            changes.append(Remove(action.path))
+            continue
+        content = action.after.encode(errors="surrogateescape")
+        there = paths.at(action.path)
+        if (action.file is None or action.file.merge is not None) and there.exists():
+            # A merged file stays its owner's: only the text changes.
+            found = there.stat()
+            owner = (found.st_uid, found.st_gid) if as_root else (None, None)
+            changes.append(Write(action.path, content, found.st_mode & 0o7777, *owner))
+        elif action.file is not None:
+            ids = identity(action.file.owner, action.file.group) if as_root else (None, None)
+            changes.append(Write(action.path, content, action.file.mode, *ids))
+    return changes
+
+
+def kept_copies(plan: Plan, number: int) -> list[Change]:
+    """Keep what somebody else wrote before it is replaced: nothing is ever lost."""
+    return [
+        Write(kept_folder(number) / str(action.path).lstrip("/"), action.before.encode(errors="surrogateescape"), 0o600)
+        for action in plan.changes
+        if action.keep and action.before is not None
+    ]
+
+
+def kept_folder(number: int) -> PurePosixPath:
+    """Return where a generation keeps copies of what it replaced."""
+    return STATE / "kept" / f"{number:06d}"
+
+
+def state_changes(generation: Generation, manifest: Owned, paths: HostPaths) -> list[Change]:
+    """The deployer's own files, in the same transaction; the manifest last."""
+    old = numbers(paths)[: -(KEPT - 1)] if len(numbers(paths)) >= KEPT else ()
+    return [
+        *(Remove(generation_path(number)) for number in old),
+        Write(generation_path(generation.number), _json(generation.to_json()), 0o640),
+        Write(STATE / MANIFEST_NAME, _json(manifest.to_json()), 0o644),
+    ]
+
+
+def next_owned(
+    plan: Plan, paths: HostPaths, owned: Owned, number: int, handlers: Iterable[str], *, whole: bool
+) -> Owned:
+    """Return the manifest after the plan, which may be only a part of what is wanted."""
+    files = dict(owned.files)
+    seen = {action.path for action in plan.actions}
+    for action in plan.actions:
+        if action.file is None:
+            files.pop(action.path, None)
+        elif action.after is not None:
+            file = action.file
+            files[action.path] = OwnedFile(
+                sha256=digest(action.after),
+                mode=file.mode,
+                owner=file.owner,
+                group=file.group,
+                source=file.source,
+                account=file.account,
+                record=action.record,
+            )
+    # Stale files that somebody removed already have no action; they are forgotten.
+    for path in [path for path in files if path not in seen and whole and not paths.at(path).exists()]:
+        files.pop(path)
+    needed = {folder for path in files for folder in path.parents}
+    made = {folder for folder in needed if not paths.at(folder).exists()}
+    kept = needed & set(owned.folders)
+    # In a folder there is no Docker to restart, so nothing is left for later.
+    due = {DOCKER_RESTART} & {*plan.handlers, *owned.pending}
+    on_demand = due - set(handlers) if paths.is_live else set()
+    return Owned(number, plan.host, plan.policy_hash, files, tuple(sorted(made | kept)), tuple(sorted(on_demand)))
+
+
+def unused_folders(owned: Owned, manifest: Owned) -> tuple[PurePosixPath, ...]:
+    """Return folders DS01 made that hold nothing of it any more, inner ones first."""
+    return tuple(sorted(set(owned.folders) - set(manifest.folders), reverse=True))
+
+
+def deployed_tree(wanted: Tree, plan: Plan, paths: HostPaths, owned: Owned) -> Tree:
+    """Return the tree the host holds once only a part of what is wanted was deployed."""
+    files = dict(read_generation(paths, owned.generation).tree.files) if owned.generation else {}
+    for action in plan.actions:
+        if action.file is None:
+            files.pop(action.path, None)
+        else:
+            files[action.path] = action.file
+    return Tree.of(wanted.host, wanted.policy_hash, files.values())
+
+
+def digest(text: str) -> str:
+    """Return the hash of a text as it is on disk."""
+    return sha256(text.encode(errors="surrogateescape"))
+
+
+def _json(value: Mapping[str, object]) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
