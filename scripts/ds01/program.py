@@ -7,7 +7,6 @@ message and its own exit code, a task may return its code, and only the command 
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import select
@@ -136,6 +135,8 @@ class TaskProgram(Program):
             resolution = "./inv --list shows the tasks"
             if task:
                 resolution += f"; a value for {task} needs its option's name before it (./inv --help {task})"
+        import difflib  # noqa: PLC0415 - only for a slip; every start would pay for it
+
         nearest = difflib.get_close_matches(word, known, n=1)
         return BadInputError(brief, f"Did you mean {nearest[0]}?" if nearest else None, resolution)
 

@@ -7,8 +7,8 @@ that nobody states is computed; one that is stated holds until an override chang
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
 from typing import Final
@@ -222,6 +222,17 @@ def resolve(policy: Policy, account: str, *, uid: int | None = None, unix_groups
     layers = ((f"user:{account}", policy.overrides.get(account, {})), *_group_layers(policy, group))
     values = _resolve_layers(policy, _Stack(layers, group))
     return ResolvedLimits(account, group, listed, names.user_slice(group, part), values)
+
+
+def resolve_listed(policy: Policy) -> Iterator[ResolvedLimits]:
+    """Yield what holds for every listed account; those without an override share their group's values."""
+    shared = {group: resolve_group(policy, group) for group in policy.groups}
+    for account, group in policy.users.items():
+        if account in policy.overrides:
+            yield resolve(policy, account)
+        else:
+            slice_name = names.user_slice(group, names.user_part(account))
+            yield replace(shared[group], account=account, slice_name=slice_name)
 
 
 def resolve_group(policy: Policy, group: str) -> ResolvedLimits:

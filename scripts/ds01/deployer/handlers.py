@@ -71,7 +71,12 @@ HANDLERS: Final = (
 )
 _RESTART_SECONDS: Final = 150.0
 # How dockerd begins the line that says why it does not start.
-_FATAL: Final = ("failed to start daemon", "unable to configure the Docker daemon", "failed to load listeners")
+_FATAL: Final = (
+    "level=fatal",
+    "failed to start daemon",
+    "unable to configure the Docker daemon",
+    "failed to load listeners",
+)
 
 
 def in_order(names: Iterable[str]) -> tuple[Handler, ...]:

@@ -5,7 +5,6 @@ The only module of the deployer that prints. Both forms are made from the same v
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -185,6 +184,8 @@ def _diff(action: Action) -> list[str]:
     old, new = _lines(action.before), _lines(action.after)
     names = ("/dev/null" if action.before is None else str(action.path), str(action.path))
     names = (names[0], "/dev/null") if action.after is None else names
+    import difflib  # noqa: PLC0415 - a plan with nothing to do needs none
+
     return [_printable(line) for line in difflib.unified_diff(old, new, *names, lineterm="")]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ds01.core import names
-from ds01.core.limits import ResolvedLimits, resolve, resolve_group
+from ds01.core.limits import ResolvedLimits, resolve_group, resolve_listed
 from ds01.core.policy import Policy
 from ds01.core.units import format_number, format_rate, format_size
 
@@ -100,9 +100,9 @@ def make_model(document: Mapping[str, Any]) -> Model:
         groups=tuple(_group_slice(group, by_group[group]) for group in sorted(policy.groups)),
         limited_groups=tuple(_prefix(group, by_group[group], devices) for group in sorted(limited)),
         limited_users=tuple(
-            _user(limits, policy.overrides.get(account), devices)
-            for account in sorted(policy.users)
-            if (limits := resolve(policy, account)).has_aggregate or limits.group in limited
+            _user(limits, policy.overrides.get(limits.account or ""), devices)
+            for limits in resolve_listed(policy)
+            if limits.has_aggregate or limits.group in limited
         ),
         daemon=daemon_keys(host["engine_version"]),
         document=document,

@@ -5,7 +5,6 @@ Values only: problems are collected and returned, so that an admin sees all of t
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -59,5 +58,7 @@ class Problem:
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
     """Return a fix that names the closest known word, or `otherwise` when none is close."""
+    import difflib  # noqa: PLC0415 - only for a slip; every plan would pay for it
+
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
     return f"did you mean {close[0]!r}?" if close else otherwise

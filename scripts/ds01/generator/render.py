@@ -46,7 +46,7 @@ def _render(model: Model, artefact: Artefact, environment: Environment) -> Itera
     if artefact.when is not None and artefact.when not in model.switches:
         return
     source = f"templates/{artefact.source}"
-    header = f"Made by DS01 from {source}, do not edit: change the inventory and deploy."
+    header = f"Made by DS01 from {source}, do not edit"
     units: Sequence[SliceUnit | None] = (None,)
     if artefact.for_each is not None:
         units = _UNITS[artefact.for_each](model)

@@ -17,6 +17,7 @@ from ds01.core.limits import (
     group_of,
     resolve,
     resolve_group,
+    resolve_listed,
     stated,
 )
 from ds01.core.names import BadNameError
@@ -565,3 +566,7 @@ def test_layer_with_a_value_of_no_known_kind_is_a_fault() -> None:
 def test_every_limit_is_resolved() -> None:
     limits: ResolvedLimits = resolve(make_policy(), "alice")
     assert sorted(limits.values) == sorted(BY_NAME)
+
+
+def test_listed_accounts_get_what_resolving_each_gives(shipped: Policy) -> None:
+    assert list(resolve_listed(shipped)) == [resolve(shipped, account) for account in shipped.users]

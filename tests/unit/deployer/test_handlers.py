@@ -90,3 +90,23 @@ def test_a_failing_command_is_named_with_its_code_and_words() -> None:
 def test_only_what_disturbs_containers_says_so_and_only_the_restart_waits_for_its_word() -> None:
     assert {each.name for each in HANDLERS if each.disturbs} == {"daemon-reload", "docker-restart"}
     assert [each.name for each in HANDLERS if each.on_demand] == ["docker-restart"]
+
+
+DAEMON_LOG = """\
+time="2026-01-31T12:00:00Z" level=info msg="Loading containers: done."
+time="2026-01-31T12:00:01Z" level=fatal msg="Error starting cluster component: --live-restore is incompatible"
+docker.service: Main process exited, code=exited, status=1/FAILURE
+Failed to start docker.service - Docker Application Container Engine.
+"""
+
+
+def test_a_docker_that_does_not_start_says_why_in_its_own_words() -> None:
+    def run(argv: Sequence[str], **_: object) -> Completed:
+        if argv[0] == "journalctl":
+            return Completed(tuple(argv), 0, DAEMON_LOG, "")
+        return Completed(tuple(argv), int("restart" in argv), "", "Job for docker.service failed")
+
+    (handler,) = in_order(["docker-restart"])
+    with pytest.raises(HandlerError) as caught:
+        run_handler(handler, run)
+    assert caught.value.details == DAEMON_LOG.splitlines()[1]

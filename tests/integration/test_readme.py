@@ -1,0 +1,38 @@
+"""What README shows is what happens: the plan in it is the plan of the shipped inventory after two changes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+BEGIN, END = "<!-- plan -->\n\n```\n", "```\n\n<!-- end of plan -->"
+BOB = "etc/systemd/system/ds01-student-bob.slice.d/10-resource-limits.conf"
+
+
+def inv(*words: str) -> str:
+    done = subprocess.run(
+        [CHECKOUT / "inv", *words], capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL
+    )
+    return done.stdout
+
+
+def plan_after_two_changes(folder: Path) -> str:
+    """Deploy the shipped inventory to a folder, edit one file there by hand and one limit in the inventory."""
+    root, inventory = folder / "root", folder / "inventory"
+    root.mkdir()
+    shutil.copytree(CHECKOUT / "inventory", inventory)
+    where = ("--root", os.fspath(root), "--inventory", os.fspath(inventory))
+    inv("deploy", *where, "--yes")
+    policy = inventory / "resource-limits.yaml"
+    policy.write_text(policy.read_text().replace("    max_runtime: 96h\n", "    max_runtime: 96h\n    memory: 48g\n"))
+    bob = root / BOB
+    bob.write_text(bob.read_text().replace("CPUQuota=9600%", "CPUQuota=12800%"))
+    return inv("plan", *where).replace(os.fspath(root), "/")
+
+
+def test_plan_in_readme_is_a_real_one(tmp_path: Path) -> None:
+    shown = (CHECKOUT / "README.md").read_text().split(BEGIN)[1].split(END)[0]
+    assert plan_after_two_changes(tmp_path) == shown
