@@ -27,12 +27,29 @@ def _help(*names: str, **more: str) -> dict[str, str]:
     return {name.replace("_", "-"): _HELP[name] for name in names} | more
 
 
+def _folder(text: str) -> Path:
+    """An empty option is a variable that was not set, never the folder one stands in."""
+    if not text:
+        from ds01.core.errors import BadInputError
+
+        raise BadInputError("--root and --inventory need a folder, this one is empty", None, "write --root DIR")
+    return Path(text)
+
+
+def _number(text: str | None) -> int | None:
+    if text is not None and not (text.isascii() and text.isdigit() and int(text) > 0):
+        from ds01.core.errors import BadInputError
+
+        raise BadInputError(f"--to {text!r} is no generation", None, "write its number, as in ./inv history")
+    return None if text is None else int(text)
+
+
 @task(help=_help("host", "inventory", "json"))
 def validate(_: Context, host: str | None = None, inventory: str = INVENTORY, json: bool = False) -> int:
     """Check the inventory; every problem at once, with its place."""
     from ds01 import workflow
 
-    return workflow.validate(Path(inventory), host, as_json=json)
+    return workflow.validate(_folder(inventory), host, as_json=json)
 
 
 @task(help=_help("host", "inventory", check="write nothing; exit 3 when generated/ is stale"))
@@ -40,7 +57,7 @@ def render(_: Context, host: str | None = None, inventory: str = INVENTORY, chec
     """Write generated/<host>, for review line by line."""
     from ds01 import workflow
 
-    return workflow.render(Path(inventory), host, only_check=check)
+    return workflow.render(_folder(inventory), host, only_check=check)
 
 
 @task(help=_help("host", "root", "inventory", "json", "user", check="exit 3 when changes are pending"))
@@ -56,7 +73,7 @@ def plan(
     """Show what a deploy would change on this machine; changes nothing."""
     from ds01 import workflow
 
-    return workflow.plan(workflow.Target(Path(inventory), host, Path(root)), user, as_json=json, only_check=check)
+    return workflow.plan(workflow.Target(_folder(inventory), host, _folder(root)), user, as_json=json, only_check=check)
 
 
 @task(help=_help("host", "root", "inventory", "yes", "force", "restart_docker"))
@@ -73,7 +90,7 @@ def deploy(
     from ds01 import workflow
 
     options = workflow.Options(yes=yes, force=force, restart_docker=restart_docker)
-    return workflow.apply(workflow.Target(Path(inventory), host, Path(root)), options)
+    return workflow.apply(workflow.Target(_folder(inventory), host, _folder(root)), options)
 
 
 @task(help=_help("host", "root", "inventory", "user", "force", dry_run="change nothing", verbose="show the diffs too"))
@@ -90,14 +107,22 @@ def slices(
     """Deploy only the slices, of one account or all; never asks."""
     from ds01 import workflow
 
-    place = workflow.Target(Path(inventory), host, Path(root))
+    place = workflow.Target(_folder(inventory), host, _folder(root))
     return workflow.slices(place, user, dry_run=dry_run, verbose=verbose, force=force)
 
 
-@task(help=_help("root", "yes", "force", "restart_docker", to="generation to go back to (default: the one before)"))
+@task(
+    help=_help(
+        "root",
+        "yes",
+        "force",
+        "restart_docker",
+        to="generation to go back to (default: the one before; a second rollback takes the first back)",
+    )
+)
 def rollback(
     _: Context,
-    to: int = 0,  # Invoke reads a number only where the default is one
+    to: str | None = None,  # Invoke reads a number only where the default is one
     root: str = "/",
     yes: bool = False,
     force: bool = False,
@@ -107,7 +132,7 @@ def rollback(
     from ds01 import workflow
 
     options = workflow.Options(yes=yes, force=force, restart_docker=restart_docker)
-    return workflow.rollback(Path(root), to or None, options)
+    return workflow.rollback(_folder(root), _number(to), options)
 
 
 @task(help=_help("root", "json"))
@@ -115,7 +140,7 @@ def verify(_: Context, root: str = "/", json: bool = False) -> int:
     """Prove that the host is as it was deployed."""
     from ds01 import workflow
 
-    return workflow.verify(Path(root), as_json=json)
+    return workflow.verify(_folder(root), as_json=json)
 
 
 @task(help=_help("root", "json"))
@@ -123,7 +148,7 @@ def history(_: Context, root: str = "/", json: bool = False) -> int:
     """List the last deploys: who, when, what."""
     from ds01 import workflow
 
-    return workflow.history(Path(root), as_json=json)
+    return workflow.history(_folder(root), as_json=json)
 
 
 @task

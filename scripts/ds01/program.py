@@ -90,6 +90,9 @@ class TaskProgram(Program):
         with self._usage_errors():
             self.parse_core(argv)
         sys.dont_write_bytecode = writes_no_bytecode  # Invoke turns it on, and every start would compile anew
+        if self.core.remainder:
+            # Invoke would drop it, and with it a --root that somebody meant.
+            raise BadInputError("nothing may follow --", f"found: {self.core.remainder}", "write the options before it")
         self.parse_collection()
         with self._usage_errors():
             self.parse_tasks()

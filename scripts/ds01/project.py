@@ -12,8 +12,8 @@ from typing import Final
 from ds01.core.errors import ExitCode
 from ds01.core.process import NOT_FOUND, stream
 from ds01.deployer.report import say
-from ds01.generator.build import build
-from ds01.generator.generated import stale_reason
+from ds01.generator.build import build, host_names
+from ds01.generator.generated import left_over, stale_reason
 from ds01.generator.reference import stale_pages, write_pages
 from ds01.workflow import CHECKOUT
 
@@ -24,7 +24,7 @@ _LINTERS: Final = (
     ("mypy",),
     ("lint-imports", "--no-logo"),
 )
-SHELL_FILES: Final = ("inv", ".ci/run", "generated/ds01/root/usr/local/sbin/ds01-verify-cgroup")
+SHELL_FILES: Final = ("inv", ".ci/run", "tests/golden/shipped/expected/root/usr/local/sbin/ds01-verify-cgroup")
 _SHELL_LINTERS: Final = (("shellcheck",), ("shfmt", "--diff", "--indent", "4", "--case-indent=false"))
 
 
@@ -58,8 +58,14 @@ def check() -> int:
 
 def fresh() -> int:
     """Tell whether generated/ and the made parts of docs/ are what their sources give."""
-    tree, _ = build(CHECKOUT, CHECKOUT / "inventory")
-    stale = [reason for reason in (stale_reason(CHECKOUT, tree), *stale_pages(CHECKOUT)) if reason]
+    inventory = CHECKOUT / "inventory"
+    trees = [build(CHECKOUT, inventory, host)[0] for host in host_names(inventory)]
+    stale = [reason for tree in trees if (reason := stale_reason(CHECKOUT, tree))]
+    stale += [
+        f"generated/{name} is for no host of the inventory; remove it"
+        for name in left_over(CHECKOUT, host_names(inventory))
+    ]
+    stale += stale_pages(CHECKOUT)
     for reason in stale:
         say(reason)
     return ExitCode.FAILED if stale else ExitCode.DONE
@@ -87,6 +93,8 @@ def bench(arguments: Sequence[str]) -> int:
 def run_tool(name: str, *arguments: str) -> int:
     """Run a tool of .venv in the checkout; returns its exit status."""
     code = stream([os.fspath(_BIN / name), *arguments], folder=os.fspath(CHECKOUT))
+    # The tools' own codes above 1 mean other things here: 4 would be refused, 5 busy.
+    code = code if code in {ExitCode.DONE, NOT_FOUND} else ExitCode.FAILED
     if code == NOT_FOUND:
         say(f"{name} is not in .venv; remove .venv and run ./inv again")
     return code

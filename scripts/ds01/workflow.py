@@ -19,8 +19,8 @@ from ds01.deployer.owned import read_owned
 from ds01.deployer.plan import Scope
 from ds01.deployer.survey import survey_host
 from ds01.deployer.verify import Check, Status, verify_applied, verify_host
-from ds01.generator.build import InventoryError, build, check
-from ds01.generator.generated import stale_reason, write_generated
+from ds01.generator.build import InventoryError, build, check, host_names
+from ds01.generator.generated import left_over, stale_reason, write_generated
 from ds01.generator.problems import Problem
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
@@ -45,16 +45,26 @@ def validate(inventory: Path, host: str | None, *, as_json: bool) -> int:
 
 
 def render(inventory: Path, host: str | None, *, only_check: bool) -> int:
-    """Write generated/<host>, or only tell whether it is fresh."""
+    """Write generated/<host> of one host or all, or only tell whether it is fresh."""
+    hosts = host_names(inventory) if host is None else (host,)
+    # Without a host file, build() says what is missing.
+    stale = [_render_one(inventory, each, only_check=only_check) for each in hosts or (None,)]
+    for name in left_over(CHECKOUT, host_names(inventory)):
+        report.say(f"notice: generated/{name} is for no host of {inventory}; remove it when that host is gone")
+    return ExitCode.CHANGES_PENDING if only_check and any(stale) else ExitCode.DONE
+
+
+def _render_one(inventory: Path, host: str | None, *, only_check: bool) -> bool:
+    """Write or check one host's folder; returns whether it was stale."""
     tree, notices = build(CHECKOUT, inventory, host)
     _say_all(notices)
+    stale = stale_reason(CHECKOUT, tree)
     if only_check:
-        stale = stale_reason(CHECKOUT, tree)
         print(stale or f"generated/{tree.host} is fresh")
-        return ExitCode.CHANGES_PENDING if stale else ExitCode.DONE
-    changed = write_generated(CHECKOUT, tree)
-    print(f"generated/{tree.host}: {report.count(changed, 'file')} changed, {len(tree.files)} in all")
-    return ExitCode.DONE
+    else:
+        changed = write_generated(CHECKOUT, tree)
+        print(f"generated/{tree.host}: {report.count(changed, 'file')} written or removed")
+    return stale is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +105,8 @@ def slices(target: Target, account: str | None, *, dry_run: bool, verbose: bool,
 def _survey(target: Target, scope: Scope | None) -> report.Survey:
     tree, notices = build(CHECKOUT, target.inventory, target.host)
     paths = _paths(target.root)
-    # What is committed was rendered from the checkout's own inventory; another one says nothing about it.
-    stale = stale_reason(CHECKOUT, tree) if target.inventory.resolve() == CHECKOUT / "inventory" else None
-    words = [*_interrupted(paths), *_lines(notices), *filter(None, [stale])]
-    survey = survey_host(tree, paths, read_owned(paths), run, tuple(words))
+    words = (*_interrupted(paths), *_lines(notices), *_stale(target, tree))
+    survey = survey_host(tree, paths, read_owned(paths), run, words)
     if scope is None:
         return survey
     _known_account(tree, scope.account, paths)
@@ -110,7 +118,8 @@ def apply(target: Target, options: Options) -> int:
     tree, notices = build(CHECKOUT, target.inventory, target.host)
     if options.scope is not None:
         _known_account(tree, options.scope.account, _paths(target.root))
-    deploy(tree, _paths(target.root), replace(options, notices=_lines(notices)), World())
+    words = (*_lines(notices), *_stale(target, tree))
+    deploy(tree, _paths(target.root), replace(options, notices=words), World())
     return ExitCode.DONE
 
 
@@ -123,7 +132,10 @@ def rollback(root: Path, to: int | None, options: Options) -> int:
         raise BadInputError("there is no earlier generation to go back to", None, "see ./inv history")
     generation = read_generation(paths, kept[-1] if to is None else to)
     what = f"rollback to generation {generation.number} ({generation.when}, {generation.who})"
-    deploy(generation.tree, paths, replace(options, what=what), World())
+    if deploy(generation.tree, paths, replace(options, what=what), World()):
+        report.say(
+            "The inventory still says otherwise: revert the change there too, or the next deploy brings it back."
+        )
     return ExitCode.DONE
 
 
@@ -145,7 +157,11 @@ def history(root: Path, *, as_json: bool) -> int:
 def verify(root: Path, *, as_json: bool) -> int:
     """Prove that the host is as it was deployed."""
     paths = _paths(root)
-    return report_checks((*verify_applied(paths, read_owned(paths), run), *verify_host(paths, run)), as_json=as_json)
+    cut_off = tuple(
+        Check("applied", "deploy", Status.FAILED, words, "sudo ./inv deploy") for words in _interrupted(paths)
+    )
+    checks = (*cut_off, *verify_applied(paths, read_owned(paths), run), *verify_host(paths, run))
+    return report_checks(checks, as_json=as_json)
 
 
 def report_checks(checks: tuple[Check, ...], *, as_json: bool) -> int:
@@ -163,23 +179,37 @@ def report_checks(checks: tuple[Check, ...], *, as_json: bool) -> int:
 
 
 def _paths(root: Path) -> HostPaths:
-    if not root.is_dir():
-        raise BadInputError(f"there is no folder {root}", None, f"mkdir -p {root}, or name another with --root")
-    return HostPaths(root.resolve())
+    try:
+        if root.is_dir():
+            return HostPaths(root.resolve())
+    except OSError as error:
+        raise BadInputError(
+            f"{root} cannot be entered", error.strerror, "name another with --root, or use sudo"
+        ) from error
+    if root.exists():
+        raise BadInputError(f"{root} is not a folder", None, "name a folder with --root")
+    raise BadInputError(f"there is no folder {root}", None, f"mkdir -p {root}, or name another with --root")
 
 
-def _interrupted(paths: HostPaths) -> list[str]:
+def _stale(target: Target, tree: Tree) -> tuple[str, ...]:
+    """Return a notice when generated/ is not what was reviewed; another inventory says nothing about it."""
+    own = target.inventory.resolve() == CHECKOUT / "inventory"
+    reason = stale_reason(CHECKOUT, tree) if own else None
+    return () if reason is None else (reason,)
+
+
+def _interrupted(paths: HostPaths) -> tuple[str, ...]:
     try:
         state = journal.pending(paths)
     except Ds01Error as error:
-        return [f"whether an earlier deploy was interrupted cannot be seen: {error.details or error.brief}"]
+        return (f"whether an earlier deploy was interrupted cannot be seen: {error.brief} {error.details or ''}",)
     match state:
         case None:
-            return []
+            return ()
         case journal.State.APPLIED | journal.State.FINISHING:
-            return ["an earlier deploy was interrupted with all its files in place; the next deploy finishes it first"]
+            return ("an earlier deploy was interrupted with all its files in place; the next deploy finishes it first",)
         case journal.State.STAGING | journal.State.APPLYING | journal.State.UNDOING:
-            return ["an earlier deploy was interrupted half way; the next deploy undoes it first"]
+            return ("an earlier deploy was interrupted half way; the next deploy undoes it first",)
 
 
 def _known_account(tree: Tree, account: str | None, paths: HostPaths) -> None:
@@ -189,7 +219,7 @@ def _known_account(tree: Tree, account: str | None, paths: HostPaths) -> None:
         raise BadInputError(
             f"account {account!r} has no file of its own",
             "it is not listed, or its group has no limits over all containers",
-            "see ds01 limits, or list it in inventory/groups/<group>.members",
+            "see scripts/get_resource_limits.py NAME, or list it in inventory/groups/<group>.members",
         )
 
 

@@ -306,7 +306,8 @@ def test_unreachable_index_is_named_with_the_ways_out(fresh: Checkout) -> None:
         "[Errno 111] Connection refused\n"
         f"All that pip said is in {fresh.root}/.venv/build.log.\n"
         "To fix: check the network, the proxy (https_proxy) and pip config, then run this again; "
-        'without a network, copy a wheelhouse/ made by "./inv wheelhouse" on another machine beside inv\n',
+        "without a network, copy a wheelhouse/ beside inv, made on another machine by: "
+        "pip download --require-hashes -r requirements/dev.txt -d wheelhouse\n",
     )
 
 
@@ -510,3 +511,12 @@ def test_caller_that_is_no_number_is_refused(built: Checkout, caller: str) -> No
     expected = built.ran("deploy") if not caller else Ended(4)
     ended = built.inv("deploy", SUDO_UID=caller)
     assert (ended.code, ended.out) == (expected.code, expected.out)
+
+
+@pytest.mark.root
+def test_sudo_looks_at_the_checkout_for_every_task(built: Checkout) -> None:
+    path = built.root / "scripts"
+    path.chmod(0o757)
+    refusal = unsafe(path, "can be written by anybody", f"sudo chmod -R o-w {built.root}")
+    assert built.inv("plan", SUDO_UID="0") == refusal
+    assert built.inv("plan") == built.ran("plan")

@@ -28,7 +28,7 @@ UP = {
 }
 GPU_WARNING = (
     "Warning: daemon-reload may detach GPUs from running containers"
-    " (legacy nvidia hook with systemd control groups): train\n"
+    " where the legacy nvidia hook gives them (README: Reloads and GPUs): train\n"
 )
 
 

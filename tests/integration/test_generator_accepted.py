@@ -21,7 +21,7 @@ from ds01.generator.schema import load_schemas
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INVENTORIES = {
-    "shipped": CHECKOUT / "inventory",
+    "shipped": CHECKOUT / "tests" / "golden" / "shipped" / "inventory",
     "lab": CHECKOUT / "tests" / "golden" / "lab" / "inventory",
     "minimal": CHECKOUT / "tests" / "golden" / "minimal" / "inventory",
 }

@@ -61,7 +61,7 @@ def verify(client: str, tmp_path: Path, *options: str) -> Answer:
     (sbin / "docker").write_text(f"#!/bin/sh\n{client}\n")
     (sbin / "docker").chmod(0o755)
     script = tmp_path / "ds01-verify-cgroup"
-    tree, _ = build(CHECKOUT, CHECKOUT / "inventory")
+    tree, _ = build(CHECKOUT, CHECKOUT / "tests" / "golden" / "shipped" / "inventory")
     script.write_text(next(file.content for file in tree if str(file.path) == SCRIPT))
     inside = f'mount --bind {sbin} /usr/sbin && exec bash {script} "$@"'
     done = subprocess.run(

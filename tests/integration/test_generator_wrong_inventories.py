@@ -99,9 +99,7 @@ def test_missing_policy_file_is_one_problem(inventory: Path) -> None:
 
 def test_folder_in_place_of_a_file_is_a_problem(inventory: Path) -> None:
     (inventory / "groups" / "student.members").mkdir()
-    assert problems(inventory) == [
-        "inventory/groups/student.members:1:1: cannot be read: Is a directory; check the file and its permissions"
-    ]
+    assert problems(inventory) == ["inventory/groups/student.members:1:1: is not a regular file; put a text file there"]
 
 
 def test_inventory_without_hosts_still_has_its_policy_checked(inventory: Path) -> None:

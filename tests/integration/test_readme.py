@@ -23,7 +23,7 @@ def plan_after_two_changes(folder: Path) -> str:
     """Deploy the shipped inventory to a folder, edit one file there by hand and one limit in the inventory."""
     root, inventory = folder / "root", folder / "inventory"
     root.mkdir()
-    shutil.copytree(CHECKOUT / "inventory", inventory)
+    shutil.copytree(CHECKOUT / "tests" / "golden" / "shipped" / "inventory", inventory)
     where = ("--root", os.fspath(root), "--inventory", os.fspath(inventory))
     inv("deploy", *where, "--yes")
     policy = inventory / "resource-limits.yaml"

@@ -13,7 +13,7 @@ import ds01
 from ds01.cli import COMMANDS, main
 
 SCRIPTS = Path(ds01.__file__).parents[1]
-POLICY = SCRIPTS.parent / "generated/ds01/root/etc/ds01/policy.json"
+POLICY = SCRIPTS.parent / "tests/golden/shipped/expected/root/etc/ds01/policy.json"
 
 
 def test_a_command_gets_the_rest_of_the_line(capsys: pytest.CaptureFixture[str]) -> None:

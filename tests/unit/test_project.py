@@ -8,6 +8,17 @@ import pytest
 
 from ds01 import project
 from ds01.core.errors import ExitCode
+from ds01.generator.build import validate
+from ds01.generator.inventory import load_inventory
+from ds01.generator.schema import load_schemas
+
+# The two tests of the checkout's own inventory, which is its admins' to change; all others bring one of their own.
+
+
+def test_inventory_of_the_checkout_is_right_for_each_of_its_hosts() -> None:
+    documents, schemas = load_inventory(project.CHECKOUT / "inventory"), load_schemas(project.CHECKOUT / "schemas")
+    problems = {problem for host in documents.hosts or ("",) for problem in validate(documents, host, schemas)[0]}
+    assert [str(problem) for problem in sorted(problems) if not problem.notice] == []
 
 
 def test_committed_tree_and_pages_are_what_their_sources_give(capfd: pytest.CaptureFixture[str]) -> None:

@@ -8,11 +8,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from ds01.core.errors import BusyError, Ds01Error
+
+# Ten times what 10,000 accounts need.
+LARGEST_BYTES: Final = 64 * 1024**2
 
 
 class StateError(Ds01Error):
@@ -56,29 +61,48 @@ def write_json(path: Path, value: Mapping[str, object], *, mode: int = 0o640) ->
     fsync_folder(path.parent)
 
 
-def read_json(path: Path) -> dict[str, object] | None:
+def read_json(path: Path, *, of_root: bool = False) -> dict[str, object] | None:
     """Return the object in a state file, or None when there is no such file.
 
+    Args:
+        of_root: root believes the file only when it is root's own and nobody else can write it.
+
     Raises:
-        StateError: unreadable, not JSON, or not an object; says what to do.
+        StateError: unreadable, not JSON, not an object, or not to be believed; says what to do.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(_read_regular(path, of_root=of_root))
     except FileNotFoundError:
         return None
     except PermissionError as error:
         raise StateError(f"{path} may not be read", str(error), "run the command as root (sudo)") from error
-    except IsADirectoryError as error:
-        raise StateError(f"{path} is a folder, not a file", None, "name the file itself") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StateError(
-            f"{path} cannot be read",
-            str(error),
-            f"look at it; move it aside (mv {path} {path}.bad) and try again",
+            f"{path} cannot be read", str(error), f"look at it; move it aside (mv {path} {path}.bad) and try again"
         ) from error
     if not isinstance(value, dict):
         raise StateError(f"{path} is not a JSON object", None, f"look at it; move it aside (mv {path} {path}.bad)")
     return value
+
+
+def _read_regular(path: Path, *, of_root: bool) -> bytes:
+    # O_NONBLOCK: a pipe in its place must not hang us. Only the last component is guarded against links here.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_NOFOLLOW if of_root else 0))
+    with os.fdopen(fd, "rb") as source:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise StateError(
+                f"{path} is not a file", None, "name the file itself, or move what is there out of the way"
+            )
+        if of_root and os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+            raise StateError(
+                f"root does not believe {path}: others than root can write it",
+                f"owner uid {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}",
+                "look at what it says; restore it from a backup, or move it aside",
+            )
+        if found.st_size > LARGEST_BYTES:
+            raise StateError(f"{path} is larger than {LARGEST_BYTES} bytes", None, "move it aside")
+        return source.read(LARGEST_BYTES)
 
 
 @contextmanager
@@ -95,7 +119,8 @@ def exclusive(lock: Path) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(fd, 64, 0).decode(errors="replace").strip()
+            text = os.pread(fd, 64, 0).strip()
+            holder = text.decode() if text.isdigit() else ""
             raise BusyError(
                 f"another deploy is at work (pid {holder or 'unknown'})",
                 f"it holds {lock}",

@@ -217,7 +217,7 @@ def resolve(policy: Policy, account: str, *, uid: int | None = None, unix_groups
     """
     listed = account in policy.users
     group = group_of(policy, account, unix_groups)
-    taken = () if listed else {names.safe(name) for name in policy.users}
+    taken = () if listed else {names.safe(name).lower() for name in policy.users}
     part = names.user_part(account, uid=None if listed else _UNKNOWN_UID if uid is None else uid, listed=taken)
     layers = ((f"user:{account}", policy.overrides.get(account, {})), *_group_layers(policy, group))
     values = _resolve_layers(policy, _Stack(layers, group))

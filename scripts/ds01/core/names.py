@@ -28,7 +28,7 @@ _LISTED: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}", re.ASCII)
 _GROUP: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}", re.ASCII)
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_]", re.ASCII)
 _UID_TAIL: Final = re.compile(r"_u\d+\Z", re.ASCII)
-_FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f%\\/]")
+_FORBIDDEN: Final = re.compile(r"[%\\/]")
 # A unit name may have 255 bytes; what is left for the account after "ds01-<group>-" and "_u<uid>.slice".
 _LONGEST_SAFE: Final = 160
 
@@ -89,21 +89,26 @@ def user_part(name: str, *, uid: int | str | None = None, listed: Iterable[str] 
     Args:
         uid: None for a listed account. For an unlisted one its uid, which is appended as `_u<uid>` whenever the plain
             form could be taken for another account's; text when the uid is not known and only to be shown.
-        listed: safe forms of all listed accounts; a set makes this quick. Only read for unlisted accounts.
+        listed: safe forms of all listed accounts, compared without regard to case, since names of containers and
+            images are in lower case. Only read for unlisted accounts.
 
     Raises:
-        BadNameError: empty, or has a newline, another control character, `%`, a backslash or a slash.
+        BadNameError: empty, or starts with `.` or `-`, or has a newline, another character that cannot be seen, `%`,
+            a backslash or a slash.
     """
-    if not name or _FORBIDDEN.search(name):
+    if not name or not name.isprintable() or _FORBIDDEN.search(name):
         raise BadNameError(
             f"account name {name!r} has a character that DS01 refuses (control character, %, \\ or /)",
             None,
             "rename the account",
         )
+    if name.startswith((".", "-")):
+        raise BadNameError(f"account name {name!r} starts with {name[0]}", None, "rename the account")
     plain = safe(name)
     if uid is None:
         return plain
-    if plain != name or plain in listed or _UID_TAIL.search(plain) or len(plain) > _LONGEST_SAFE:
+    ambiguous = plain != name or _UID_TAIL.search(plain) or len(plain) > _LONGEST_SAFE
+    if ambiguous or any(each.lower() == plain.lower() for each in listed):
         return f"{plain[:_LONGEST_SAFE]}_u{uid}"
     return plain
 

@@ -10,6 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import PurePosixPath
+from typing import Final
+
+# Never setuid, setgid or sticky: nothing that DS01 deploys needs one of them.
+_PERMISSIONS: Final = 0o777
 
 
 class Merge(Enum):
@@ -75,11 +79,15 @@ class TreeFile:
         merge, check, handlers = stored["merge"], stored["check"], stored["handlers"]
         if not isinstance(check, list) or not isinstance(handlers, list):
             raise TypeError(f"{path}: check and handlers must be lists")
-        account = stored["account"]
+        account, content, mode = stored["account"], str(stored["content"]), int(str(stored["mode"]), 8)
+        if mode & ~_PERMISSIONS:
+            raise ValueError(f"{path}: mode {stored['mode']} has more than permission bits")
+        for text in (path, content):
+            text.encode()  # UnicodeEncodeError is a ValueError
         return cls(
             path=PurePosixPath(path),
-            content=str(stored["content"]),
-            mode=int(str(stored["mode"]), 8),
+            content=content,
+            mode=mode,
             owner=str(stored["owner"]),
             group=str(stored["group"]),
             source=str(stored["source"]),

@@ -20,10 +20,14 @@ TIB: Final = 1024**4
 _BINARY: Final = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB, "p": 1024**5}
 _DECIMAL: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgtp])(?:i?b?)|b?)", re.IGNORECASE | re.ASCII)
-_RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?(?:/s)?", re.IGNORECASE | re.ASCII)
-_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.ASCII)
-_PERCENT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
+# More digits than anybody writes, and fewer than Python refuses to read.
+_MOST_DIGITS: Final = 40
+_NUMBER: Final = rf"(\d{{1,{_MOST_DIGITS}}}(?:\.\d{{1,{_MOST_DIGITS}}})?)"
+_SIZE: Final = re.compile(rf"{_NUMBER}\s*(?:([kmgtp])(?:i?b?)|b?)", re.IGNORECASE | re.ASCII)
+_RATE: Final = re.compile(rf"{_NUMBER}\s*([kmgt]?)b?(?:/s)?", re.IGNORECASE | re.ASCII)
+_DURATION_PART: Final = re.compile(rf"{_NUMBER}\s*([smhdw])", re.ASCII)
+_PERCENT: Final = re.compile(rf"{_NUMBER}\s*%", re.ASCII)
+_MOST_SHOWN: Final = 60
 # Beyond this a value no longer fits a signed 64-bit counter, which is what the kernel and Docker keep.
 MOST: Final = 2**63 - 1
 # Beyond this systemd ignores a CPUQuota=: it keeps hundredths of a percent in 32 bits.
@@ -34,9 +38,21 @@ class UnitError(BadInputError, ValueError):
     """A quantity that cannot be read; the message shows spellings that can."""
 
 
-def _whole(value: Fraction, text: object, what: str, most: int = MOST) -> int:
+def _spelled(text: str | int) -> str:
+    """Return what the patterns read; of a number too long to be written out, text that none of them accepts."""
+    return "" if isinstance(text, int) and abs(text) >= 10**_MOST_DIGITS else str(text).strip()
+
+
+def _shown(text: str | int) -> str:
+    """Return the value for a message; who writes a thousand digits need not read them all again."""
+    written = hex(text) if isinstance(text, int) and abs(text) >= 10**_MOST_DIGITS else repr(text)
+    return written if len(written) <= _MOST_SHOWN else f"{written[:_MOST_SHOWN]}…"
+
+
+def _whole(value: Fraction, text: str | int, what: str, most: int = MOST) -> int:
     if value > most:
-        raise UnitError(f"{text!r} is too large for a {what}", None, "write a smaller value, or null for no limit")
+        brief = f"{_shown(text)} is too large for a {what}"
+        raise UnitError(brief, None, "write a smaller value, or null for no limit")
     return int(value)
 
 
@@ -52,9 +68,9 @@ def parse_size(text: str | int) -> int:
     Raises:
         UnitError: not a size, or negative, or above 2**63 - 1 bytes.
     """
-    match = _SIZE.fullmatch(str(text).strip())
+    match = _SIZE.fullmatch(_spelled(text))
     if match is None or isinstance(text, bool):
-        raise UnitError(f"{text!r} is not a size", None, "write a number with k, m, g or t, such as 64g or 512m")
+        raise UnitError(f"{_shown(text)} is not a size", None, "write a number with k, m, g or t, such as 64g or 512m")
     return _whole(Fraction(match[1]) * _BINARY[(match[2] or "").lower()], text, "size")
 
 
@@ -69,9 +85,9 @@ def parse_rate(text: str | int) -> int:
 
     Source: systemd.resource-control(5), IOReadBandwidthMax=.
     """
-    match = _RATE.fullmatch(str(text).strip())
+    match = _RATE.fullmatch(_spelled(text))
     if match is None or isinstance(text, bool):
-        raise UnitError(f"{text!r} is not a bandwidth", None, "write bytes per second, such as 100M or 1.5G")
+        raise UnitError(f"{_shown(text)} is not a bandwidth", None, "write bytes per second, such as 100M or 1.5G")
     return _whole(Fraction(match[1]) * _DECIMAL[match[2].lower()], text, "bandwidth")
 
 
@@ -87,7 +103,7 @@ def parse_duration(text: str | int) -> int:
     Raises:
         UnitError: not a duration; a bare number other than 0 has no unit and is refused.
     """
-    plain = str(text).strip()
+    plain = _spelled(text)
     if plain == "0" and not isinstance(text, bool):
         return 0
     total, end = Fraction(0), 0
@@ -97,7 +113,8 @@ def parse_duration(text: str | int) -> int:
         total += Fraction(match[1]) * _SECONDS[match[2]]
         end = match.end()
     if end == 0 or plain[end:].strip():
-        raise UnitError(f"{text!r} is not a duration", None, "write a number with s, m, h, d or w, such as 30m or 72h")
+        fix = "write a number with s, m, h, d or w, such as 30m or 72h"
+        raise UnitError(f"{_shown(text)} is not a duration", None, fix)
     return _whole(total, text, "duration")
 
 
@@ -110,9 +127,11 @@ def parse_percent(text: str | int) -> int:
     Raises:
         UnitError: not a percentage, or out of range.
     """
-    match = _PERCENT.fullmatch(str(text).strip())
+    match = _PERCENT.fullmatch(_spelled(text))
     if match is None or Fraction(match[1]) < 1:
-        raise UnitError(f"{text!r} is not a CPU quota", None, "write percent of one CPU, such as 9600% for 96 CPUs")
+        raise UnitError(
+            f"{_shown(text)} is not a CPU quota", None, "write percent of one CPU, such as 9600% for 96 CPUs"
+        )
     return _whole(Fraction(match[1]), text, "CPU quota", MOST_PERCENT)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
+from ds01.core.errors import Ds01Error
 from ds01.core.paths import HostPaths
 from ds01.core.tree import Tree, sha256
 from ds01.deployer.apply import Change, Remove, Write
@@ -104,7 +105,12 @@ def unused_folders(owned: Owned, manifest: Owned) -> tuple[PurePosixPath, ...]:
 
 def deployed_tree(wanted: Tree, plan: Plan, paths: HostPaths, owned: Owned) -> Tree:
     """Return the tree the host holds once only a part of what is wanted was deployed."""
-    files = dict(read_generation(paths, owned.generation).tree.files) if owned.generation else {}
+    try:
+        files = dict(read_generation(paths, owned.generation).tree.files) if owned.generation else {}
+    except Ds01Error as error:
+        raise Ds01Error(
+            error.brief, error.details, "deploy the whole (./inv deploy), which does not need it"
+        ) from error
     for action in plan.actions:
         if action.file is None:
             files.pop(action.path, None)

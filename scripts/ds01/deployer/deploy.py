@@ -33,7 +33,7 @@ from ds01.deployer.changes import (
 )
 from ds01.deployer.files import explain, make_folder
 from ds01.deployer.handlers import HandlerError, in_order, run_handler
-from ds01.deployer.history import Generation, stamp, who_runs
+from ds01.deployer.history import Generation, numbers, stamp, who_runs
 from ds01.deployer.owned import Owned, OwnedFile, read_owned
 from ds01.deployer.plan import Action, Plan, Scope
 from ds01.deployer.report import ProgressBar, count, say
@@ -93,6 +93,8 @@ def deploy(wanted: Tree, paths: HostPaths, options: Options, world: World) -> bo
         if options.scope is not None:
             survey = replace(survey, plan=survey.plan.within(options.scope))
         plan = survey.plan
+        if options.what is not None:
+            survey = replace(survey, title=options.what[0].upper() + options.what[1:])
         colour = report.wants_colour(sys.stdout, world.environment)
         report.show_survey(survey, as_json=False, out=sys.stdout, colour=colour)
         _refuse(plan, options)
@@ -101,7 +103,11 @@ def deploy(wanted: Tree, paths: HostPaths, options: Options, world: World) -> bo
             say("Nothing to do: the host is as the policy says.")
             _say_pending(owned)
             return False
-        if not options.yes and (plan.changes or handlers) and not world.ask("Deploy this?"):
+        if (
+            not options.yes
+            and (plan.changes or handlers)
+            and not world.ask("Deploy this?" if options.what is None else "Roll back?")
+        ):
             raise RefusedError("not deployed: the answer was not yes", None, "answer y, or deploy --yes")
         _refuse_moved(wanted, plan, paths, owned, options)
         for notice in check_staged(plan.changes, plan.actions, world.run):
@@ -146,7 +152,8 @@ def finish_interrupted(paths: HostPaths, world: World) -> None:
         return
     say(f"An interrupted deploy (generation {number}) had all its files in place; finishing it.")
     handlers = recovered.context.get("handlers")
-    _conclude(recovered.transaction, handlers if isinstance(handlers, list) else [], paths, world)
+    named = handlers if isinstance(handlers, list) and paths.is_live else []
+    _conclude(recovered.transaction, named, paths, world)
 
 
 def _refuse_unprivileged(paths: HostPaths) -> None:
@@ -227,7 +234,7 @@ def _apply(  # noqa: PLR0913, PLR0917 - the parts of one deploy, all of them nee
     world: World,
     handlers: tuple[str, ...],
 ) -> None:
-    number = owned.generation + 1
+    number = max((owned.generation, *numbers(paths))) + 1
     what = options.what or _what(plan, handlers)
     who = who_runs(world.environment)
     tree = wanted if options.scope is None else deployed_tree(wanted, plan, paths, owned)
@@ -273,6 +280,11 @@ def _conclude(transaction: Transaction, handlers: Iterable[str], paths: HostPath
             raise DeployError("the host does not do what was deployed", "\n".join(f"  {check}" for check in failed))
     except Ds01Error as error:
         _put_back(transaction, handlers, world, error)
+    except KeyboardInterrupt:
+        say(
+            "interrupted: the files are in place, but handlers and checks are not through; ./inv deploy goes on with it"
+        )
+        raise
     transaction.finish()
 
 

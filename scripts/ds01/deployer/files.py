@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Final, Self
 
-from ds01.core.errors import BadInputError, Ds01Error
+from ds01.core.errors import BadInputError, Ds01Error, ExitCode
 from ds01.core.paths import HostPaths
 from ds01.deployer.folder import LARGEST_BYTES, read_at, sync_folder
 from ds01.deployer.observed import Kind, Observed
@@ -23,6 +23,8 @@ FOLDER_MODE: Final = 0o755
 # O_PATH needs only the right to pass through a folder, so that plan sees most of the tree without being root.
 # With O_DIRECTORY and O_NOFOLLOW a link fails with ENOTDIR. Source: open(2), O_PATH.
 _PASS: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Debian gives ordinary accounts ids from 1000 on. Source: adduser.conf(5), FIRST_GID.
+_LAST_SYSTEM_GROUP: Final = 999
 _STRANGE: Final = {
     stat.S_IFIFO: "pipe",
     stat.S_IFSOCK: "socket",
@@ -33,6 +35,12 @@ _STRANGE: Final = {
 
 class FilesError(Ds01Error):
     """The host's files cannot be read or changed as asked."""
+
+
+class UnsafeFolderError(FilesError):
+    """Root would have to trust a folder that others can change."""
+
+    exit_code = ExitCode.REFUSED
 
 
 class ObstacleError(FilesError):
@@ -63,6 +71,7 @@ class Walk:
         Raises:
             BadInputError: the root is no folder, or may not be entered.
         """
+        self._root = os.fspath(paths.root)
         try:
             # Not _PASS: the root may be reached through links.
             self._fds = [os.open(paths.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
@@ -73,6 +82,7 @@ class Walk:
                 "name an existing folder with --root",
             ) from error
         self._names: list[str] = []
+        self._refuse_unsafe(self._fds[0])
 
     def __enter__(self) -> Self:
         return self
@@ -130,18 +140,49 @@ class Walk:
     def _step(self, name: str, *, make: bool) -> int:
         above = self._fds[-1]
         try:
-            return os.open(name, _PASS, dir_fd=above)
+            fd = os.open(name, _PASS, dir_fd=above)
         except FileNotFoundError:
             if not make:
                 raise
         except NotADirectoryError:
             kind, obstacle = self._obstacle(name)
             raise ObstacleError(kind, obstacle) from None
+        else:
+            self._refuse_unsafe(fd, name)
+            return fd
         os.mkdir(name, FOLDER_MODE, dir_fd=above)
         fd = os.open(name, _PASS, dir_fd=above)
         # The umask must not decide who may pass; a descriptor of O_PATH cannot be used for fchmod.
         os.chmod(".", FOLDER_MODE, dir_fd=fd)
         return fd
+
+    def _refuse_unsafe(self, fd: int, name: str | None = None) -> None:
+        """Root goes only where nobody else could have put, or could exchange, what it finds or leaves there.
+
+        Raises:
+            UnsafeFolderError: the folder is another account's, or others can write to it.
+        """
+        if os.geteuid() != 0:
+            return
+        found = os.fstat(fd)
+        shown = "/" + "/".join([*self._names, *([] if name is None else [name])])
+        # What is sticky, like /tmp, lets nobody exchange what is root's. Groups of the system (staff below
+        # /usr/local, adm, syslog) are trusted, except with what DS01 itself will believe later.
+        by_others = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
+        own_state = shown.startswith("/var/lib/ds01")
+        by_group = found.st_mode & stat.S_IWGRP and (found.st_gid > _LAST_SYSTEM_GROUP or (own_state and found.st_gid))
+        if found.st_uid == 0 and not by_others and not by_group:
+            return
+        if name is not None:
+            os.close(fd)
+        where = f"{self._root}{shown}".replace("//", "/")
+        why = f"belongs to uid {found.st_uid}" if found.st_uid else "can be written by others than root"
+        fix = f"chown root {where}" if found.st_uid else f"chmod go-w {where}"
+        raise UnsafeFolderError(
+            f"{where} {why}, so root neither reads nor writes below it",
+            None,
+            f"{fix}, after a look at what is in it; a folder of your own needs no root: run it without sudo",
+        )
 
     def _obstacle(self, name: str) -> tuple[Kind, str]:
         fd = self._fds[-1]

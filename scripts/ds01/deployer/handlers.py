@@ -51,7 +51,7 @@ HANDLERS: Final = (
         "daemon-reload",
         (("systemctl", "daemon-reload"),),
         "let systemd read the changed slices",
-        "may detach GPUs from running containers (legacy nvidia hook with systemd control groups)",
+        "may detach GPUs from running containers where the legacy nvidia hook gives them (README: Reloads and GPUs)",
     ),
     # live-restore can be switched on without a restart; the restart then stops no container.
     Handler(

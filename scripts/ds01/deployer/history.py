@@ -83,7 +83,7 @@ def read_generation(paths: HostPaths, number: int) -> Generation:
         StateError: its file cannot be used.
     """
     path = paths.at(generation_path(number))
-    stored = read_json(path)
+    stored = read_json(path, of_root=True)
     if stored is None:
         known = ", ".join(map(str, numbers(paths))) or "none"
         raise BadInputError(f"there is no generation {number}", None, f"kept are: {known}; see ./inv history")

@@ -77,6 +77,12 @@ class Owned:
         }
 
 
+_RESTORE: Final = (
+    "restore it from a backup; without one, move the folder /var/lib/ds01/deploy aside and deploy: what is there is"
+    " then taken over, and files of accounts that left have to be removed by hand"
+)
+
+
 def read_owned(paths: HostPaths) -> Owned:
     """Read the manifest below a root; an empty Owned when there was no deploy yet.
 
@@ -84,8 +90,15 @@ def read_owned(paths: HostPaths) -> Owned:
         StateError: the manifest is there but cannot be used; nothing is guessed.
     """
     path = paths.deploy / MANIFEST_NAME
-    stored = read_json(path)
+    try:
+        stored = read_json(path, of_root=True)
+    except StateError as error:
+        raise StateError(error.brief, error.details, _RESTORE) from error
     if stored is None:
+        if (paths.deploy / "generations").is_dir() and any((paths.deploy / "generations").iterdir()):
+            raise StateError(
+                f"{path} is gone, so nobody knows which files are DS01's", "there are generations", _RESTORE
+            )
         return Owned()
     if stored.get("version") != MANIFEST_VERSION:
         raise StateError(

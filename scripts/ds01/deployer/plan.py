@@ -137,6 +137,7 @@ class Plan:
         return Plan(self.host, self.policy_hash, inside)
 
 
+_USUAL: Final = (0o644, "root", "root")
 _COUNTED: Final = (Verb.ADD, Verb.CHANGE, Verb.TAKE_OVER, Verb.REMOVE)
 _ALWAYS: Final = frozenset({Verb.ADD, Verb.CHANGE, Verb.REMOVE})
 
@@ -212,7 +213,9 @@ def _deleted(generation: int) -> str:
 
 
 def _why_new(file: TreeFile) -> str:
-    return f"limits of account {file.account}" if file.account else f"new, from {file.source}"
+    why = f"limits of account {file.account}" if file.account else f"new, from {file.source}"
+    usual = (file.mode, file.owner, file.group) == _USUAL
+    return why if usual else f"{why}, mode {file.mode:04o}, {file.owner}:{file.group}"
 
 
 def _metadata(file: TreeFile, there: Observed, identity: tuple[int, int] | None) -> str:
@@ -257,7 +260,7 @@ def _stale(path: PurePosixPath, there: Observed, owned: OwnedFile) -> Action | N
     if owned.record is not None:
         return _unmerged(path, before, owned)
     edited = sha256(there.content or b"") != owned.sha256
-    why = f"account {owned.account} has no limits of its own any more" if owned.account else "no longer rendered"
+    why = f"account {owned.account} is no longer listed or limited" if owned.account else "no longer rendered"
     reason = "edited by hand, and no longer rendered" if edited else why
     return Action(
         Verb.REMOVE, path, reason, before, drift=edited, keep=edited, account=owned.account, handlers=handlers

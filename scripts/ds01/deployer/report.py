@@ -59,6 +59,7 @@ class Survey:
     containers: tuple[RunningContainer, ...] | None = None
     live_restore: bool = False
     can_run_handlers: bool = True
+    title: str = "Plan"
 
     @property
     def handlers(self) -> tuple[str, ...]:
@@ -138,7 +139,8 @@ def show_survey(survey: Survey, *, as_json: bool, out: TextIO, colour: bool) -> 
 
 def _survey_lines(survey: Survey, paint: _Painter) -> Iterator[str]:
     plan = survey.plan
-    yield paint(f"Plan for {plan.host} on {survey.root}: {plan.summary}", "head")
+    head = _printable(f"{survey.title} for {plan.host} on {survey.root}: {plan.summary}")
+    yield paint(head, "head")
     for action in plan.actions:
         if action.verb is not Verb.UNCHANGED:
             yield ""
@@ -151,6 +153,17 @@ def _survey_lines(survey: Survey, paint: _Painter) -> Iterator[str]:
             yield f"  {handler.name}{when}: {handler.purpose}"
             if handler.disturbs:
                 yield f"    disturbs: {handler.disturbs}"
+    yield from _remarks(survey, paint)
+    if any(action.verb is not Verb.UNCHANGED for action in plan.actions):
+        # Once more: after a long plan the first line is out of sight.
+        yield ""
+        yield paint(head, "head")
+    if plan.drifted:
+        yield "Files marked [drift] were changed by hand; deploy refuses to overwrite them without --force."
+
+
+def _remarks(survey: Survey, paint: _Painter) -> Iterator[str]:
+    """Yield what an admin should know besides the files."""
     for title, lines in (
         ("Warning", survey.warnings),
         ("Live value differs", tuple(map(str, survey.live.deviations))),
@@ -227,11 +240,14 @@ def print_json(value: Mapping[str, object], out: TextIO) -> None:
 
 def say(line: str) -> None:
     """Tell people something on stderr, so that stdout stays the result alone."""
-    print(line, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    print("\n".join(map(_printable, line.split("\n"))), file=sys.stderr, flush=True)
 
 
 def ask(question: str) -> bool:
     """Ask on the terminal; anything but yes is no, and so is the end of input."""
+    # What is asked about must be seen first, also when stdout is a pipe.
+    sys.stdout.flush()
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 

@@ -6,6 +6,7 @@ hardware, mounts and versions (warnings only, each with its fix).
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -110,7 +111,9 @@ def _wrong_files(owned: Owned, observed: Mapping[PurePosixPath, Observed]) -> It
         fix = "see ./inv plan; deploy --force writes it again"
         if there.content is None:
             what = there.obstacle or f"is {there.kind.value}"
-            status = Status.SKIPPED if there.kind.value == "unreadable" else Status.FAILED
+            # Root may read everything: what it cannot read is wrong, and not merely unknown.
+            denied = there.kind.value == "unreadable" and os.geteuid() != 0
+            status = Status.SKIPPED if denied else Status.FAILED
             yield Check("applied", str(path), status, what, "run it with sudo" if status is Status.SKIPPED else fix)
         elif _edited(file, there.content):
             yield Check("applied", str(path), Status.FAILED, f"differs from generation {owned.generation}", fix)

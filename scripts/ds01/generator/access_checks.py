@@ -11,10 +11,24 @@ from ds01.generator.subject import Subject
 
 _LAST_PORT: Final = 65535
 # Folders of the system: never a bind root themselves, and what is below them only to be read.
-_SYSTEM: Final = ("/bin", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr")
-_ABOVE_SECRETS: Final = ("/", "/var", "/var/lib", "/var/log")
-# Nothing below these, not even to read: devices, keys, sockets, other people's containers.
-_SECRET: Final = ("/boot", "/dev", "/proc", "/root", "/run", "/sys", "/var/lib/docker", "/var/lib/ds01", "/var/run")
+_SYSTEM: Final = ("/bin", "/etc", "/lib", "/lib32", "/lib64", "/opt", "/sbin", "/snap", "/usr", "/var")
+_ABOVE_SECRETS: Final = ("/", "/var/lib", "/var/log")
+# Nothing below these, not even to read: devices, keys, sockets, mail, other people's containers.
+_SECRET: Final = (
+    "/boot",
+    "/dev",
+    "/opt/ds01",
+    "/proc",
+    "/root",
+    "/run",
+    "/sys",
+    "/var/lib/containerd",
+    "/var/lib/docker",
+    "/var/lib/dpkg",
+    "/var/lib/ds01",
+    "/var/run",
+    "/var/spool",
+)
 _CRON_FIELDS: Final = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
 _CRON_NAMES: Final = {
     "month": frozenset(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]),
@@ -48,6 +62,9 @@ def _bind_roots(subject: Subject) -> Iterator[Problem]:
         place = subject.value("access_control", "bind_roots", index, "path")
         if not _is_plain(path):
             yield Problem(place, f"bind root {path!r} is not a plain absolute path", "write it such as /home/{user}")
+        elif path.rstrip("/") == "/home":
+            text = f"bind root {path!r} would hand containers the homes of all accounts"
+            yield Problem(place, text, "write /home/{user}")
         elif _is_system(path.rstrip("/") or "/", writable=root.get("mode") == "rw"):
             text = f"bind root {path!r} would hand containers a part of the system"
             yield Problem(place, text, "name a folder made for users, such as /data")

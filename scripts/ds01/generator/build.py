@@ -141,3 +141,8 @@ def choose_host(documents: Documents, host: str | None) -> str:
             did_you_mean(host, known, f"the inventory has {', '.join(known)}"),
         )
     return host
+
+
+def host_names(inventory: Path) -> tuple[str, ...]:
+    """Return the hosts that the inventory describes."""
+    return tuple(sorted(load_inventory(inventory).hosts))

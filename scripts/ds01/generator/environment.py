@@ -23,5 +23,11 @@ def make_environment(templates: Path) -> Environment:
 
 
 def to_json(value: object) -> str:
-    """Return JSON in the order of the object; the only way JSON gets into a rendered file."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    """Return JSON in the order of the object; the only way JSON gets into a rendered file.
+
+    Letters of every language stay as they are; what cannot be seen is escaped, so that it cannot mislead a reader.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)

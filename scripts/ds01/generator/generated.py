@@ -6,7 +6,9 @@ Only written by `render`; plan and deploy always render afresh.
 from __future__ import annotations
 
 import json
-import shutil
+import os
+import stat
+from collections.abc import Collection
 from pathlib import Path
 
 from ds01.core.tree import Tree
@@ -49,9 +51,10 @@ def write_generated(checkout: Path, tree: Tree) -> int:
     """Bring generated/<host> up to date.
 
     Returns:
-        How many files were written or removed.
+        How many files were written or removed, its manifest included.
     """
     folder = checkout / "generated" / tree.host
+    _remove_links(folder)
     wanted, there = generated_files(tree), _read(folder)
     changed = [name for name in wanted if there.get(name) != wanted[name]]
     gone = [name for name in there if name not in wanted]
@@ -60,16 +63,36 @@ def write_generated(checkout: Path, tree: Tree) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(wanted[name], encoding="utf-8")
     for name in gone:
-        (folder / name).unlink()
+        (folder / name).unlink(missing_ok=True)
     for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
         if not any(path.iterdir()):
-            shutil.rmtree(path)
+            path.rmdir()
     return len(changed) + len(gone)
 
 
-def _read(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): path.read_text(encoding="utf-8", errors="replace")
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+def left_over(checkout: Path, hosts: Collection[str]) -> tuple[str, ...]:
+    """Return the folders below generated/ whose host the inventory does not have."""
+    folder = checkout / "generated"
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return tuple(name for name in names if name not in hosts)
+
+
+def _read(folder: Path) -> dict[str, str | None]:
+    """Return path to text; None for what is no file of its own, such as a link, which is never followed."""
+    found: dict[str, str | None] = {}
+    for above, folders, files in os.walk(folder):
+        for name in [*files, *(each for each in folders if Path(above, each).is_symlink())]:
+            path = Path(above, name)
+            regular = stat.S_ISREG(path.lstat().st_mode)
+            text = path.read_text(encoding="utf-8", errors="replace") if regular else None
+            found[path.relative_to(folder).as_posix()] = text
+    return found
+
+
+def _remove_links(folder: Path) -> None:
+    """Take away what is no file or folder of its own, so that nothing is written through it."""
+    if folder.is_symlink():
+        folder.unlink()
+    for name, text in _read(folder).items():
+        if text is None:
+            (folder / name).unlink()

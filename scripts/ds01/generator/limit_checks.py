@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from ds01.core.limits import BY_NAME, ResolvedLimits, format_value, resolve, resolve_group
+from ds01.core.limits import BY_NAME, ResolvedLimits, format_value, resolve, resolve_group, stated
 from ds01.core.policy import Layer, Policy
 from ds01.core.units import MIB, format_number, format_size
 from ds01.generator.problems import Place, Problem
@@ -23,6 +23,9 @@ _NOT_ZERO: Final = (
 _IO_MAXIMA: Final = ("read_bw_max", "write_bw_max", "read_iops_max", "write_iops_max")
 # Aggregate, what one container counts in it, and the factor between their units.
 _TOTALS: Final = (("memory_max", "memory", 1), ("cpu_quota", "max_cpus", 100), ("tasks_max", "pids_limit", 1))
+
+_GPU_KINDS: Final = ("allow_full_gpu", "gpu_unit")
+_GPU_QUOTAS: Final = ("max_mig_instances", "max_mig_per_container", "max_gpu_equivalents")
 
 _Path = tuple[str, ...]
 
@@ -83,13 +86,16 @@ def _vacuous(subject: Subject, policy: Policy) -> Iterator[Problem]:
     for path, limits in _resolved(policy):
         quota, most = limits.whole("aggregate.cpu_quota"), limits.whole("aggregate.memory_max")
         if quota is not None and quota > cpus * 100 and _decided_here(path, limits, "aggregate.cpu_quota"):
-            text = f"{path[-1]}: cpu_quota is vacuous: {quota}% on {cpus} cores"
-            place = _place(subject, path, limits, "aggregate", "cpu_quota")
-            yield Problem(place, text, "lower it to bind", notice=True)
+            place, product = _origin(subject, policy, path, limits, "cpu_quota")
+            text = f"{path[-1]}: cpu_quota is vacuous: {quota}% on {cpus} cores{product}"
+            fix = f"it limits nothing, state aggregate.cpu_quota below {cpus * 100}%"
+            yield Problem(place, text, fix, notice=True)
         if most is not None and most > memory and _decided_here(path, limits, "aggregate.memory_max"):
-            text = f"{path[-1]}: memory_max is vacuous: {format_size(most)} on {format_size(memory)} of memory"
-            place = _place(subject, path, limits, "aggregate", "memory_max")
-            yield Problem(place, text, "lower it to bind", notice=True)
+            place, product = _origin(subject, policy, path, limits, "memory_max")
+            there = format_size(memory)
+            text = f"{path[-1]}: memory_max is vacuous: {format_size(most)} on {there} of memory{product}"
+            fix = f"it limits nothing, state aggregate.memory_max below {there}"
+            yield Problem(place, text, fix, notice=True)
     for path, layer in _layers(policy):
         each = layer.get("max_cpus")
         if isinstance(each, (int, float)) and each > cpus:
@@ -99,7 +105,8 @@ def _vacuous(subject: Subject, policy: Policy) -> Iterator[Problem]:
 
 def _io(subject: Subject, policy: Policy) -> Iterator[Problem]:
     disks = _host(policy)["disks"]
-    deaf = [each["device"] for each in disks if each["scheduler"] != "bfq"]
+    # A disk whose device was wrong has lost it by now; that is a problem of its own.
+    deaf = [each["device"] for each in disks if "device" in each and each["scheduler"] != "bfq"]
     for path, limits in _resolved(policy):
         weight = limits.whole("aggregate.io_weight")
         if weight is not None and deaf and _decided_here(path, limits, "aggregate.io_weight"):
@@ -115,8 +122,7 @@ def _io(subject: Subject, policy: Policy) -> Iterator[Problem]:
 
 
 def _gpus(subject: Subject, policy: Policy) -> Iterator[Problem]:
-    file = subject.documents.hosts[subject.host]
-    if None in subject.host_section("gpus") or (("gpus",) in file.keys and "gpus" not in file.data):
+    if not _gpus_intact(subject):
         return
     gpus = _host(policy)["gpus"]
     profiles = sorted({profile for gpu in gpus for profile in gpu["mig"]})
@@ -134,6 +140,53 @@ def _gpus(subject: Subject, policy: Policy) -> Iterator[Problem]:
                 text = f"{path[-1]}: {key} {format_number(value)} is above the {most} that host {subject.host} has"
                 fix = "lower it, write null for no limit, or correct the host file's gpus"
                 yield Problem(subject.value(*path, key), text, fix)
+
+
+def _no_gpu(subject: Subject, policy: Policy) -> Iterator[Problem]:
+    """A quota of GPUs of which its holder may have none.
+
+    With gpu_unit mig and allow_full_gpu true a whole GPU can still be asked for by name, so that is no fault.
+    """
+    gpus = _host(policy)["gpus"]
+    if not gpus or not _gpus_intact(subject):
+        return
+    split = any(gpu["mig"] for gpu in gpus)
+    mig = split and subject.section("gpu_allocation").get("enable_mig") is not False
+    whole = any(not gpu["mig"] for gpu in gpus)
+    for path, limits in _resolved(policy):
+        full, allowed = limits["gpu_unit"].value == "full", limits["allow_full_gpu"].value is True
+        if (mig and not full) or (whole and allowed) or any(limits[key].value == 0 for key in _GPU_QUOTAS):
+            continue
+        if _decided_here(path, limits, *_GPU_KINDS, *_GPU_QUOTAS) and _intact(subject, path, limits):
+            no_mig = "enable_mig is false" if split else f"host {subject.host} has no MIG instances"
+            no_whole = f"all GPUs of host {subject.host} are split" if allowed else "allow_full_gpu is false"
+            text = f"{path[-1]}: can hold no GPU: {'gpu_unit is full' if full else no_mig} and {no_whole}"
+            fix = f"set {_way_out(full=full, mig=mig, whole=whole)}, or max_mig_instances: 0"
+            yield Problem(_kind_place(subject, path, limits), text, fix, notice=True)
+
+
+def _way_out(*, full: bool, mig: bool, whole: bool) -> str:
+    if whole:
+        return "allow_full_gpu: true" if full else "allow_full_gpu: true with gpu_unit: any"
+    if mig:
+        return "gpu_unit: mig"
+    return "gpu_allocation.enable_mig: true" + (" with gpu_unit: mig" if full else "")
+
+
+def _kind_place(subject: Subject, path: _Path, limits: ResolvedLimits) -> Place:
+    places = (_place(subject, path, limits, key) for key in _GPU_KINDS)
+    return next((place for place in places if place != subject.key(*path)), subject.key(*path))
+
+
+def _intact(subject: Subject, path: _Path, limits: ResolvedLimits) -> bool:
+    layers = (path, ("groups", limits.group), ("defaults",))
+    return all(subject.intact(*layer, key) for layer in layers for key in (*_GPU_KINDS, *_GPU_QUOTAS))
+
+
+def _gpus_intact(subject: Subject) -> bool:
+    """Whether the host file's GPUs are right by the schema."""
+    file = subject.documents.hosts[subject.host]
+    return None not in subject.host_section("gpus") and (("gpus",) not in file.keys or "gpus" in file.data)
 
 
 def _reserves(subject: Subject, policy: Policy) -> Iterator[Problem]:
@@ -182,6 +235,14 @@ def _place(subject: Subject, path: _Path, limits: ResolvedLimits, *key: str) -> 
     return subject.key(*path)
 
 
+def _origin(subject: Subject, policy: Policy, path: _Path, limits: ResolvedLimits, key: str) -> tuple[Place, str]:
+    """Return where an aggregate is stated; or whose it is, and in parentheses what it is the product of."""
+    value = limits[f"aggregate.{key}"]
+    if any(origin == value.origin for origin, _ in stated(policy, limits, f"aggregate.{key}")):
+        return _place(subject, path, limits, "aggregate", key), ""
+    return subject.key(*path), f" ({value.origin.rpartition(': ')[2]})"
+
+
 CHECKS: Final[tuple[Callable[[Subject, Policy], Iterator[Problem]], ...]] = (
     _too_small,
     _high_above_max,
@@ -190,5 +251,6 @@ CHECKS: Final[tuple[Callable[[Subject, Policy], Iterator[Problem]], ...]] = (
     _vacuous,
     _io,
     _gpus,
+    _no_gpu,
     _reserves,
 )

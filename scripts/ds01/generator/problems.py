@@ -21,7 +21,7 @@ class Place:
 
     @override
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        return f"{printable(self.file)}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,7 +42,7 @@ class Problem:
     @override
     def __str__(self) -> str:
         word = "notice: " if self.notice else ""
-        return f"{self.place}: {word}{self.text}; {self.fix}"
+        return f"{self.place}: {word}{printable(self.text)}; {printable(self.fix)}"
 
     def to_json(self) -> dict[str, object]:
         """Return the parts, for --json."""
@@ -54,6 +54,11 @@ class Problem:
             "fix": self.fix,
             "notice": self.notice,
         }
+
+
+def printable(text: str) -> str:
+    """Escape what cannot be seen, as Python would write it: names of files reach terminals and logs in messages."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:

@@ -194,6 +194,8 @@ class _Builder:
                 self.problem(key_node, "a key must be plain text", "write one word before the colon")
                 continue
             here = (*path, key)
+            if self.unseen(key_node, key):
+                continue
             if key == "<<" and not key_node.quoted:
                 self.problem(key_node, "merge keys (<<) are not used in YAML 1.2", "write the keys out")
             elif key in result:
@@ -206,7 +208,16 @@ class _Builder:
                     result[key] = value
         return result
 
+    def unseen(self, node: _Node, text: str) -> bool:
+        """Whether text holds what nobody sees, such as U+202E, which turns the rest of a line around."""
+        found = next((each for each in text if not each.isprintable() and each not in "\n\t"), None)
+        if found is not None:
+            self.problem(node, f"holds the character U+{ord(found):04X}, which cannot be seen", "remove it")
+        return found is not None
+
     def scalar(self, node: _Node, text: str) -> Any:
+        if self.unseen(node, text):
+            return _NOTHING
         if node.quoted:
             return text
         value = next((convert(text) for pattern, convert in _PLAIN if pattern.fullmatch(text)), text)

@@ -146,3 +146,47 @@ def test_symlink_in_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError) as refused, exclusive(tmp_path / "x.lock"):  # noqa: PT011 - the number is checked below
         pass
     assert (refused.value.errno, (tmp_path / "victim").read_text()) == (errno.ELOOP, "precious")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("uid", "mode"), [(12345, 0o644), (0, 0o664), (0, 0o646)])
+def test_root_believes_no_state_that_others_could_have_written(tmp_path: Path, uid: int, mode: int) -> None:
+    path = tmp_path / "state.json"
+    path.write_text("{}")
+    os.chown(path, uid, 0)
+    path.chmod(mode)
+    assert read_json(path) == {}
+    with pytest.raises(StateError) as caught:
+        read_json(path, of_root=True)
+    assert caught.value.render() == (
+        f"root does not believe {path}: others than root can write it\n"
+        f"owner uid {uid}, mode {mode:04o}\n"
+        "To fix: look at what it says; restore it from a backup, or move it aside"
+    )
+
+
+def test_link_in_place_of_roots_state_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text("{}")
+    (tmp_path / "state.json").symlink_to("real.json")
+    with pytest.raises(StateError, match="cannot be read"):
+        read_json(tmp_path / "state.json", of_root=True)
+
+
+def test_pipe_in_place_of_state_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "state.json")
+    with pytest.raises(StateError, match="is not a file"):
+        read_json(tmp_path / "state.json")
+
+
+def test_endless_device_in_place_of_state_is_not_read() -> None:
+    with pytest.raises(StateError, match="is not a file"):
+        read_json(Path("/dev/zero"))
+
+
+def test_text_in_a_lock_that_is_no_pid_is_not_repeated(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    with exclusive(lock):
+        lock.write_bytes(b"\x1b]0;gotcha\x07 1")
+        with pytest.raises(BusyError) as caught, exclusive(lock):
+            pass
+    assert caught.value.brief == "another deploy is at work (pid unknown)"

@@ -58,7 +58,7 @@ def told(policy: Policy, name: str, account: str = "alice") -> tuple[Value, str]
 
 @pytest.fixture(scope="module")
 def shipped() -> Policy:
-    return Policy.from_document(check(CHECKOUT, CHECKOUT / "inventory", "ds01").document)
+    return Policy.from_document(check(CHECKOUT, CHECKOUT / "tests/golden/shipped/inventory", "ds01").document)
 
 
 # --- the table of the documents, from the inventory that is shipped
@@ -465,11 +465,13 @@ def test_linux_groups_decide_only_for_accounts_that_nobody_listed(
         ("j.doe", 1001, "ds01-student-j_doe_u1001.slice"),
         ("j_doe", 1001, "ds01-student-j_doe_u1001.slice"),
         ("eve_u1", 1001, "ds01-student-eve_u1_u1001.slice"),
+        ("Alice", 1001, "ds01-student-Alice_u1001.slice"),
+        ("carl", 1001, "ds01-student-carl_u1001.slice"),
         ("eve", None, "ds01-student-eve.slice"),
     ],
 )
 def test_unlisted_account_never_gets_a_listed_ones_slice(account: str, uid: int | None, slice_name: str) -> None:
-    policy = make_policy(groups={"staff": {}}, users={"alice": "student", "j-doe": "staff"})
+    policy = make_policy(groups={"staff": {}}, users={"alice": "student", "j-doe": "staff", "Carl": "staff"})
     limits = resolve(policy, account, uid=uid)
     assert (limits.slice_name, limits.listed, limits.group) == (slice_name, False, "student")
 

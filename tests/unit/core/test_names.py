@@ -115,6 +115,9 @@ def test_reserved_group_is_refused(name: str) -> None:
         ("bob_u7", 1000, (), "bob_u7_u1000"),
         ("zoë", 1000, (), "zo__u1000"),
         ("x" * 161, 1000, (), "x" * 160 + "_u1000"),
+        ("Bob", 1000, ("bob",), "Bob_u1000"),
+        ("bob", 1000, ("Bob",), "bob_u1000"),
+        ("Bob", None, ("bob",), "Bob"),
     ],
 )
 def test_unlisted_account_gets_its_uid_where_its_name_could_be_anothers(
@@ -123,12 +126,25 @@ def test_unlisted_account_gets_its_uid_where_its_name_could_be_anothers(
     assert user_part(name, uid=uid, listed=listed) == part
 
 
-@pytest.mark.parametrize("name", ["", "a\nb", "a%b", "a\\b", "a/b", "a\x00", "a\x7f", "a\tb"])
+@pytest.mark.parametrize(
+    "name",
+    ["", "a\nb", "a%b", "a\\b", "a/b", "a\x00", "a\x7f", "a\tb", "a\u202eb", "a\u200bb", "a\x85b", "\udcff", "../a"],
+)
 def test_name_with_a_dangerous_character_has_no_slice(name: str) -> None:
     with pytest.raises(BadNameError) as refused:
         user_part(name, uid=1000)
     assert refused.value.brief == (
         f"account name {name!r} has a character that DS01 refuses (control character, %, \\ or /)"
+    )
+
+
+@pytest.mark.parametrize("name", [".alice", "-alice", "..", "-"])
+def test_name_that_starts_like_an_option_or_a_hidden_file_has_no_slice(name: str) -> None:
+    with pytest.raises(BadNameError) as refused:
+        user_part(name, uid=1000)
+    assert (refused.value.brief, refused.value.resolution) == (
+        f"account name {name!r} starts with {name[0]}",
+        "rename the account",
     )
 
 

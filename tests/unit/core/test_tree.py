@@ -14,7 +14,7 @@ PLAIN = TreeFile(PurePosixPath("/etc/b"), "x\n")
 FULL = TreeFile(
     path=PurePosixPath("/etc/a"),
     content="zoë\n",
-    mode=0o4755,
+    mode=0o755,
     owner="alice",
     group="staff",
     source="templates/etc/a.j2",
@@ -25,7 +25,7 @@ FULL = TreeFile(
 )
 STORED: dict[str, Any] = {
     "content": "zoë\n",
-    "mode": "4755",
+    "mode": "0755",
     "owner": "alice",
     "group": "staff",
     "source": "templates/etc/a.j2",
@@ -49,6 +49,11 @@ def test_stored_file_is_read_back_as_it_was(file: TreeFile) -> None:
     ("change", "error"),
     [
         ({"mode": "9999"}, ValueError),
+        ({"mode": "4755"}, ValueError),
+        ({"mode": "2755"}, ValueError),
+        ({"mode": "1777"}, ValueError),
+        ({"mode": "-1"}, ValueError),
+        ({"content": "\udcff"}, ValueError),
         ({"merge": "yaml"}, ValueError),
         ({"check": "bash"}, TypeError),
         ({"handlers": None}, TypeError),

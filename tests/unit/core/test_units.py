@@ -132,6 +132,19 @@ def test_quantity_that_no_counter_holds_is_refused(parse: Parser, what: str, tex
     assert brief(parse, text) == f"{text!r} is too large for a {what}"
 
 
+@pytest.mark.parametrize("parse", PARSERS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("9" * 5000, "9" * 5000 + "g", "9" * 5000 + "%", "1." + "9" * 5000 + "h", "1h" + "9" * 5000 + "m"),
+        *(10**5000, -(10**5000), 10**40),
+    ],
+    ids=lambda text: f"{type(text).__name__}-{hash(text) % 97}",
+)
+def test_number_of_absurd_length_is_refused_in_a_short_message(parse: Parser, text: str | int) -> None:
+    assert len(brief(parse, text)) < 120
+
+
 def brief(parse: Parser, text: str | int) -> str:
     with pytest.raises(UnitError) as refused:
         parse(text)

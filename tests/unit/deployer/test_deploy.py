@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.caller import my_group, my_name
 
 from ds01.core.errors import BusyError, Ds01Error, RefusedError
 from ds01.core.jsonstate import exclusive
@@ -27,8 +26,7 @@ from ds01.deployer.staged import CheckError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ME = pwd.getpwuid(os.geteuid()).pw_name
-MY_GROUP = grp.getgrgid(os.getegid()).gr_name
+ME, MY_GROUP = my_name(), my_group()
 STATE = "var/lib/ds01/deploy"
 
 

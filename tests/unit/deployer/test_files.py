@@ -18,6 +18,7 @@ from ds01.deployer.files import (
     Kind,
     Observed,
     ObstacleError,
+    UnsafeFolderError,
     Walk,
     explain,
     make_folder,
@@ -249,3 +250,51 @@ def test_each_refusal_says_what_to_do(name, cause, fix):
     error = explain(OSError(number, os.strerror(number)), at("/a/b"))
     assert isinstance(error, FilesError)
     assert error.render() == f"/a/b cannot be written: {cause}\nTo fix: {fix}"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("uid", "gid", "mode", "why"),
+    [
+        (12345, 0, 0o755, "belongs to uid 12345"),
+        (0, 0, 0o757, "can be written by others than root"),
+        (0, 12345, 0o775, "can be written by others than root"),
+    ],
+)
+def test_root_goes_through_no_folder_that_others_can_change(
+    tmp_path: Path, uid: int, gid: int, mode: int, why: str
+) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    os.chown(folder, uid, gid)
+    folder.chmod(mode)
+    with pytest.raises(UnsafeFolderError) as caught:
+        observe_file(HostPaths(tmp_path), PurePosixPath("/etc/x"))
+    assert caught.value.brief == f"{folder} {why}, so root neither reads nor writes below it"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("gid", "mode"), [(0, 0o755), (50, 0o2775), (0, 0o1777)])
+def test_folders_of_the_system_are_trusted(tmp_path: Path, gid: int, mode: int) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    os.chown(folder, 0, gid)
+    folder.chmod(mode)
+    assert observe_file(HostPaths(tmp_path), PurePosixPath("/etc/x")) == Observed(Kind.ABSENT)
+
+
+@pytest.mark.root
+def test_state_may_not_even_be_writable_by_a_group_of_the_system(tmp_path: Path) -> None:
+    folder = tmp_path / "var/lib/ds01"
+    folder.mkdir(parents=True)
+    os.chown(folder, 0, 50)
+    folder.chmod(0o2775)
+    with pytest.raises(UnsafeFolderError):
+        observe_file(HostPaths(tmp_path), PurePosixPath("/var/lib/ds01/deploy/x"))
+
+
+@pytest.mark.root
+def test_root_of_somebody_else_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12345)
+    with pytest.raises(UnsafeFolderError, match="so root neither reads nor writes below it"):
+        observe_file(HostPaths(tmp_path), PurePosixPath("/etc/x"))

@@ -27,6 +27,11 @@ WHOLE = Owned(
     pending=("docker-restart",),
 )
 
+RESTORE = (
+    "restore it from a backup; without one, move the folder /var/lib/ds01/deploy aside and deploy: what is there is"
+    " then taken over, and files of accounts that left have to be removed by hand"
+)
+
 
 def store(root: Path, text: str) -> HostPaths:
     paths = HostPaths(root)
@@ -58,10 +63,10 @@ FILE = {"sha256": "", "mode": "0644", "owner": "root", "group": "root", "source"
             (
                 "{path} cannot be read\n"
                 "Expecting property name enclosed in double quotes: line 1 column 16 (char 15)\n"
-                "To fix: look at it; move it aside (mv {path} {path}.bad) and try again"
+                f"To fix: {RESTORE}"
             ),
         ),
-        ("[]", "{path} is not a JSON object\nTo fix: look at it; move it aside (mv {path} {path}.bad)"),
+        ("[]", "{path} is not a JSON object\nTo fix: " + RESTORE),
         (
             edited(version=2),
             "{path} has version 2, this DS01 reads version 1\nTo fix: use the release that wrote it, or a newer one",

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import grp
 import json
-import os
-import pwd
 import tempfile
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -13,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.caller import my_group, my_name
 
 from ds01.core.paths import HostPaths
 from ds01.core.process import Completed
@@ -259,7 +257,7 @@ def gone(verb: Verb, reason: str, before: str | None, **more: object) -> Action:
 STALE = {
     "as DS01 left it": (
         there(OLD_UNIT),
-        gone(Verb.REMOVE, "account alice has no limits of its own any more", OLD_UNIT, handlers=("daemon-reload",)),
+        gone(Verb.REMOVE, "account alice is no longer listed or limited", OLD_UNIT, handlers=("daemon-reload",)),
     ),
     "edited": (
         there("mine\n"),
@@ -550,16 +548,11 @@ def trees(draw: st.DrawFn) -> Tree:
     if draw(st.booleans()):
         text = _json(draw(objects))
         files.append(TreeFile(PurePosixPath(MERGED_NAME), text, merge=Merge.JSON))
-    user, group = _me()
-    return Tree.of("ds01", "hash", [replace(file, owner=user, group=group) for file in files])
+    return Tree.of("ds01", "hash", [replace(file, owner=my_name(), group=my_group()) for file in files])
 
 
 def _json(value: dict[str, object]) -> str:
     return json.dumps(value, indent=2) + "\n"
-
-
-def _me() -> tuple[str, str]:
-    return pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
 
 
 def no_tools(argv: list[str], **_: object) -> Completed:

@@ -92,12 +92,12 @@ x blocked /etc/link is a symbolic link to \\x1b[31m
 
 Afterwards
   daemon-reload: let systemd read the changed slices
-    disturbs: may detach GPUs from running containers (legacy nvidia hook with systemd control groups)
+    disturbs: may detach GPUs from running containers where the legacy nvidia hook gives them (README: Reloads and GPUs)
   docker-restart (only with --restart-docker): let Docker read the changed daemon.json
     disturbs: stops every container unless live-restore is on
 
 Warning: daemon-reload may detach GPUs from running containers \
-(legacy nvidia hook with systemd control groups): g
+where the legacy nvidia hook gives them (README: Reloads and GPUs): g
 Warning: docker-restart would stop 2 running: g, p
 
 Live value differs: b.slice: TasksMax is infinity, the policy says 5
@@ -105,6 +105,9 @@ Live value differs: b.slice: TasksMax is infinity, the policy says 5
 Changed since systemd read it, though no value in effect differs: c.slice
 
 Notice: inventory/x.yaml:1:1: a; b
+
+Plan for ds01 on /: 1 to add, 3 to change, 1 to take over, 1 to remove, 1 blocked, 1 unknown, 1 unchanged
+Files marked [drift] were changed by hand; deploy refuses to overwrite them without --force.
 """
 
 
@@ -178,7 +181,8 @@ def test_json_says_all_that_the_text_says() -> None:
             {
                 "name": "daemon-reload",
                 "purpose": "let systemd read the changed slices",
-                "disturbs": "may detach GPUs from running containers (legacy nvidia hook with systemd control groups)",
+                "disturbs": "may detach GPUs from running containers where the legacy nvidia hook gives them "
+                "(README: Reloads and GPUs)",
             },
             {
                 "name": "docker-restart",
@@ -207,7 +211,7 @@ WARNINGS = {
         (
             (
                 "daemon-reload may detach GPUs from running containers"
-                " (legacy nvidia hook with systemd control groups): g"
+                " where the legacy nvidia hook gives them (README: Reloads and GPUs): g"
             ),
         ),
     ),

@@ -30,7 +30,10 @@ def bind(path: str, mode: str = "ro", host: str = "") -> list[str]:
         ("/data/{user}/x-{user}", "rw"),
         ("/etc/localtime", "ro"),
         ("/usr/share/zoneinfo", "ro"),
-        ("/var/data", "rw"),
+        ("/var/data", "ro"),
+        ("/var/lib/data", "ro"),
+        ("/opt/cuda", "ro"),
+        ("/home/shared", "rw"),
         ("/etcetera", "rw"),
         ("/daten/übung", "rw"),
         ("/mnt/..data", "ro"),
@@ -57,11 +60,20 @@ def test_path_that_is_not_plain_is_refused(path: str) -> None:
         *((path, "ro") for path in ("/", "/etc", "/etc/", "/usr", "/var", "/var/lib", "/var/log", "/lib64")),
         *((path, "ro") for path in ("/proc/1", "/sys/fs/cgroup", "/dev/shm", "/run/user", "/root/x", "/boot/grub")),
         *((path, "ro") for path in ("/var/run/docker.sock", "/var/lib/docker/volumes", "/var/lib/ds01/deploy")),
+        *((path, "ro") for path in ("/var/lib/containerd", "/var/lib/dpkg/info", "/var/spool/cron", "/opt/ds01/bin")),
+        *((path, "ro") for path in ("/opt", "/snap", "/var/spool/")),
         *((path, "rw") for path in ("/etc/localtime", "/usr/local", "/lib/x")),
+        *((path, "rw") for path in ("/opt/{user}", "/snap/x", "/var/data", "/var/lib/x", "/var/tmp")),
     ],
 )
 def test_part_of_the_system_is_refused(path: str, mode: str) -> None:
     assert bind(path, mode) == [f"bind root {path!r} would hand containers a part of the system"]
+
+
+@pytest.mark.parametrize("path", ["/home", "/home/"])
+@pytest.mark.parametrize("mode", ["ro", "rw"])
+def test_homes_of_all_are_refused(path: str, mode: str) -> None:
+    assert bind(path, mode) == [f"bind root {path!r} would hand containers the homes of all accounts"]
 
 
 DISKS = """

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from ds01.core.tree import Tree, TreeFile, sha256
-from ds01.generator.generated import generated_files, stale_reason, write_generated
+from ds01.generator.generated import generated_files, left_over, stale_reason, write_generated
 
 TREE = Tree.of(
     "box",
@@ -81,3 +81,33 @@ def test_stale_picture_is_told_with_its_first_file(file: str, content: str, firs
     assert stale_reason(tmp_path, TREE) == (
         f"generated/box is stale in 1 files ({first} first); run ./inv render and commit it"
     )
+
+
+def test_link_in_the_picture_is_stale_and_replaced_never_written_through(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    write_generated(tmp_path, TREE)
+    target = tmp_path / "generated" / TREE.host / "manifest.json"
+    target.unlink()
+    target.symlink_to(victim)
+    assert stale_reason(tmp_path, TREE) is not None
+    write_generated(tmp_path, TREE)
+    assert (victim.read_text(), target.is_symlink(), stale_reason(tmp_path, TREE)) == ("mine", False, None)
+
+
+def test_linked_folder_in_the_picture_is_replaced_too(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    write_generated(tmp_path, TREE)
+    inside = tmp_path / "generated" / TREE.host / "root"
+    inside.rename(elsewhere)
+    inside.symlink_to(elsewhere)
+    before = files(elsewhere)
+    write_generated(tmp_path, TREE)
+    assert (files(elsewhere), inside.is_symlink(), stale_reason(tmp_path, TREE)) == (before, False, None)
+
+
+def test_folder_without_a_host_is_left_over(tmp_path: Path) -> None:
+    write_generated(tmp_path, TREE)
+    (tmp_path / "generated/gone").mkdir()
+    assert left_over(tmp_path, [TREE.host]) == ("gone",)
+    assert left_over(tmp_path / "nowhere", []) == ()

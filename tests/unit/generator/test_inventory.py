@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,79 @@ def test_only_the_files_of_the_inventory_are_read(folder: Path) -> None:
         (folder / name).write_bytes(b"\xff")
     documents = load_inventory(folder)
     assert (documents.members, list(documents.hosts), documents.problems) == ({}, ["box"], ())
+
+
+RULE = "use letters, digits or _ . -, a letter or digit first"
+POLICY, HOST, MEMBERS = "resource-limits.yaml", "hosts/box.yaml", "groups/student.members"
+
+
+def said(folder: Path) -> list[str]:
+    return list(map(str, load_inventory(folder).problems))
+
+
+@pytest.mark.parametrize("name", [POLICY, HOST, MEMBERS])
+@pytest.mark.parametrize("target", ["outside", "nowhere", "loop"])
+def test_link_in_place_of_a_file_is_not_followed(name: str, target: str, folder: Path) -> None:
+    (folder.parent / "outside").write_text("root:secret\n")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(folder / name if target == "loop" else folder.parent / target)
+    assert said(folder) == [f"inv/{name}:1:1: is a symbolic link; put the file itself there"]
+
+
+@pytest.mark.parametrize("name", ["groups", "hosts"])
+def test_link_in_place_of_a_folder_is_not_followed(name: str, folder: Path) -> None:
+    (folder / name).rename(folder.parent / name)
+    (folder / name).symlink_to(folder.parent / name)
+    assert said(folder) == [f"inv/{name}:1:1: is a symbolic link; put the folder itself there"]
+
+
+def test_inventory_itself_may_be_reached_by_a_link(folder: Path) -> None:
+    (folder.parent / "current").symlink_to(folder)
+    assert said(folder.parent / "current") == []
+
+
+@pytest.mark.parametrize("name", [POLICY, HOST, MEMBERS])
+def test_pipe_is_refused_without_waiting_for_a_writer(name: str, folder: Path) -> None:
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    assert said(folder) == [f"inv/{name}:1:1: is not a regular file; put a text file there"]
+
+
+def test_file_in_place_of_a_folder_is_a_problem(folder: Path) -> None:
+    (folder / "groups").rmdir()
+    (folder / "groups").write_text("alice\n")
+    assert said(folder) == ["inv/groups:1:1: cannot be read: Not a directory; check the folder and its permissions"]
+
+
+def test_file_of_more_than_eight_mebibytes_is_refused(folder: Path) -> None:
+    (folder / MEMBERS).write_bytes(b"\n" * 8 * 1024**2)
+    assert said(folder) == []
+    (folder / MEMBERS).write_bytes(b"\n" * (8 * 1024**2 + 1))
+    assert said(folder) == [f"inv/{MEMBERS}:1:1: is larger than 8 MiB; put a text file for people there"]
+
+
+@pytest.mark.parametrize(
+    ("stem", "shown", "quoted"),
+    [
+        (b"a b", "a b", "'a b'"),
+        (b"-x", "-x", "'-x'"),
+        (b"_x", "_x", "'_x'"),
+        (b"zo\xc3\xab", "zoë", "'zoë'"),
+        (b"\x1b[2J", "\\x1b[2J", "'\\x1b[2J'"),
+        (b"x\n", "x\\n", "'x\\n'"),
+        (b"\xff", "\\udcff", "'\\udcff'"),
+    ],
+)
+@pytest.mark.parametrize(("part", "suffix"), [("hosts", ".yaml"), ("groups", ".members")])
+def test_file_whose_name_no_command_could_take_is_refused(
+    part: str, suffix: str, stem: bytes, shown: str, quoted: str, folder: Path
+) -> None:
+    Path(os.fsdecode(os.fsencode(folder / part) + b"/" + stem + os.fsencode(suffix))).write_text("")
+    documents = load_inventory(folder)
+    assert (documents.members, list(documents.hosts), list(map(str, documents.problems))) == (
+        {},
+        ["box"],
+        [
+            f"inv/{part}/{shown}{suffix}:1:1: {quoted} cannot be the name of a file here; {RULE}",
+        ],
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ds01.core.policy import Group, Policy
 from ds01.core.units import GIB
+from ds01.generator.build import InventoryError, check
 from ds01.generator.inventory import Documents
 from ds01.generator.limit_checks import CHECKS
 from ds01.generator.subject import Subject
@@ -175,6 +178,56 @@ def test_gpu_quota_is_within_the_gpus_there_are(layers: dict[str, Any], texts: l
     assert said(**layers) == texts
 
 
+SPLIT, WHOLE = {"mig": ["2g.20gb"]}, {"mig": []}
+NONE_BUT_WHOLE = "can hold no GPU: host box has no MIG instances and allow_full_gpu is false"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "group", "fault"),
+    [
+        ([WHOLE], {}, NONE_BUT_WHOLE),
+        ([WHOLE], {"gpu_unit": "any"}, NONE_BUT_WHOLE),
+        ([WHOLE], {"gpu_unit": "any", "max_mig_instances": None}, NONE_BUT_WHOLE),
+        ([WHOLE], {"gpu_unit": "full"}, "can hold no GPU: gpu_unit is full and allow_full_gpu is false"),
+        ([SPLIT, WHOLE], {"gpu_unit": "full"}, "can hold no GPU: gpu_unit is full and allow_full_gpu is false"),
+        (
+            [SPLIT],
+            {"gpu_unit": "full", "allow_full_gpu": True},
+            "can hold no GPU: gpu_unit is full and all GPUs of host box are split",
+        ),
+        ([WHOLE], {"gpu_unit": "any", "allow_full_gpu": True}, None),
+        ([WHOLE], {"gpu_unit": "mig", "allow_full_gpu": True}, None),
+        ([WHOLE], {"gpu_unit": "full", "allow_full_gpu": True}, None),
+        ([SPLIT], {}, None),
+        ([SPLIT], {"gpu_unit": "any"}, None),
+        ([WHOLE], {"max_mig_instances": 0}, None),
+        ([WHOLE], {"max_mig_per_container": 0}, None),
+        ([WHOLE], {"max_gpu_equivalents": 0}, None),
+        ([], {}, None),
+        ([], {"gpu_unit": "full"}, None),
+    ],
+)
+def test_quota_of_gpus_that_nobody_of_the_group_can_hold_is_a_notice(
+    gpus: list[dict[str, Any]], group: dict[str, Any], fault: str | None
+) -> None:
+    expected = [] if fault is None else [f"notice: g: {fault}"]
+    assert said(group=group, alice={"priority": 1}, gpus=gpus) == expected
+
+
+def test_account_that_alone_can_hold_no_gpu_is_a_notice() -> None:
+    text = "notice: alice: can hold no GPU: gpu_unit is full and allow_full_gpu is false"
+    assert said(alice={"gpu_unit": "full"}) == [text]
+
+
+def test_origin_of_a_vacuous_aggregate_is_told_when_it_was_computed() -> None:
+    group = {"max_cpus": 4, "memory_bytes": 40 * GIB, "max_containers": 3}
+    assert said(group=group, alice={"max_containers": 5, "memory_bytes": GIB}) == [
+        "notice: g: cpu_quota is vacuous: 1200% on 8 cores (4 max_cpus × 3 containers)",
+        "notice: g: memory_max is vacuous: 120G on 64G of memory (40G memory × 3 containers)",
+        "notice: alice: cpu_quota is vacuous: 2000% on 8 cores (4 max_cpus × 5 containers)",
+    ]
+
+
 @pytest.mark.parametrize(
     ("host", "texts"),
     [
@@ -186,3 +239,15 @@ def test_gpu_quota_is_within_the_gpus_there_are(layers: dict[str, Any], texts: l
 )
 def test_reserves_leave_something(host: dict[str, Any], texts: list[str]) -> None:
     assert said(**host) == texts
+
+
+def test_disk_whose_device_is_wrong_is_one_problem_and_no_crash(tmp_path: Path) -> None:
+    checkout = Path(__file__).resolve().parents[3]
+    inventory = tmp_path / "inventory"
+    shutil.copytree(checkout / "tests/golden/shipped/inventory", inventory)
+    host = inventory / "hosts/ds01.yaml"
+    host.write_text(host.read_text().replace("device: /dev/nvme2n1", "device: nvme2n1"))
+    with pytest.raises(InventoryError) as caught:
+        check(checkout, inventory, None)
+    wrong = [problem.text for problem in caught.value.problems if not problem.notice]
+    assert wrong == ["disks[2].device is 'nvme2n1', which has the wrong form"]

@@ -27,7 +27,7 @@ def compiled(name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def shipped() -> Model:
-    return make_model(compiled("inventory"))
+    return make_model(compiled("tests/golden/shipped/inventory"))
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_default_group_without_limits_limits_nothing() -> None:
 
 
 def test_no_account_has_a_file_when_aggregates_are_switched_off() -> None:
-    document = compiled("inventory")
+    document = compiled("tests/golden/shipped/inventory")
     document["enforcement"]["aggregate_limits"] = False
     model = make_model(document)
     assert (model.limited_groups, model.limited_users, model.switches) == ((), (), frozenset())

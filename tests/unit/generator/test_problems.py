@@ -11,6 +11,10 @@ from ds01.generator.problems import Place, Problem, did_you_mean
     ("problem", "line"),
     [
         (Problem(Place("a.yaml", 3, 7), "x is 5", "write text"), "a.yaml:3:7: x is 5; write text"),
+        (
+            Problem(Place("a\x1b[2J\n\u202e.yaml"), "x\udcff is ü", "write\ty"),
+            "a\\x1b[2J\\n\\u202e.yaml:1:1: x\\udcff is ü; write\\ty",
+        ),
         (Problem(Place("a.yaml"), "x is old", "write y", notice=True), "a.yaml:1:1: notice: x is old; write y"),
     ],
 )

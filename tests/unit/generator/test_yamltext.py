@@ -193,6 +193,24 @@ def test_all_refused_parts_are_told_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('a: "x\\ny\\tz"\n', []),
+        ("a: |\n  é 中\n  😀\n", []),
+        ('a: "\\e[2J"\n', ["f:1:4: holds the character U+001B, which cannot be seen; remove it"]),
+        ("a: x\u202ey\n", ["f:1:4: holds the character U+202E, which cannot be seen; remove it"]),
+        ("a: [x, y\u200bz]\n", ["f:1:8: holds the character U+200B, which cannot be seen; remove it"]),
+        ("a: \u00a01\n", ["f:1:4: holds the character U+00A0, which cannot be seen; remove it"]),
+        ('"b\\x85": 1\n', ["f:1:1: holds the character U+0085, which cannot be seen; remove it"]),
+        ('"b\\0": {c: "\\x7f"}\n', ["f:1:1: holds the character U+0000, which cannot be seen; remove it"]),
+        ('a: !t "\\r"\n', ["f:1:4: tag !t is not used here; write the plain value"]),
+    ],
+)
+def test_text_that_cannot_be_seen_is_named_by_its_code_point(text: str, said: list[str]) -> None:
+    assert problems(text) == said
+
+
 def test_number_of_five_thousand_digits_is_too_large_and_not_a_crash() -> None:
     assert problems("a: " + "9" * 5000) == [
         "f:1:4: 99999999999999999999 is too large a number; write a smaller one, or null for no limit"

@@ -1,0 +1,46 @@
+"""Lab tests need `--lab` or DS01_LAB=1: they build a machine on first use and take minutes.
+
+Without it they are deselected, not skipped. With it nothing is let off: a machine that cannot be built fails every
+test, and its cause is the last thing that is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import nullcontext
+
+import pytest
+from tests.lab.machine.cli import cache_from_environment
+from tests.lab.machine.lab import Lab
+
+LAB = pytest.StashKey[Lab]()
+
+
+def wanted(config: pytest.Config) -> bool:
+    return os.environ.get("DS01_LAB") == "1" or bool(config.getoption("--lab", default=False))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "lab: needs the lab's machine (--lab or DS01_LAB=1)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not wanted(config):
+        lab = [item for item in items if item.get_closest_marker("lab")]
+        config.hook.pytest_deselected(items=lab)
+        items[:] = [item for item in items if item not in set(lab)]
+
+
+@pytest.fixture(scope="session")
+def lab(request: pytest.FixtureRequest) -> Lab:
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    aloud = capture.global_and_fixture_disabled if capture else nullcontext
+    return request.config.stash.setdefault(LAB, Lab(cache_from_environment(), aloud))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    found = config.stash.get(LAB, None)
+    if found is not None and found.failure is not None:
+        sys.stderr.write(f"\nTHE LAB CANNOT BE BUILT, so its tests failed:\n{found.failure.render()}\n")

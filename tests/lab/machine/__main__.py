@@ -1,0 +1,7 @@
+"""`python -m tests.lab.machine`: the lab's command line."""
+
+import sys
+
+from tests.lab.machine.cli import main
+
+sys.exit(main())

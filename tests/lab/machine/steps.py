@@ -1,0 +1,137 @@
+"""Runs the long steps of a build: says what goes on and for how long, keeps a log, ends what it started.
+
+A step that fails is an error that names the cause, shows the last lines and where the whole log is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.lab.machine.errors import LabError
+
+from ds01.core.process import SYSTEM_PATH
+
+_TICK_SECONDS: Final = 30
+_GRACE_SECONDS: Final = 10
+_SHOWN_LINES: Final = 15
+_CAUSE: Final = re.compile(r"^(E|Err|W): |\berror\b|\bcannot\b|could not|no space left|not found|failed", re.IGNORECASE)
+# Lines of make and of the kernel's build that name files; a file may be called error.c.
+_CHATTER: Final = re.compile(r"^make(\[\d+\])?: |^ +[A-Z]+ +\S+$")
+
+
+def say(words: str) -> None:
+    """Tell the person at the terminal."""
+    sys.stderr.write(f"lab: {words}\n")
+    sys.stderr.flush()
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps of one build.
+
+    Attributes:
+        what: the artefact, first word of every line that is said.
+        log: all output goes here.
+    """
+
+    what: str
+    log: Path
+
+    @classmethod
+    def begin(cls, what: str, log: Path) -> Steps:
+        """Start with an empty log."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("")
+        return cls(what, log)
+
+    def run(self, doing: str, argv: Sequence[str | os.PathLike[str]], *, folder: Path | None = None) -> None:
+        """Run a program of this machine, in the caller's environment (proxies) but with the system's PATH.
+
+        Raises:
+            LabError: it is missing or did not end with 0.
+        """
+        command = [os.fspath(word) for word in argv]
+        begin = time.monotonic()
+        with self.log.open("ab") as log:
+            log.write(f"\n$ {' '.join(command)}\n".encode())
+            log.flush()
+            start = log.tell()
+            try:
+                code = self._watch(doing, command, folder, log.fileno())
+            except FileNotFoundError as error:
+                raise self._failure(doing, f"{error.filename} is not there", start) from error
+        if code != 0:
+            raise self._failure(doing, f"{command[0]} ended with {code}", start)
+        spent = time.monotonic() - begin
+        if spent > 1:
+            say(f"{self.what}: {doing}: done in {duration(spent)}")
+
+    def _watch(self, doing: str, command: list[str], folder: Path | None, log: int) -> int:
+        say(f"{self.what}: {doing} ...")
+        begin = time.monotonic()
+        with child(command, folder, log) as process:
+            while True:
+                try:
+                    return process.wait(_TICK_SECONDS)
+                except subprocess.TimeoutExpired:
+                    say(f"{self.what}: {doing}: {duration(time.monotonic() - begin)} so far")
+
+    def cause(self, start: int = 0) -> str:
+        """Return the first line of the log, from a byte on, that speaks of a failure; else its last line."""
+        lines = self._lines(start)
+        causes = [line for line in lines if _CAUSE.search(line) and not _CHATTER.match(line)]
+        return [*causes[:1], *lines[-1:], "it said nothing"][0].strip()
+
+    def _lines(self, start: int) -> list[str]:
+        with self.log.open("rb") as log:
+            log.seek(start)
+            return [line for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+
+    def _failure(self, doing: str, how: str, start: int) -> LabError:
+        lines = self._lines(start)
+        shown = "\n".join(f"    {line}" for line in lines[-_SHOWN_LINES:])
+        return LabError(
+            f"the lab's {self.what} cannot be built: {doing} failed, {how}",
+            f"Its last lines:\n{shown}\nThe whole log is {self.log}.\nCause: {self.cause(start)}",
+        )
+
+
+@contextmanager
+def child(command: list[str], folder: Path | None, log: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a program in a process group of its own and leave nothing of it behind."""
+    environment = os.environ | {"PATH": SYSTEM_PATH, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(_GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
