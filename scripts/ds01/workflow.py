@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from ds01.core.errors import BadInputError, Ds01Error, ExitCode
+from ds01.core.jsonstate import StateError
 from ds01.core.paths import HostPaths
 from ds01.core.process import run
 from ds01.core.tree import Tree
 from ds01.deployer import journal, report
 from ds01.deployer.deploy import Options, World, deploy
-from ds01.deployer.history import numbers, read_generation
+from ds01.deployer.history import Generation, numbers, read_generation
 from ds01.deployer.owned import read_owned
 from ds01.deployer.plan import Scope
 from ds01.deployer.survey import survey_host
@@ -142,7 +143,13 @@ def rollback(root: Path, to: int | None, options: Options) -> int:
 def history(root: Path, *, as_json: bool) -> int:
     """List the kept generations, newest first."""
     paths = _paths(root)
-    found = [read_generation(paths, number) for number in reversed(numbers(paths))]
+    found: list[Generation] = []
+    for number in reversed(numbers(paths)):
+        try:
+            found.append(read_generation(paths, number))
+        except StateError as error:
+            # One that is damaged must not hide the others.
+            report.say(f"notice: generation {number} cannot be shown: {error.brief}")
     if as_json:
         entries = [generation.to_json(files=False) for generation in found]
         report.print_json({"version": report.JSON_VERSION, "generations": entries}, sys.stdout)

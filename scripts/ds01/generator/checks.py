@@ -45,6 +45,24 @@ def _group_names(subject: Subject) -> Iterator[Problem]:
             yield Problem(place, f"there is no group {group!r}", fix)
 
 
+def _memberless(subject: Subject) -> Iterator[Problem]:
+    """A .members file that was lost or misnamed would otherwise move all its accounts to the default group unseen."""
+    default = (subject.documents.policy.data or {}).get("default_group")
+    safe_names = [names.safe(group) for group in subject.section("groups")]
+    for group in subject.section("groups"):
+        try:
+            names.check_group(group)
+        except names.BadNameError:
+            continue  # told already, and a group that has to be renamed has no list yet
+        if safe_names.count(names.safe(group)) > 1:
+            continue
+        listed = any(True for _ in members_of(subject.documents, group))
+        if not listed and group != default and subject.section("groups", group).get("unix_group") is None:
+            text = f"group {group!r} has no accounts: who belonged to it gets what group {default!r} has"
+            fix = f"list them in groups/{group}.members, or remove the group"
+            yield Problem(subject.key("groups", group), text, fix, notice=True)
+
+
 def _default_group(subject: Subject) -> Iterator[Problem]:
     groups = subject.section("groups")
     default = (subject.documents.policy.data or {}).get("default_group")
@@ -122,6 +140,7 @@ def _host(subject: Subject) -> Iterator[Problem]:
 
 _CHECKS: Final[tuple[Callable[[Subject], Iterator[Problem]], ...]] = (
     _group_names,
+    _memberless,
     _default_group,
     _unix_groups,
     _accounts,

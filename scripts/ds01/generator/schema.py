@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
+from ds01.core.errors import Ds01Error
 from ds01.core.units import UnitError, parse_duration, parse_percent, parse_rate, parse_size
 from ds01.generator.problems import Problem, did_you_mean
 from ds01.generator.yamltext import Document, Path
@@ -68,6 +69,10 @@ def _format_checker() -> FormatChecker:
     return checker
 
 
+class SchemaFileError(Ds01Error):
+    """A schema of the checkout is damaged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Schemas:
     """All schemas of the project by name, each checked against the draft."""
@@ -90,9 +95,16 @@ def load_schemas(folder: pathlib.Path) -> Schemas:
     """Read the schemas from their folder.
 
     Raises:
-        OSError, ValueError: the checkout is broken; a schema is missing or no schema.
+        SchemaFileError: a schema is missing or not JSON: a fault of the checkout.
     """
-    by_name = {name: json.loads((folder / f"{name}.schema.json").read_text()) for name in _SCHEMA_FILES}
+    by_name: dict[str, Mapping[str, Any]] = {}
+    for name in _SCHEMA_FILES:
+        path = folder / f"{name}.schema.json"
+        try:
+            by_name[name] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            fix = "bring it back (git restore schemas)"
+            raise SchemaFileError(f"{path} cannot be read", str(error), fix) from error
     return Schemas(by_name)
 
 

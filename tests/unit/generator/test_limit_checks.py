@@ -251,3 +251,12 @@ def test_disk_whose_device_is_wrong_is_one_problem_and_no_crash(tmp_path: Path) 
         check(checkout, inventory, None)
     wrong = [problem.text for problem in caught.value.problems if not problem.notice]
     assert wrong == ["disks[2].device is 'nvme2n1', which has the wrong form"]
+
+
+def test_lost_list_of_members_is_told(tmp_path: Path) -> None:
+    checkout = Path(__file__).resolve().parents[3]
+    inventory = tmp_path / "inventory"
+    shutil.copytree(checkout / "tests/golden/shipped/inventory", inventory)
+    (inventory / "groups/faculty.members").unlink()
+    notices = [problem.text for problem in check(checkout, inventory, None).notices]
+    assert "group 'faculty' has no accounts: who belonged to it gets what group 'student' has" in notices

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ds01.generator.schema import Schemas, as_whole, check_document, load_schemas
+from ds01.generator.schema import SchemaFileError, Schemas, as_whole, check_document, load_schemas
 from ds01.generator.yamltext import read_yaml
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -156,5 +156,13 @@ def test_schemas_of_the_checkout_are_loaded_by_name() -> None:
 
 
 def test_missing_schema_is_a_fault_of_the_checkout(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(SchemaFileError, match="cannot be read"):
         load_schemas(tmp_path)
+
+
+def test_damaged_schema_is_a_fault_of_the_checkout_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "resource-limits.schema.json").write_text("{")
+    with pytest.raises(SchemaFileError) as caught:
+        load_schemas(tmp_path)
+    assert caught.value.brief == f"{tmp_path}/resource-limits.schema.json cannot be read"
+    assert caught.value.resolution == "bring it back (git restore schemas)"
