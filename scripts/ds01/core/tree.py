@@ -22,13 +22,26 @@ class Merge(Enum):
     JSON = "json"
 
 
+class Form(Enum):
+    """What a path holds."""
+
+    FILE = "file"
+    LINK = "link"  # a symbolic link
+
+
+class Part(Enum):
+    """What can be left out of a deploy, with all that calls it."""
+
+    RUNTIME = "runtime"
+
+
 @dataclass(frozen=True, slots=True)
 class TreeFile:
     """One wanted file.
 
     Attributes:
         path: absolute path on the host.
-        content: UTF-8 text; for a merged file only DS01's own keys.
+        content: UTF-8 text; for a merged file only DS01's own keys; for a link where it leads.
         mode: permission bits, such as 0o644.
         owner: account name, such as "root".
         group: Linux group name.
@@ -37,6 +50,8 @@ class TreeFile:
         check: argument list that accepts or refuses the staged file; `{file}` and `{root}` are filled in.
         handlers: names of handlers to run when the file changes.
         account: the listed account this file is for, None when it is for everybody.
+        form: a link has no mode of its own.
+        part: the part of DS01 it belongs to and is left out with; None for what is always there.
     """
 
     path: PurePosixPath
@@ -49,6 +64,8 @@ class TreeFile:
     check: tuple[str, ...] = ()
     handlers: tuple[str, ...] = ()
     account: str | None = None
+    form: Form = Form.FILE
+    part: Part | None = None
 
     @property
     def sha256(self) -> str:
@@ -56,7 +73,11 @@ class TreeFile:
         return sha256(self.content.encode())
 
     def to_json(self) -> dict[str, object]:
-        """Return everything but the path, for storing."""
+        """Return everything but the path, for storing; form and part only where they are not the usual ones."""
+        unusual = {
+            **({"form": self.form.value} if self.form is not Form.FILE else {}),
+            **({"part": self.part.value} if self.part else {}),
+        }
         return {
             "content": self.content,
             "mode": f"{self.mode:04o}",
@@ -67,6 +88,7 @@ class TreeFile:
             "check": list(self.check),
             "handlers": list(self.handlers),
             "account": self.account,
+            **unusual,
         }
 
     @classmethod
@@ -80,6 +102,7 @@ class TreeFile:
         if not isinstance(check, list) or not isinstance(handlers, list):
             raise TypeError(f"{path}: check and handlers must be lists")
         account, content, mode = stored["account"], str(stored["content"]), int(str(stored["mode"]), 8)
+        form, part = stored.get("form", Form.FILE.value), stored.get("part")
         if mode & ~_PERMISSIONS:
             raise ValueError(f"{path}: mode {stored['mode']} has more than permission bits")
         for text in (path, content):
@@ -95,6 +118,8 @@ class TreeFile:
             check=tuple(map(str, check)),
             handlers=tuple(map(str, handlers)),
             account=None if account is None else str(account),
+            form=Form(form),
+            part=None if part is None else Part(part),
         )
 
 

@@ -30,7 +30,7 @@ from ds01.core.paths import HostPaths
 from ds01.core.tree import sha256
 from ds01.deployer import journal, swap
 from ds01.deployer.files import FilesError, Walk, explain
-from ds01.deployer.folder import LARGEST_BYTES, is_there, sync_folder
+from ds01.deployer.folder import LARGEST_BYTES, is_there, link_new, sync_folder, write_new
 from ds01.deployer.journal import Entry, Record, State
 
 Progress = Callable[[int, int], None]
@@ -62,7 +62,23 @@ class Remove:
     path: PurePosixPath
 
 
-Change = Write | Remove
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A symbolic link that should lead there.
+
+    Attributes:
+        path: absolute path on the host; missing folders are made with mode 0755.
+        goal: as the link holds it; whether anything is there is not looked at.
+        uid: as for Write; so is gid.
+    """
+
+    path: PurePosixPath
+    goal: str
+    uid: int | None = None
+    gid: int | None = None
+
+
+Change = Write | Link | Remove
 
 
 class Outcome(Enum):
@@ -168,7 +184,7 @@ class Transaction:
 
     def fill(self, changes: Iterable[Change], progress: Progress | None) -> None:
         """Put new content and old links beside the targets; stage() calls this."""
-        writes = {change.path: change for change in changes if isinstance(change, Write)}
+        makers = {change.path: _maker(change) for change in changes}
         total = len(self._record.entries)
         with Walk(self._paths) as walk:
             for made in self._record.made:
@@ -177,7 +193,7 @@ class Transaction:
             for done, entry in enumerate(self._record.entries, 1):
                 with _naming(entry.path):
                     folder = walk.enter(entry.path.parent)
-                    self._staged[entry.path] = _prepare(folder, entry, writes.get(entry.path))
+                    self._staged[entry.path] = swap.prepare(folder, entry, makers[entry.path])
                 if progress is not None:
                     progress(done, total)
             self._sync(walk)
@@ -312,17 +328,27 @@ def _survey(
             case Write():
                 made |= dict.fromkeys(missing)
                 entries.append(Entry(change.path, sha256(change.content), existed))
+            case Link():
+                made |= dict.fromkeys(missing)
+                entries.append(Entry(change.path, sha256(os.fsencode(change.goal)), existed))
             case Remove():
                 if existed:
                     entries.append(Entry(change.path, None, existed))
     return Record(tuple(entries), tuple(made), prune, context)
 
 
-def _prepare(folder: int, entry: Entry, write: Write | None) -> swap.Identity | None:
-    if write is None:
-        return swap.prepare(folder, entry, None, 0, (-1, -1))
-    owner = (-1 if write.uid is None else write.uid, -1 if write.gid is None else write.gid)
-    return swap.prepare(folder, entry, write.content, write.mode, owner)
+def _maker(change: Change) -> swap.Maker | None:
+    match change:
+        case Write():
+            return lambda folder, name: write_new(folder, name, change.content, change.mode, _owner(change))
+        case Link():
+            return lambda folder, name: link_new(folder, name, change.goal, _owner(change))
+        case Remove():
+            return None
+
+
+def _owner(change: Write | Link) -> tuple[int, int]:
+    return -1 if change.uid is None else change.uid, -1 if change.gid is None else change.gid
 
 
 def _remove_empty(walk: Walk, folders: tuple[PurePosixPath, ...]) -> None:

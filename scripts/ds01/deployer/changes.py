@@ -10,8 +10,8 @@ from typing import Final
 
 from ds01.core.errors import Ds01Error
 from ds01.core.paths import HostPaths
-from ds01.core.tree import Tree, sha256
-from ds01.deployer.apply import Change, Remove, Write
+from ds01.core.tree import Form, Tree, sha256
+from ds01.deployer.apply import Change, Link, Remove, Write
 from ds01.deployer.handlers import DOCKER_RESTART
 from ds01.deployer.history import KEPT, Generation, generation_path, numbers, read_generation
 from ds01.deployer.owned import MANIFEST_NAME, Owned, OwnedFile
@@ -38,17 +38,26 @@ def file_changes(plan: Plan, paths: HostPaths) -> list[Change]:
             changes.append(Write(action.path, content, found.st_mode & 0o7777, *owner))
         elif action.file is not None:
             ids = identity(action.file.owner, action.file.group) if as_root else (None, None)
-            changes.append(Write(action.path, content, action.file.mode, *ids))
+            if action.file.form is Form.LINK:
+                changes.append(Link(action.path, action.after, *ids))
+            else:
+                changes.append(Write(action.path, content, action.file.mode, *ids))
     return changes
 
 
 def kept_copies(plan: Plan, number: int) -> list[Change]:
     """Keep what somebody else wrote before it is replaced: nothing is ever lost."""
     return [
-        Write(kept_folder(number) / str(action.path).lstrip("/"), action.before.encode(errors="surrogateescape"), 0o600)
+        _copy(kept_folder(number) / str(action.path).lstrip("/"), action.before, action.was)
         for action in plan.changes
         if action.keep and action.before is not None
     ]
+
+
+def _copy(path: PurePosixPath, text: str, form: Form) -> Change:
+    if form is Form.LINK:
+        return Link(path, text)
+    return Write(path, text.encode(errors="surrogateescape"), 0o600)
 
 
 def kept_folder(number: int) -> PurePosixPath:
@@ -85,9 +94,11 @@ def next_owned(
                 source=file.source,
                 account=file.account,
                 record=action.record,
+                form=file.form,
+                part=file.part,
             )
     # Stale files that somebody removed already have no action; they are forgotten.
-    for path in [path for path in files if path not in seen and whole and not paths.at(path).exists()]:
+    for path in [path for path in files if path not in seen and whole and not os.path.lexists(paths.at(path))]:
         files.pop(path)
     needed = {folder for path in files for folder in path.parents}
     made = {folder for folder in needed if not paths.at(folder).exists()}

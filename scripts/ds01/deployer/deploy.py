@@ -217,6 +217,9 @@ def _is_news(action: Action, known: OwnedFile | None) -> bool:
         return True
     # What others write into a merged file is not ours to remember.
     merged = action.record is not None
+    wanted = action.file
+    if wanted is not None and (known.form, known.part) != (wanted.form, wanted.part):
+        return True
     return not merged and action.after is not None and known.sha256 != digest(action.after)
 
 

@@ -68,6 +68,12 @@ def is_prefix(path: PurePosixPath) -> bool:
     return len(path.parts) > 5 and path.parts[4].split(".", 1)[0].endswith("-")  # noqa: PLR2004 - /etc/systemd/system/X.d/
 
 
+def is_slice(path: PurePosixPath) -> bool:
+    """Whether a file is a slice or a drop-in for slices."""
+    unit = unit_of(path)
+    return unit is not None and unit.endswith(".slice")
+
+
 def same_effect(path: PurePosixPath, before: str | None, after: str | None) -> bool:
     """Whether two versions of a file mean the same: for units only directives count, elsewhere every byte."""
     if before is None or after is None or unit_of(path) is None:

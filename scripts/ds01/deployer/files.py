@@ -244,7 +244,8 @@ def _observe_found(folder: int, target: PurePosixPath, found: os.stat_result) ->
     mode, uid, gid = stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
     if not stat.S_ISREG(found.st_mode):
         kind, obstacle = describe(found.st_mode, os.fspath(target), folder, target.name)
-        return Observed(kind, None, mode, uid, gid, obstacle)
+        content = os.fsencode(os.readlink(target.name, dir_fd=folder)) if kind is Kind.SYMLINK else None
+        return Observed(kind, content, mode, uid, gid, obstacle)
     if found.st_size > LARGEST_BYTES:
         obstacle = f"{target} is larger than {LARGEST_BYTES // 1024**2} MiB"
         return Observed(Kind.UNREADABLE, None, mode, uid, gid, obstacle)

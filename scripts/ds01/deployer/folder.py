@@ -66,6 +66,21 @@ def write_new(folder: int, name: str, content: bytes, mode: int, owner: tuple[in
         os.close(fd)
 
 
+def link_new(folder: int, name: str, goal: str, owner: tuple[int, int] = (-1, -1)) -> None:
+    """Create a symbolic link in an opened folder; it is durable once the folder is.
+
+    Args:
+        owner: user and group id of the link itself; -1 leaves what the system gives.
+
+    Raises:
+        FileExistsError: the name is taken.
+        OSError: as the system says.
+    """
+    os.symlink(goal, name, dir_fd=folder)
+    if owner != (-1, -1):
+        os.chown(name, *owner, dir_fd=folder, follow_symlinks=False)
+
+
 def drop(folder: int, name: str) -> None:
     """Remove a file or link in an opened folder, if it is there; a folder is not ours and stays."""
     try:

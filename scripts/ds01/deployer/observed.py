@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from ds01.core.tree import Form
+
 
 class Kind(Enum):
     """What is found at a path, or the first thing in its way."""
@@ -22,10 +24,10 @@ class Observed:
     """One target as it is on the host.
 
     Attributes:
-        content: the bytes of a FILE, else None.
+        content: the bytes of a FILE; where a SYMLINK that is the target itself leads; else None.
         mode: permission bits, such as 0o644; None when nothing is there or it may not be looked at.
         uid: of the owner, under the same rule; so is gid.
-        obstacle: why DS01 cannot read or write there, in words; None for FILE and ABSENT.
+        obstacle: why there is no file to read or write, in words; None for FILE and ABSENT.
     """
 
     kind: Kind
@@ -34,3 +36,10 @@ class Observed:
     uid: int | None = None
     gid: int | None = None
     obstacle: str | None = None
+
+    @property
+    def form(self) -> Form | None:
+        """What is there that could be compared with what is wanted; None for nothing or an obstacle."""
+        if self.content is None:
+            return None
+        return Form.LINK if self.kind is Kind.SYMLINK else Form.FILE

@@ -12,6 +12,7 @@ from typing import Final
 
 from ds01.core.jsonstate import StateError, read_json
 from ds01.core.paths import HostPaths
+from ds01.core.tree import Form, Part
 
 MANIFEST_VERSION: Final = 1
 MANIFEST_NAME: Final = "manifest.json"
@@ -25,6 +26,7 @@ class OwnedFile:
         sha256: of the whole file on disk.
         record: what a merge remembers, None when DS01 owns the whole file.
         source: template it came from.
+        form: a link's sha256 is of where it leads; its mode means nothing.
     """
 
     sha256: str
@@ -34,6 +36,8 @@ class OwnedFile:
     source: str
     account: str | None = None
     record: Mapping[str, object] | None = None
+    form: Form = Form.FILE
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ class Owned:
                     "source": file.source,
                     "account": file.account,
                     "record": file.record,
+                    **({"form": file.form.value} if file.form is not Form.FILE else {}),
+                    **({"part": file.part.value} if file.part else {}),
                 }
                 for path, file in sorted(self.files.items())
             },
@@ -133,6 +139,8 @@ def _owned(stored: Mapping[str, object]) -> Owned:
                 source=entry["source"],
                 account=entry["account"],
                 record=entry["record"],
+                form=Form(entry.get("form", Form.FILE.value)),
+                part=Part(entry["part"]) if "part" in entry else None,
             )
             for path, entry in files.items()
         },

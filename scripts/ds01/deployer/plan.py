@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from ds01.core.errors import Ds01Error
-from ds01.core.tree import Merge, Tree, TreeFile, sha256
-from ds01.deployer.directives import describe_change, same_effect
+from ds01.core.tree import Form, Merge, Part, Tree, TreeFile, sha256
+from ds01.deployer.directives import describe_change, is_slice, same_effect
 from ds01.deployer.handlers import DOCKER_RELOAD, DOCKER_RESTART
 from ds01.deployer.merge import decode, merge_json, ours_in, unmerge_json
 from ds01.deployer.observed import Kind as FileKind
@@ -38,12 +38,13 @@ class Action:
 
     Attributes:
         reason: in words, for the plan, the log and the tests alike.
-        before: text on disk, None when there is none or it cannot be read.
-        after: text that will be there, None when it will be gone.
+        before: text on disk, or where a link there leads; None when there is none or it cannot be read.
+        after: text that will be there, or where a link will lead; None when it will be gone.
         drift: it was changed by hand since the last deploy, and that change would be lost.
         keep: the old text is worth a copy (it was somebody's own).
         file: the wanted file, None when nothing is wanted there.
         record: what a merge will remember.
+        was: what `before` is of.
     """
 
     verb: Verb
@@ -57,6 +58,8 @@ class Action:
     account: str | None = None
     record: Mapping[str, object] | None = None
     handlers: tuple[str, ...] = ()
+    was: Form = Form.FILE
+    part: Part | None = None
 
     @property
     def changes(self) -> bool:
@@ -77,14 +80,18 @@ class Scope:
     Attributes:
         account: only this account's own file; None for all accounts and everything else.
         pattern: only paths that match, such as `/etc/systemd/system/ds01-*`; None for all.
+        without: the part that is left as it is on the host; None for none.
     """
 
     account: str | None = None
     pattern: str | None = None
+    without: Part | None = None
 
     def covers(self, action: Action) -> bool:
         """Whether an action lies in it."""
         if self.account is not None and action.account != self.account:
+            return False
+        if self.without is not None and action.part is self.without:
             return False
         return self.pattern is None or fnmatch(str(action.path), self.pattern)
 
@@ -165,7 +172,10 @@ def make_plan(
     return Plan(wanted.host, wanted.policy_hash, tuple(actions), owned.pending)
 
 
-def _in_the_way(path: PurePosixPath, there: Observed) -> tuple[Verb, str] | None:
+def _in_the_way(path: PurePosixPath, there: Observed, *, whole: bool) -> tuple[Verb, str] | None:
+    """Return what keeps a path from being changed. A link is replaced as a whole, but nothing is merged through it."""
+    if whole and there.form is Form.LINK:
+        return None
     match there.kind:
         case FileKind.ABSENT | FileKind.FILE:
             return None
@@ -186,9 +196,9 @@ def _wanted(
     identity: tuple[int, int] | None,
     generation: int,
 ) -> Action:
-    obstacle = _in_the_way(file.path, there)
+    obstacle = _in_the_way(file.path, there, whole=file.merge is None)
     if obstacle is not None:
-        return Action(obstacle[0], file.path, obstacle[1], file=file, account=file.account)
+        return Action(obstacle[0], file.path, obstacle[1], file=file, account=file.account, part=file.part)
     before = _text(there)
     if file.merge is Merge.JSON:
         return _merged(file, owned, there.content, generation)
@@ -196,16 +206,33 @@ def _wanted(
         gone = owned is not None
         reason = _deleted(generation) if gone else _why_new(file)
         return _act(Verb.ADD, file, reason, None, file.content, drift=gone)
-    if before == file.content:
+    was = there.form or Form.FILE
+    if before == file.content and was is file.form:
         wrong = _metadata(file, there, identity)
-        return _act(Verb.CHANGE if wrong else Verb.UNCHANGED, file, wrong or "as wanted", before, file.content)
+        verb = Verb.CHANGE if wrong else Verb.UNCHANGED
+        return _act(verb, file, wrong or "as wanted", before, file.content, was=was)
     if owned is None:
-        return _act(Verb.TAKE_OVER, file, "a file that DS01 did not write is here", before, file.content, keep=True)
-    if sha256(there.content or b"") == owned.sha256:
-        reason = describe_change(before, file.content) or f"{file.source} renders differently"
-        return _act(Verb.CHANGE, file, reason, before, file.content)
+        reason = f"a {_WORDS[was]} that DS01 did not write is here"
+        return _act(Verb.TAKE_OVER, file, reason, before, file.content, keep=True, was=was)
+    if not _edited(owned, there):
+        reason = _why_changed(file, before)
+        return _act(Verb.CHANGE, file, reason, before, file.content, was=was)
     reason = f"edited by hand since generation {generation}"
-    return _act(Verb.CHANGE, file, reason, before, file.content, drift=True, keep=True)
+    return _act(Verb.CHANGE, file, reason, before, file.content, drift=True, keep=True, was=was)
+
+
+_WORDS: Final = {Form.FILE: "file", Form.LINK: "symbolic link"}
+
+
+def _edited(owned: OwnedFile, there: Observed) -> bool:
+    """Whether what is there is not what DS01 left there."""
+    return there.form is not owned.form or sha256(there.content or b"") != owned.sha256
+
+
+def _why_changed(file: TreeFile, before: str) -> str:
+    if file.form is Form.LINK:
+        return f"leads to {file.content} instead of {before}"
+    return describe_change(before, file.content) or f"{file.source} renders differently"
 
 
 def _deleted(generation: int) -> str:
@@ -213,6 +240,8 @@ def _deleted(generation: int) -> str:
 
 
 def _why_new(file: TreeFile) -> str:
+    if file.form is Form.LINK:
+        return f"a link to {file.content}"
     why = f"limits of account {file.account}" if file.account else f"new, from {file.source}"
     usual = (file.mode, file.owner, file.group) == _USUAL
     return why if usual else f"{why}, mode {file.mode:04o}, {file.owner}:{file.group}"
@@ -220,7 +249,7 @@ def _why_new(file: TreeFile) -> str:
 
 def _metadata(file: TreeFile, there: Observed, identity: tuple[int, int] | None) -> str:
     """Return what is wrong with mode and ownership, empty when nothing is."""
-    if there.mode is not None and there.mode != file.mode:
+    if file.form is Form.FILE and there.mode is not None and there.mode != file.mode:
         return f"mode is {there.mode:04o}, wanted {file.mode:04o}"
     if identity is not None and (there.uid, there.gid) != identity:
         return f"owned by {there.uid}:{there.gid}, wanted {file.owner}:{file.group}"
@@ -250,20 +279,30 @@ def _merged(file: TreeFile, owned: OwnedFile | None, content: bytes | None, gene
 
 
 def _stale(path: PurePosixPath, there: Observed, owned: OwnedFile) -> Action | None:
-    obstacle = _in_the_way(path, there)
+    obstacle = _in_the_way(path, there, whole=owned.record is None)
     if obstacle is not None:
-        return Action(obstacle[0], path, obstacle[1], account=owned.account)
+        return Action(obstacle[0], path, obstacle[1], account=owned.account, part=owned.part)
     before = _text(there)
     if before is None:
         return None
-    handlers = ("daemon-reload",) if path.is_relative_to("/etc/systemd/system") else ()
+    # Only a slice that goes changes a value in effect; a reload is no small thing.
+    handlers = ("daemon-reload",) if is_slice(path) else ()
     if owned.record is not None:
         return _unmerged(path, before, owned)
-    edited = sha256(there.content or b"") != owned.sha256
+    edited = _edited(owned, there)
     why = f"account {owned.account} is no longer listed or limited" if owned.account else "no longer rendered"
     reason = "edited by hand, and no longer rendered" if edited else why
     return Action(
-        Verb.REMOVE, path, reason, before, drift=edited, keep=edited, account=owned.account, handlers=handlers
+        Verb.REMOVE,
+        path,
+        reason,
+        before,
+        drift=edited,
+        keep=edited,
+        account=owned.account,
+        handlers=handlers,
+        was=there.form or Form.FILE,
+        part=owned.part,
     )
 
 
@@ -289,6 +328,9 @@ def _act(  # noqa: PLR0913 - one constructor for every wanted file, all but the 
     drift: bool = False,
     keep: bool = False,
     record: Mapping[str, object] | None = None,
+    was: Form = Form.FILE,
 ) -> Action:
     handlers = () if verb is Verb.UNCHANGED or same_effect(file.path, before, after) else file.handlers
-    return Action(verb, file.path, reason, before, after, drift, keep, file, file.account, record, handlers)
+    return Action(
+        verb, file.path, reason, before, after, drift, keep, file, file.account, record, handlers, was, file.part
+    )

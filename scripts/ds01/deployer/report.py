@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TextIO
 
+from ds01.core.tree import Form
 from ds01.deployer.docker import RunningContainer
 from ds01.deployer.handlers import in_order
 from ds01.deployer.plan import Action, Plan, Verb
@@ -192,14 +193,20 @@ def _action_lines(action: Action, paint: _Painter) -> Iterator[str]:
 
 def _diff(action: Action) -> list[str]:
     """Return a unified diff without line ends."""
-    if not action.changes or action.before == action.after:
+    form = action.file.form if action.file else Form.FILE
+    if not action.changes or (action.before == action.after and form is action.was):
         return []
-    old, new = _lines(action.before), _lines(action.after)
+    old, new = _lines(_content(action.before, action.was)), _lines(_content(action.after, form))
     names = ("/dev/null" if action.before is None else str(action.path), str(action.path))
     names = (names[0], "/dev/null") if action.after is None else names
     import difflib  # noqa: PLC0415 - a plan with nothing to do needs none
 
     return [_printable(line) for line in difflib.unified_diff(old, new, *names, lineterm="")]
+
+
+def _content(text: str | None, form: Form) -> str | None:
+    """Return what a diff shows: of a link where it leads, in words that no file would hold."""
+    return f"symbolic link to {text}\n" if text is not None and form is Form.LINK else text
 
 
 def _lines(text: str | None) -> list[str]:

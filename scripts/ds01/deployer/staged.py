@@ -14,6 +14,7 @@ from typing import Final
 
 from ds01.core.errors import Ds01Error
 from ds01.core.process import Run
+from ds01.core.tree import Form
 from ds01.deployer.directives import unit_of
 from ds01.deployer.plan import Action
 
@@ -149,7 +150,7 @@ def _scratch() -> Iterator[Path]:
 def _lay_out(actions: Sequence[Action], root: Path) -> None:
     try:
         for action in actions:
-            if action.after is not None:
+            if action.after is not None and (action.file is None or action.file.form is Form.FILE):
                 target = root / str(action.path).lstrip("/")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(action.after.encode(errors="surrogateescape"))

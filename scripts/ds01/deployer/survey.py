@@ -11,7 +11,7 @@ from typing import Final
 from ds01.core.errors import Ds01Error
 from ds01.core.paths import HostPaths
 from ds01.core.process import Run
-from ds01.core.tree import Tree
+from ds01.core.tree import Form, Tree
 from ds01.deployer.docker import RunningContainer, ask_engine, running_containers
 from ds01.deployer.files import observe_files
 from ds01.deployer.handlers import DOCKER_RELOAD, DOCKER_RESTART, in_order
@@ -39,7 +39,8 @@ def survey_host(wanted: Tree, paths: HostPaths, owned: Owned, run: Run, notices:
     live_restore = False
     if is_running(paths):
         unchanged = {action.path for action in plan.actions if not action.changes}
-        live = compare_live([(file.path, file.content) for file in wanted if file.path in unchanged], run)
+        files = [(file.path, file.content) for file in wanted if file.path in unchanged and file.form is Form.FILE]
+        live = compare_live(files, run)
     disturbing = bool(live.deviations) or any(handler.disturbs for handler in in_order(plan.handlers))
     if paths.is_live and disturbing:
         engine = ask_engine(run)

@@ -2,22 +2,25 @@
 
 Knows nothing of other files; apply.py takes the steps in an order that survives a crash. Between prepare()
 and the end the folder holds up to two more names: `.NAME.ds01-new~` is the new content, `.NAME.ds01-old~` a
-second link to the old file.
+second name of the old file. A symbolic link is swapped as a file is, itself and never where it leads.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from ds01.core.tree import sha256
 from ds01.deployer.files import FilesError, ObstacleError, describe
-from ds01.deployer.folder import drop, read_at, write_new
+from ds01.deployer.folder import drop, read_at
 from ds01.deployer.journal import Entry
 
 # Inode, time of change in nanoseconds, size: differs once a file was replaced or written to.
 Identity = tuple[int, int, int]
+# Makes the new content in an opened folder under a name that is free.
+Maker = Callable[[int, str], None]
 
 
 def new_name(name: str) -> str:
@@ -32,7 +35,7 @@ def old_name(name: str) -> str:
 
 
 def exists(folder: int, path: PurePosixPath) -> bool:
-    """Whether a regular file is there.
+    """Whether a regular file or a symbolic link is there.
 
     Raises:
         ObstacleError: something else is there.
@@ -40,16 +43,16 @@ def exists(folder: int, path: PurePosixPath) -> bool:
     found = _stat(folder, path.name)
     if found is None:
         return False
-    if not stat.S_ISREG(found.st_mode):
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
         raise ObstacleError(*describe(found.st_mode, os.fspath(path), folder, path.name))
     return True
 
 
-def prepare(folder: int, entry: Entry, content: bytes | None, mode: int, owner: tuple[int, int]) -> Identity | None:
-    """Put the new content and a link to the old file beside the target.
+def prepare(folder: int, entry: Entry, make: Maker | None) -> Identity | None:
+    """Put the new content and a second name of the old file beside the target.
 
     Args:
-        content: None when the file is to be removed; mode and owner then mean nothing.
+        make: None when the file is to be removed.
 
     Returns:
         The old file's identity, None when there is none.
@@ -58,8 +61,8 @@ def prepare(folder: int, entry: Entry, content: bytes | None, mode: int, owner: 
     # An earlier crash whose journal is gone may have left these; they are removed, never followed.
     drop(folder, new_name(name))
     drop(folder, old_name(name))
-    if content is not None:
-        write_new(folder, new_name(name), content, mode, owner)
+    if make is not None:
+        make(folder, new_name(name))
     if not entry.existed:
         return None
     os.link(name, old_name(name), src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
@@ -130,6 +133,8 @@ def _is_known(folder: int, entry: Entry, present: os.stat_result, old: os.stat_r
         return True  # put back already
     if old is not None and os.path.samestat(present, old):
         return True
+    if stat.S_ISLNK(present.st_mode):
+        return sha256(os.fsencode(os.readlink(entry.path.name, dir_fd=folder))) == entry.sha256
     if not stat.S_ISREG(present.st_mode):
         return False
     return sha256(read_at(folder, entry.path.name, present.st_size)) == entry.sha256

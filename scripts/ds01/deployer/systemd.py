@@ -10,7 +10,7 @@ from typing import Final
 from ds01.core.override import override
 from ds01.core.paths import HostPaths
 from ds01.core.process import Run
-from ds01.deployer.directives import SHOWN, differences, expected_properties, is_prefix, unit_of
+from ds01.deployer.directives import SHOWN, differences, expected_properties, is_prefix, is_slice, unit_of
 
 # Arguments of one call; far below the kernel's limit of 128 KiB an argument list is sure to have.
 _BATCH: Final = 400
@@ -64,12 +64,12 @@ def compare_live(files: Iterable[tuple[PurePosixPath, str]], run: Run) -> LiveUn
     """Hold unit files against the values systemd has in effect.
 
     Args:
-        files: path and text; those that are no units, and drop-ins for many units at once, are passed over.
+        files: path and text; those that are no slices, and drop-ins for many units at once, are passed over.
     """
     expected: dict[str, dict[str, int | None]] = {}
     for path, text in files:
         unit = unit_of(path)
-        if unit is not None and not is_prefix(path):
+        if unit is not None and is_slice(path) and not is_prefix(path):
             expected.setdefault(unit, {}).update(expected_properties(text))
     units = sorted(expected)
     deviations: list[Deviation] = []

@@ -19,7 +19,7 @@ from ds01.core.jsonstate import StateError, read_json
 from ds01.core.override import override
 from ds01.core.paths import HostPaths
 from ds01.core.process import Run
-from ds01.core.tree import sha256
+from ds01.core.tree import Form, sha256
 from ds01.deployer.docker import Engine, ask_engine
 from ds01.deployer.files import observe_files
 from ds01.deployer.merge import ours_in
@@ -109,15 +109,15 @@ def _wrong_files(owned: Owned, observed: Mapping[PurePosixPath, Observed]) -> It
     for path, file in owned.files.items():
         there = observed[path]
         fix = "see ./inv plan; deploy --force writes it again"
-        if there.content is None:
+        if there.form is not file.form:
             what = there.obstacle or f"is {there.kind.value}"
             # Root may read everything: what it cannot read is wrong, and not merely unknown.
             denied = there.kind.value == "unreadable" and os.geteuid() != 0
             status = Status.SKIPPED if denied else Status.FAILED
             yield Check("applied", str(path), status, what, "run it with sudo" if status is Status.SKIPPED else fix)
-        elif _edited(file, there.content):
+        elif _edited(file, there.content or b""):
             yield Check("applied", str(path), Status.FAILED, f"differs from generation {owned.generation}", fix)
-        elif file.record is None and there.mode != file.mode:
+        elif file.record is None and file.form is Form.FILE and there.mode != file.mode:
             yield Check("applied", str(path), Status.FAILED, f"mode is {there.mode:04o}, not {file.mode:04o}", fix)
 
 
@@ -135,7 +135,11 @@ def _units(paths: HostPaths, observed: Mapping[PurePosixPath, Observed], run: Ru
         text = "systemd is not running here, so effective values were not compared"
         yield Check("applied", "slices", Status.SKIPPED, text)
         return
-    files = [(path, there.content.decode(errors="replace")) for path, there in observed.items() if there.content]
+    files = [
+        (path, there.content.decode(errors="replace"))
+        for path, there in observed.items()
+        if there.content and there.form is Form.FILE
+    ]
     live = compare_live(files, run)
     if live.error is not None:
         yield Check(

@@ -11,21 +11,22 @@ import stat
 from collections.abc import Collection
 from pathlib import Path
 
-from ds01.core.tree import Tree
+from ds01.core.tree import Form, Tree
 
 _MANIFEST = "manifest.json"
 
 
 def generated_files(tree: Tree) -> dict[str, str]:
-    """Return the files below generated/<host> with their text."""
-    files = {f"root{file.path}": file.content for file in tree}
+    """Return the files below generated/<host> with their text; links stand in its manifest alone."""
+    files = {f"root{file.path}": file.content for file in tree if file.form is Form.FILE}
     manifest = {
         "generated": "made by ./inv render, do not edit",
         "host": tree.host,
         "policy_hash": tree.policy_hash,
         "files": {
-            str(file.path): {key: value for key, value in file.to_json().items() if key != "content"}
-            | {"sha256": file.sha256}
+            str(file.path): file.to_json()
+            if file.form is Form.LINK
+            else {key: value for key, value in file.to_json().items() if key != "content"} | {"sha256": file.sha256}
             for file in tree
         },
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ds01.core.tree import Merge, Tree, TreeFile
+from ds01.core.tree import Form, Merge, Part, Tree, TreeFile
 
 PLAIN = TreeFile(PurePosixPath("/etc/b"), "x\n")
 FULL = TreeFile(
@@ -82,3 +82,22 @@ def test_two_files_for_one_path_are_a_fault() -> None:
 
 def test_digest_is_that_of_the_text_in_utf8() -> None:
     assert FULL.sha256 == "727585c467d565ee92f349d2c25e512e152f30fd14110d433c58c53974853b50"
+
+
+LINK = TreeFile(PurePosixPath("/usr/local/bin/a"), "../a", form=Form.LINK, part=Part.RUNTIME)
+
+
+def test_a_link_says_so_and_what_part_it_belongs_to() -> None:
+    stored = LINK.to_json()
+    assert {key: stored[key] for key in ("content", "form", "part")} == {
+        "content": "../a",
+        "form": "link",
+        "part": "runtime",
+    }
+    assert TreeFile.from_json(str(LINK.path), stored) == LINK
+
+
+@pytest.mark.parametrize("change", [{"form": "folder"}, {"part": "cluster"}])
+def test_an_unknown_form_or_part_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="is not a valid"):
+        TreeFile.from_json("/etc/a", STORED | change)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from ds01.core.paths import HostPaths
-from ds01.deployer.apply import Outcome, Remove, Write, recover, stage
+from ds01.deployer.apply import Link, Outcome, Remove, Write, recover, stage
 from ds01.deployer.files import FilesError, ObstacleError
 from ds01.deployer.journal import JournalError, State, pending
 
@@ -170,8 +170,8 @@ def test_the_steps_come_in_order(paths):
 # --- what is in the way -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("component", ["etc", "etc/systemd", "etc/systemd/deep", "etc/systemd/deep/file"])
-def test_a_link_in_any_place_of_the_path_stops_everything(tmp_path, component):
+@pytest.mark.parametrize("component", ["etc", "etc/systemd", "etc/systemd/deep"])
+def test_a_link_on_the_way_stops_everything(tmp_path, component):
     (tmp_path / "elsewhere/systemd/deep").mkdir(parents=True)
     (tmp_path / "var/lib/ds01/deploy").mkdir(parents=True)
     (tmp_path / component).parent.mkdir(parents=True, exist_ok=True)
@@ -194,7 +194,6 @@ def make_pipe(path):
 IN_THE_WAY = [
     (Path.mkdir, "/etc/cron.d/way is a folder"),
     (make_pipe, "/etc/cron.d/way is a pipe"),
-    (lambda path: path.symlink_to("ds01"), "/etc/cron.d/way is a symbolic link to ds01"),
 ]
 
 
@@ -209,6 +208,59 @@ def test_what_is_no_file_is_neither_replaced_nor_removed(paths, make, brief, cha
         stage(paths, [*CHANGES, change])
     assert caught.value.brief == brief
     assert {path: path.lstat().st_mode for path in paths.root.rglob("*")} == before
+
+
+LINK = PurePosixPath("/etc/cron.d/link")
+LINK_CHANGES = [Write(LINK, b"new", 0o644), Link(LINK, "elsewhere"), Remove(LINK)]
+
+
+@pytest.mark.parametrize("change", LINK_CHANGES)
+@pytest.mark.parametrize("old", ["a link", "a file", None])
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_link_is_made_replaced_and_removed_itself_and_never_followed(paths, change, old, *, keep):
+    precious = paths.root / "etc/cron.d/precious"
+    precious.write_text("precious")
+    if old == "a link":
+        paths.at(LINK).symlink_to("precious")
+    elif old is not None:
+        paths.at(LINK).write_text(old)
+    before = snapshot(paths.root)
+    transaction = stage(paths, [*CHANGES, change])
+    transaction.commit()
+    if not keep:
+        assert transaction.undo() == ()
+        assert snapshot(paths.root) == before
+        return
+    transaction.finish()
+    assert precious.read_text() == "precious"
+    match change:
+        case Link():
+            assert paths.at(LINK).readlink() == Path("elsewhere")
+        case Write():
+            assert (paths.at(LINK).is_symlink(), paths.at(LINK).read_text()) == (False, "new")
+        case _:
+            assert not os.path.lexists(paths.at(LINK))
+    assert sorted(path.name for path in paths.at(LINK).parent.iterdir() if path.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize("goal", ["by-hand", None])
+def test_a_link_that_was_changed_since_is_left_as_it_is(paths, goal):
+    paths.at(LINK).symlink_to("old")
+    transaction = stage(paths, [Link(LINK, "new")])
+    transaction.commit()
+    paths.at(LINK).unlink()
+    if goal is None:
+        paths.at(LINK).write_text("a file by hand")
+    else:
+        paths.at(LINK).symlink_to(goal)
+    assert transaction.undo() == (LINK,)
+    assert paths.at(LINK).with_name(".link.ds01-old~").readlink() == Path("old")
+
+
+@pytest.mark.root
+def test_a_link_belongs_to_whom_it_should(paths):
+    stage(paths, [Link(LINK, "new", 7, 8)]).commit()
+    assert (paths.at(LINK).lstat().st_uid, paths.at(LINK).lstat().st_gid) == (7, 8)
 
 
 @pytest.mark.root

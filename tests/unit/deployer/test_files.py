@@ -13,6 +13,7 @@ import pytest
 
 from ds01.core.errors import BadInputError
 from ds01.core.paths import HostPaths
+from ds01.core.tree import Form
 from ds01.deployer.files import (
     FilesError,
     Kind,
@@ -80,10 +81,10 @@ def test_a_link_on_the_way_is_named_and_not_followed(tmp_path, component):
     assert found == Observed(Kind.SYMLINK, obstacle=f"/{component} is a symbolic link to /elsewhere")
 
 
-def test_a_link_in_the_place_of_the_file_is_named_and_not_read(root):
+def test_a_link_in_the_place_of_the_file_is_named_with_its_goal_and_not_followed(root):
     (root / "etc/docker/link").symlink_to("daemon.json")
     found = observe_file(HostPaths(root), at("/etc/docker/link"))
-    assert (found.kind, found.content) == (Kind.SYMLINK, None)
+    assert (found.kind, found.form, found.content) == (Kind.SYMLINK, Form.LINK, b"daemon.json")
     assert found.obstacle == "/etc/docker/link is a symbolic link to daemon.json"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ds01.deployer.folder import LARGEST_BYTES, drop, is_there, names_in, read_at, sync_folder, write_new
+from ds01.deployer.folder import LARGEST_BYTES, drop, is_there, link_new, names_in, read_at, sync_folder, write_new
 
 
 @pytest.fixture
@@ -55,6 +55,14 @@ def test_new_file_has_its_mode_whatever_the_umask(folder: int, tmp_path: Path, m
         os.umask(before)
     found = (tmp_path / "new").stat()
     assert ((tmp_path / "new").read_bytes(), found.st_mode & 0o7777) == (b"text", mode)
+
+
+def test_new_link_leads_where_it_should_and_takes_no_name_that_is_taken(folder: int, tmp_path: Path) -> None:
+    link_new(folder, "new", "../no where\n")
+    assert (tmp_path / "new").readlink() == Path("../no where\n")
+    with pytest.raises(FileExistsError):
+        link_new(folder, "new", "elsewhere")
+    assert (tmp_path / "new").readlink() == Path("../no where\n")
 
 
 def test_taken_name_is_never_opened_not_even_through_a_link(folder: int, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.caller import my_group, my_name
 
 from ds01.core.paths import HostPaths
 from ds01.core.process import Completed
-from ds01.core.tree import Merge, Tree, TreeFile, sha256
+from ds01.core.tree import Form, Merge, Part, Tree, TreeFile, sha256
 from ds01.deployer.deploy import Options, World, deploy
 from ds01.deployer.merge import merge_json
 from ds01.deployer.observed import Kind, Observed
@@ -38,6 +38,13 @@ DAEMON = TreeFile(
     merge=Merge.JSON,
     handlers=("docker-reload", "docker-restart"),
 )
+COMMAND = TreeFile(
+    PurePosixPath("/usr/local/bin/ds01"),
+    "../../../opt/ds01/current/bin/ds01",
+    source="templates/manifest.yaml",
+    form=Form.LINK,
+    part=Part.RUNTIME,
+)
 FOREIGN = '{\n  "dns": ["8.8.8.8"]\n}\n'
 MERGED = '{\n  "dns": ["8.8.8.8"],\n  "live-restore": true\n}\n'
 RECORD = merge_json(DAEMON.content, FOREIGN, None).record
@@ -52,7 +59,13 @@ ABSENT = Observed(Kind.ABSENT)
 
 
 def owned(file: TreeFile, content: str, record: dict[str, object] | None = None) -> OwnedFile:
-    return OwnedFile(sha256(content.encode()), file.mode, "root", "root", file.source, file.account, record)
+    return OwnedFile(
+        sha256(content.encode()), file.mode, "root", "root", file.source, file.account, record, file.form, file.part
+    )
+
+
+def leads(goal: str, uid: int = 0) -> Observed:
+    return Observed(Kind.SYMLINK, goal.encode(), 0o777, uid, 0, f"it is a symbolic link to {goal}")
 
 
 def plan(wanted: TreeFile | None, observed: Observed, known: OwnedFile | None, path: PurePosixPath) -> Plan:
@@ -72,7 +85,9 @@ def only(wanted: TreeFile, observed: Observed, known: OwnedFile | None = None) -
 
 
 def expected(verb: Verb, file: TreeFile, reason: str, before: str | None, after: str | None, **more: object) -> Action:
-    return Action(verb, file.path, reason, before, after, file=file, account=file.account, **more)  # type: ignore[arg-type]
+    return Action(  # type: ignore[arg-type]
+        verb, file.path, reason, before, after, file=file, account=file.account, part=file.part, **more
+    )
 
 
 # --- Files that DS01 owns as a whole ------------------------------------------------------------------------
@@ -213,6 +228,92 @@ WHOLE = {
         owned(PLAIN, PLAIN.content),
         expected(Verb.BLOCKED, PLAIN, "/etc/logrotate.d is a symbolic link to /tmp", None, None),
     ),
+    "a link where the file should be": (
+        PLAIN,
+        leads("/opt/older/rotate"),
+        None,
+        expected(
+            Verb.TAKE_OVER,
+            PLAIN,
+            "a symbolic link that DS01 did not write is here",
+            "/opt/older/rotate",
+            PLAIN.content,
+            keep=True,
+            was=Form.LINK,
+        ),
+    ),
+    "a link took the file's place": (
+        PLAIN,
+        leads("elsewhere"),
+        owned(PLAIN, PLAIN.content),
+        expected(
+            Verb.CHANGE,
+            PLAIN,
+            "edited by hand since generation 7",
+            "elsewhere",
+            PLAIN.content,
+            drift=True,
+            keep=True,
+            was=Form.LINK,
+        ),
+    ),
+    "nothing is merged through a link": (
+        DAEMON,
+        leads("elsewhere"),
+        None,
+        expected(Verb.BLOCKED, DAEMON, "it is a symbolic link to elsewhere", None, None),
+    ),
+    "new link": (
+        COMMAND,
+        ABSENT,
+        None,
+        expected(Verb.ADD, COMMAND, f"a link to {COMMAND.content}", None, COMMAND.content),
+    ),
+    "link as wanted, whatever its mode says": (
+        COMMAND,
+        leads(COMMAND.content),
+        owned(COMMAND, COMMAND.content),
+        expected(Verb.UNCHANGED, COMMAND, "as wanted", COMMAND.content, COMMAND.content, was=Form.LINK),
+    ),
+    "link of somebody": (
+        COMMAND,
+        leads(COMMAND.content, uid=1000),
+        owned(COMMAND, COMMAND.content),
+        expected(
+            Verb.CHANGE,
+            COMMAND,
+            "owned by 1000:0, wanted root:root",
+            COMMAND.content,
+            COMMAND.content,
+            was=Form.LINK,
+        ),
+    ),
+    "link leads elsewhere now": (
+        COMMAND,
+        leads("../old"),
+        owned(COMMAND, "../old"),
+        expected(
+            Verb.CHANGE,
+            COMMAND,
+            f"leads to {COMMAND.content} instead of ../old",
+            "../old",
+            COMMAND.content,
+            was=Form.LINK,
+        ),
+    ),
+    "a file where the link should be, with the very text": (
+        COMMAND,
+        there(COMMAND.content),
+        None,
+        expected(
+            Verb.TAKE_OVER,
+            COMMAND,
+            "a file that DS01 did not write is here",
+            COMMAND.content,
+            COMMAND.content,
+            keep=True,
+        ),
+    ),
     "folder in the way": (
         PLAIN,
         Observed(Kind.FOLDER, obstacle="/etc/logrotate.d/ds01 is a folder"),
@@ -270,7 +371,19 @@ STALE = {
             handlers=("daemon-reload",),
         ),
     ),
-    "a link took its place": (Observed(Kind.SYMLINK, obstacle="a link"), gone(Verb.BLOCKED, "a link", None)),
+    "a link on the way": (Observed(Kind.SYMLINK, obstacle="a link"), gone(Verb.BLOCKED, "a link", None)),
+    "a link took its place": (
+        leads("mine"),
+        gone(
+            Verb.REMOVE,
+            "edited by hand, and no longer rendered",
+            "mine",
+            drift=True,
+            keep=True,
+            handlers=("daemon-reload",),
+            was=Form.LINK,
+        ),
+    ),
     "unreadable": (Observed(Kind.UNREADABLE, obstacle="no"), gone(Verb.UNKNOWN, "no", None)),
 }
 

@@ -11,7 +11,7 @@ import pytest
 from ds01.core.tree import sha256
 from ds01.deployer import swap
 from ds01.deployer.files import FilesError, ObstacleError
-from ds01.deployer.folder import names_in
+from ds01.deployer.folder import names_in, write_new
 from ds01.deployer.journal import Entry
 
 PATH = PurePosixPath("/etc/a")
@@ -31,7 +31,9 @@ def entry(content: bytes | None, *, existed: bool) -> Entry:
 
 def prepared(folder: int, content: bytes | None, *, existed: bool) -> tuple[Entry, swap.Identity | None]:
     made = entry(content, existed=existed)
-    return made, swap.prepare(folder, made, content, 0o644, (-1, -1))
+    if content is None:
+        return made, swap.prepare(folder, made, None)
+    return made, swap.prepare(folder, made, lambda place, name: write_new(place, name, content, 0o644))
 
 
 def contents(tmp_path: Path) -> dict[str, str]:
@@ -115,12 +117,15 @@ def test_sweeping_leaves_only_the_target(folder: int, tmp_path: Path) -> None:
     assert contents(tmp_path) == {"a": "old"}
 
 
-def test_only_regular_files_count_as_there(folder: int, tmp_path: Path) -> None:
+def test_only_files_and_links_count_as_there(folder: int, tmp_path: Path) -> None:
     assert swap.exists(folder, PATH) is False
     (tmp_path / "a").mkdir()
     with pytest.raises(ObstacleError):
         swap.exists(folder, PATH)
     (tmp_path / "a").rmdir()
     (tmp_path / "a").touch()
+    assert swap.exists(folder, PATH) is True
+    (tmp_path / "a").unlink()
+    (tmp_path / "a").symlink_to("nowhere")
     assert swap.exists(folder, PATH) is True
     assert names_in(folder) == {"a"}
