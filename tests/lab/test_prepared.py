@@ -13,25 +13,12 @@ from tests.lab.machine.settings import Hardware, Suite
 from ds01.core.errors import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.lab.machine.lab import Lab
     from tests.lab.machine.machine import Machine
 
 pytestmark = pytest.mark.lab
 
 INV = "/srv/ds01/inv"
-
-
-@pytest.fixture(scope="module", params=list(Suite))
-def suite(request: pytest.FixtureRequest) -> Suite:
-    return Suite(request.param)
-
-
-@pytest.fixture(scope="module")
-def prepared(lab: Lab, suite: Suite) -> Iterator[Machine]:
-    with lab.prepared(f"ready-{suite}", suite) as machine:
-        yield machine
 
 
 def test_a_prepared_machine_plans_at_once_and_makes_no_venv_again(prepared: Machine):
