@@ -34,17 +34,18 @@ def unix_groups() -> Mapping[str, str]:
     return {name: linux for name, linux in found.items() if isinstance(linux, str)}
 
 
-def pack_checkout(archive: Path) -> None:
-    """Write the working tree, without what git ignores, to a tar file; all of it root's and as umask 022 leaves it.
+def pack_checkout(archive: Path, checkout: Path = CHECKOUT) -> None:
+    """Write a working tree, without what git ignores, to a tar file; all of it root's and as umask 022 leaves it.
 
     Raises:
         LabError: git or tar cannot.
     """
-    listed = _run(["git", "-C", os.fspath(CHECKOUT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+    folder = os.fspath(checkout)
+    listed = _run(["git", "-C", folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
     # git lists what was removed, too, until that is committed.
-    names = [name for name in listed.split(b"\0") if name and os.path.lexists(os.fsencode(CHECKOUT) + b"/" + name)]
+    names = [name for name in listed.split(b"\0") if name and os.path.lexists(checkout / os.fsdecode(name))]
     form = ["--null", "--no-recursion", "--owner=0", "--group=0", "--mode=u=rwX,go=rX", "--files-from=-"]
-    _run(["tar", "-C", os.fspath(CHECKOUT), *form, "-cf", os.fspath(archive)], b"\0".join(names))
+    _run(["tar", "-C", folder, *form, "-cf", os.fspath(archive)], b"\0".join(names))
 
 
 def _run(argv: list[str], stdin: bytes = b"") -> bytes:
