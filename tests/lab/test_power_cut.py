@@ -25,7 +25,7 @@ INV = "/srv/ds01/inv"
 POLICY = "/srv/ds01/inventory/resource-limits.yaml"
 MODULE = "/srv/ds01/scripts/ds01/core/override.py"
 JOURNAL = "/var/lib/ds01/deploy/journal.json"
-FIRST_CUTS, LATER_CUTS = 6, 14
+FIRST_CUTS, LATER_CUTS = 4, 16
 SEED = int(os.environ.get("DS01_LAB_SEED", time.time_ns() % 2**32))
 # What a deploy puts on a host. Not the deployer's own state, which verify holds it against, nor what it lays beside
 # its targets, which no program reads.
