@@ -17,12 +17,9 @@ from tests.lab.machine.lab import Lab
 from tests.lab.machine.settings import Suite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.lab.machine.machine import Machine
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LAB = pytest.StashKey[Lab]()
 EVIDENCE = pytest.StashKey[dict[str, list[str]]]()

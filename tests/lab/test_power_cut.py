@@ -32,7 +32,8 @@ SEED = int(os.environ.get("DS01_LAB_SEED", time.time_ns() % 2**32))
 SNAPSHOT = """
 { find /etc/ds01 /etc/systemd/system/ds01* /etc/systemd/system/*.wants/ds01* /etc/docker/daemon.json \
     /etc/tmpfiles.d/ds01.conf /etc/logrotate.d/ds01 /usr/local/bin /usr/local/sbin /opt/ds01/current \
-    -not -type d -not -name '*.ds01-new~' -not -name '*.ds01-old~' 2>/dev/null || true; } | sort | while read -r path; do
+    -not -type d -not -name '*.ds01-new~' -not -name '*.ds01-old~' 2>/dev/null || true; } |
+    sort | while read -r path; do
     if [ -L "$path" ]; then echo "$path -> $(readlink "$path")"; else sha256sum "$path"; fi
 done
 """
