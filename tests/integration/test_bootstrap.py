@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.wheel import make_wheel
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INTERPRETER = Path(sys.executable).resolve()
@@ -72,16 +71,8 @@ class Checkout:
 
     def lock(self, version: str) -> None:
         """Put one package in the wheelhouse and in the lock."""
-        wheel = self.root / "wheelhouse" / f"tiny-{version}-py3-none-any.whl"
-        wheel.parent.mkdir(exist_ok=True)
-        about = f"tiny-{version}.dist-info"
-        with zipfile.ZipFile(wheel, "w") as archive:
-            archive.writestr("tiny.py", f"VERSION = {version!r}\n")
-            archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")
-            archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-            archive.writestr(f"{about}/RECORD", "")
-        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-        (self.root / "requirements/dev.txt").write_text(f"tiny=={version} --hash=sha256:{digest}\n")
+        line = make_wheel(self.root / "wheelhouse", version)
+        (self.root / "requirements/dev.txt").write_text(line)
 
     def use_tools(self, **scripts: str) -> None:
         """Replace the Pythons of PATH by these scripts."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.lab.machine import image, kernel
 from tests.lab.machine.artefact import Artefact, one_build, recipe_hash
-from tests.lab.machine.build import remove_outdated
+from tests.lab.machine.clean import remove_outdated
 from tests.lab.machine.cow import backing_image
 from tests.lab.machine.errors import LabError
 from tests.lab.machine.jobs import Command

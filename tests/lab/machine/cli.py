@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.lab.machine.build import check_machine, ensure_built, remove_outdated
+from tests.lab.machine.build import check_machine, ensure_built
+from tests.lab.machine.clean import remove_outdated
 from tests.lab.machine.errors import MachineStoppedError
 from tests.lab.machine.jobs import Command
 from tests.lab.machine.machine import Machine
