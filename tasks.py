@@ -10,7 +10,8 @@ from invoke import task
 if TYPE_CHECKING:
     from invoke import Context
 
-INVENTORY = str(Path(__file__).resolve().parent / "inventory")
+CHECKOUT = Path(__file__).resolve().parent
+INVENTORY = str(CHECKOUT / "inventory")
 _HELP = {
     "host": "host to act for (default: the only one in the inventory, else this machine's name)",
     "root": "folder that stands for / (default: this machine)",
@@ -205,3 +206,11 @@ def bench(_: Context, quick: bool = False, only: str | None = None) -> int:
     from ds01 import project
 
     return project.bench([*(["--quick"] if quick else []), *(["--only", only] if only else [])])
+
+
+@task(help={"python": "for which versions, such as 3.11,3.13 (default: the one that runs)"})
+def wheelhouse(_: Context, python: str | None = None) -> int:
+    """Download every package into wheelhouse/, for a machine without a network."""
+    from ds01.wheelhouse import make_wheelhouse, read_pythons
+
+    return make_wheelhouse(CHECKOUT, read_pythons(python))
