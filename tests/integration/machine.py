@@ -306,6 +306,7 @@ def build_machine(root: Path, farm: Path) -> Machine:
         (root / name).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)
     (root / "sys/fs/cgroup/cgroup.controllers").write_text("cpu io memory pids\n")
+    (root / "fake/docker-events").write_text("daemon reload\n")
     for name in ("passwd", "group"):
         shutil.copy(f"/etc/{name}", root / "etc" / name)
     machine = Machine(root, [*_programs(root, farm), ("/proc", "/proc"), ("/dev", "/dev")])
