@@ -177,6 +177,22 @@ def test_a_docker_that_stays_down_gets_its_old_file_back(fresh: Machine) -> None
     assert fresh.log()[-2:] == RESTARTED
 
 
+def test_a_docker_that_takes_no_reload_is_not_restarted_either_way(fresh: Machine) -> None:
+    fresh.trap("reload", count=1)
+    done = fresh.inv("deploy", "--yes", "--restart-docker")
+    assert done.code == 1
+    assert "Rolled back: the files are as before the deploy and services have read them again.\n" in done.err
+    assert fresh.log()[2:] == [*RELOADED, "systemctl daemon-reload", *RELOADED]
+
+
+def test_checks_come_before_docker_is_restarted(fresh: Machine) -> None:
+    forced = fresh.root / "fake/forced.json"
+    forced.write_text(json.dumps({"ds01-student-alice.slice": {"MemoryMax": "infinity"}}))
+    done = fresh.inv("deploy", "--yes", "--restart-docker")
+    assert (done.code, "error: not deployed: the host does not do what was deployed\n" in done.err) == (1, True)
+    assert not [line for line in fresh.log() if " restart " in line]
+
+
 def test_a_value_that_does_not_take_effect_rolls_back_and_names_it(deployed: Machine) -> None:
     before = deployed.tree()
     forced = deployed.root / "fake/forced.json"
