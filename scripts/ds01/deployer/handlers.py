@@ -10,6 +10,8 @@ from typing import Final
 from ds01.core.errors import Ds01Error
 from ds01.core.process import TIMED_OUT, Run
 
+_JOURNAL: Final = "journalctl -xe shows what the service said"
+
 
 class HandlerError(Ds01Error):
     """A handler failed; the deploy is rolled back."""
@@ -25,6 +27,7 @@ class Handler:
         disturbs: what it may do to running containers, None when nothing.
         on_demand: True when it needs a word of its own (--restart-docker).
         only_if: a command that must end with 0, else there is nothing to do.
+        follow: what is left to do after the commands.
         proof: a command that prints something once it was done since the time in seconds that is appended to it, for
             commands that end before it is.
         says: a command that prints what the service itself said, for when a command fails.
@@ -37,9 +40,38 @@ class Handler:
     disturbs: str | None = None
     on_demand: bool = False
     only_if: tuple[str, ...] | None = None
+    follow: Callable[[Run], None] | None = None
     proof: tuple[str, ...] | None = None
     says: tuple[str, ...] | None = None
-    fix: str = "journalctl -xe shows what the service said"
+    fix: str = _JOURNAL
+
+
+def _write_control_groups(run: Run) -> None:
+    """Have systemd write what it has read to the control groups of slices that are there already.
+
+    A reload alone does it up to systemd 256. From 257 on a slice's group keeps its old values until a unit starts
+    beside or below it, so an empty slice is started, and stopped, beside those of each level. No account's slice has a
+    dot in its name.
+
+    Raises:
+        HandlerError: systemctl cannot.
+
+    Source: github.com/systemd/systemd/pull/38190; seen with 257.13, not with 252.39.
+    """
+    active = ("--type=slice", "--state=active", "--plain", "--no-legend")
+    listed = _must(run, ("systemctl", "list-units", *active, "ds01.slice", "ds01-*.slice"))
+    above = {line.split(".slice", 1)[0].rpartition("-")[0] for line in listed.splitlines()} - {""}
+    beside = sorted(f"{parent}-.reload.slice" for parent in above)
+    if beside:
+        _must(run, ("systemctl", "start", *beside))
+        _must(run, ("systemctl", "stop", *beside))
+
+
+def _must(run: Run, argv: tuple[str, ...]) -> str:
+    done = run(argv)
+    if not done.ok:
+        raise HandlerError(f"{' '.join(argv[:2])} failed with exit code {done.code}", done.words, _JOURNAL)
+    return done.stdout
 
 
 DAEMON_RELOAD: Final = "daemon-reload"
@@ -60,6 +92,7 @@ HANDLERS: Final = (
         (("systemctl", "daemon-reload"),),
         "let systemd read the changed slices",
         "may detach GPUs from running containers where the legacy nvidia hook gives them (README: Reloads and GPUs)",
+        follow=_write_control_groups,
     ),
     # live-restore can be switched on without a restart; the restart then stops no container.
     Handler(
@@ -127,6 +160,8 @@ def run_handler(handler: Handler, run: Run, *, sleep: Callable[[float], None] = 
         if not done.ok and argv[1] != "reset-failed":
             brief = f"{' '.join(argv)} failed with exit code {done.code}"
             raise HandlerError(brief, _reason(handler, begin, run) or done.words, handler.fix)
+    if handler.follow is not None:
+        handler.follow(run)
     if handler.proof is not None:
         _await_proof(handler, begin, run, sleep)
 

@@ -18,16 +18,22 @@ BY_NAME = {handler.name: handler for handler in HANDLERS}
 EVENTS = "docker events --filter=type=daemon --filter=event=reload --until=0s --since"
 
 
+LIST = "systemctl list-units --type=slice --state=active --plain --no-legend ds01.slice ds01-*.slice"
+
+
 class Shell:
     """Runs nothing, remembers the commands, and fails those it is told to.
 
     Attributes:
         told: what `docker events` says, one answer a call; the last one stays.
         journal: what the service said.
+        slices: what `systemctl list-units` says.
     """
 
-    def __init__(self, told: Sequence[str] = ("reloaded\n",), journal: str = "", **failing: int) -> None:
-        self.told, self.journal, self.failing = list(told), journal, failing
+    def __init__(
+        self, told: Sequence[str] = ("reloaded\n",), journal: str = "", slices: str = "", **failing: int
+    ) -> None:
+        self.told, self.journal, self.slices, self.failing = list(told), journal, slices, failing
         self.ran: list[str] = []
 
     def __call__(self, argv: Sequence[str], **_: object) -> Completed:
@@ -37,6 +43,8 @@ class Shell:
         said = ""
         if argv[0] == "journalctl":
             said = self.journal
+        elif argv[1] == "list-units":
+            said = self.slices
         elif argv[1] == "events":
             said = self.told.pop(0) if len(self.told) > 1 else self.told[0]
         return Completed(tuple(argv), code, said, "it broke\n" if code else "")
@@ -58,7 +66,7 @@ def test_an_unknown_handler_is_a_fault_of_the_manifest() -> None:
     ("name", "commands"),
     [
         ("tmpfiles", ["test -e /etc/tmpfiles.d/ds01.conf", "systemd-tmpfiles --create /etc/tmpfiles.d/ds01.conf"]),
-        ("daemon-reload", ["systemctl daemon-reload"]),
+        ("daemon-reload", ["systemctl daemon-reload", LIST]),
         (
             "docker-reload",
             ["systemctl is-active --quiet docker.service", "systemctl reload docker.service", EVENTS],
@@ -70,6 +78,28 @@ def test_a_handler_runs_its_commands(name: str, commands: list[str]) -> None:
     shell = Shell()
     run_handler(BY_NAME[name], shell)
     assert shell.ran == commands
+
+
+ACTIVE = """\
+ds01-researcher-j_doe_lab_x_org.slice loaded active active Slice /ds01/researcher/j_doe_lab_x_org
+ds01-researcher.slice                 loaded active active Slice /ds01/researcher
+ds01-student-alice.slice              loaded active active Slice /ds01/student/alice
+ds01-student.slice                    loaded active active Slice /ds01/student
+ds01.slice                            loaded active active Slice /ds01
+"""
+
+
+def test_after_a_reload_a_slice_starts_beside_those_that_are_there_so_that_the_kernel_gets_their_values() -> None:
+    shell = Shell(slices=ACTIVE)
+    run_handler(BY_NAME["daemon-reload"], shell)
+    beside = "ds01-.reload.slice ds01-researcher-.reload.slice ds01-student-.reload.slice"
+    assert shell.ran[2:] == [f"systemctl start {beside}", f"systemctl stop {beside}"]
+
+
+def test_values_that_cannot_be_handed_to_the_kernel_are_a_failure() -> None:
+    with pytest.raises(HandlerError) as caught:
+        run_handler(BY_NAME["daemon-reload"], Shell(slices=ACTIVE, start=1))
+    assert caught.value.brief == "systemctl start failed with exit code 1"
 
 
 def test_docker_that_does_not_run_has_nothing_to_reload() -> None:
