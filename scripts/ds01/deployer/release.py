@@ -121,7 +121,8 @@ def _judged(action: Action, wanted: Found, before: Found | None) -> Action:
     if action.verb is Verb.UNCHANGED or action.drift:
         return action
     if before is not None and before.state is State.EDITED:
-        reason = f"{RELEASES / before.release.name} was edited by hand: {before.why}; a fresh one takes its place"
+        folder = RELEASES / before.release.name
+        reason = f"{folder} was edited by hand: {before.why}; a fresh one takes its place, this one stays"
         return replace(action, reason=reason, drift=True)
     return replace(action, reason=_reason(wanted.release, before))
 
