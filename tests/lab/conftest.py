@@ -9,12 +9,20 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.lab.machine.cli import cache_from_environment
 from tests.lab.machine.lab import Lab
+from tests.lab.machine.settings import Suite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.lab.machine.machine import Machine
 
 LAB = pytest.StashKey[Lab]()
+EVIDENCE = pytest.StashKey[dict[str, list[str]]]()
 
 
 def wanted(config: pytest.Config) -> bool:
@@ -28,8 +36,33 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not wanted(config):
         lab = [item for item in items if item.get_closest_marker("lab")]
-        config.hook.pytest_deselected(items=lab)
-        items[:] = [item for item in items if item not in set(lab)]
+        deselect(config, items, lab)
+    elif suite := config.getoption("--suite", default=None):
+        deselect(config, items, [item for item in items if suites_of(item) - {suite}])
+
+
+def deselect(config: pytest.Config, items: list[pytest.Item], unwanted: list[pytest.Item]) -> None:
+    config.hook.pytest_deselected(items=unwanted)
+    items[:] = [item for item in items if item not in set(unwanted)]
+
+
+def suites_of(item: pytest.Item) -> set[Suite]:
+    """The suites a test is parametrized with; none when it runs once and chooses itself."""
+    callspec = getattr(item, "callspec", None)
+    return {value for value in callspec.params.values() if isinstance(value, Suite)} if callspec else set()
+
+
+@pytest.fixture(scope="module", params=list(Suite))
+def suite(request: pytest.FixtureRequest) -> Suite:
+    """Either suite in turn."""
+    return Suite(request.param)
+
+
+@pytest.fixture(scope="module")
+def prepared(lab: Lab, suite: Suite) -> Iterator[Machine]:
+    """A machine of either suite with the checkout ready, one for all tests of a module."""
+    with lab.prepared(f"prepared-{suite}", suite) as machine:
+        yield machine
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +70,23 @@ def lab(request: pytest.FixtureRequest) -> Lab:
     capture = request.config.pluginmanager.getplugin("capturemanager")
     aloud = capture.global_and_fixture_disabled if capture else nullcontext
     return request.config.stash.setdefault(LAB, Lab(cache_from_environment(), aloud))
+
+
+@pytest.fixture
+def evidence(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Takes what was measured; shown at the end of the run, test by test, also when all went well."""
+    told = request.config.stash.setdefault(EVIDENCE, {})
+    return lambda words: told.setdefault(request.node.nodeid, []).extend(words.splitlines())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    told = config.stash.get(EVIDENCE, {})
+    if told:
+        terminalreporter.section("evidence")
+    for test, lines in told.items():
+        terminalreporter.write_line(test)
+        for line in lines:
+            terminalreporter.write_line(f"    {line}")
 
 
 @pytest.hookimpl(trylast=True)
