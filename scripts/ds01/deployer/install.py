@@ -34,7 +34,7 @@ RECIPE: Final = 1
 # What a host needs of scripts/ds01; the generator stays in the checkout.
 PARTS: Final = ("__init__.py", "cli.py", "core", "deployer", "runtime")
 _OWN: Final = ("ds01", "Python")
-_PIN: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)(?:\s*;\s*(.*?))?\s*\\?$", re.MULTILINE)
+_PIN: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)(?:\s*;\s*(.*?))?(?:\s+--hash.*)?\s*\\?$", re.MULTILINE)
 _PIP_SECONDS: Final = 900
 # How pip says what went wrong; its last ERROR alone only says that no version was found.
 _CAUSES: Final = re.compile(r"HASHES.*|\[Errno [-0-9]+\] [^'\")]+|No space left on device|timed out|\w*SSLError.*")
