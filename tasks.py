@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invoke import task
+from invoke import Collection, task
 
 if TYPE_CHECKING:
     from invoke import Context
 
-INVENTORY = str(Path(__file__).resolve().parent / "inventory")
+CHECKOUT = Path(__file__).resolve().parent
+INVENTORY = str(CHECKOUT / "inventory")
 _HELP = {
     "host": "host to act for (default: the only one in the inventory, else this machine's name)",
     "root": "folder that stands for / (default: this machine)",
@@ -20,6 +21,10 @@ _HELP = {
     "yes": "do not ask",
     "force": "overwrite hand edits; a copy is kept",
     "restart_docker": "restart Docker when daemon.json changed; names the containers it stops",
+}
+_LAB_HELP = {
+    "suite": "bookworm (the default) or trixie",
+    "name": "which machine (default: lab for bookworm, lab-trixie for trixie)",
 }
 
 
@@ -197,3 +202,152 @@ def bench(_: Context, quick: bool = False, only: str | None = None) -> int:
     from ds01 import project
 
     return project.bench([*(["--quick"] if quick else []), *(["--only", only] if only else [])])
+
+
+@task(help={"python": "for which versions, such as 3.11,3.13 (default: the one that runs)"})
+def wheelhouse(_: Context, python: str | None = None) -> int:
+    """Download all packages, for a machine without a network."""
+    from ds01.wheelhouse import make_wheelhouse, read_pythons
+
+    return make_wheelhouse(CHECKOUT, read_pythons(python))
+
+
+@task(name="build", iterable=["suite"], help={"suite": "bookworm or trixie, also both (default: both)"})
+def lab_build(_: Context, suite: list[str] | None = None) -> int:
+    """Build the lab's machines, as far as they are missing."""
+    from ds01 import lab
+
+    return lab.call("build", suite=suite)
+
+
+@task(
+    name="up",
+    iterable=["share"],
+    help=_LAB_HELP
+    | {
+        "prepared": "with this checkout ready in /srv/ds01, and people with accounts",
+        "memory": "such as 2G or 512M",
+        "cpus": "1 is the fastest",
+        "share": "FOLDER:GUESTFOLDER[:rw], a folder that the machine sees live; more than once for several",
+    },
+)
+def lab_up(
+    _: Context,
+    suite: str | None = None,
+    name: str | None = None,
+    prepared: bool = False,
+    memory: str | None = None,
+    cpus: str | None = None,
+    share: list[str] | None = None,
+) -> int:
+    """Boot a machine of the lab, building what is missing."""
+    from ds01 import lab
+
+    return lab.call("up", suite=suite, name=name, prepared=prepared, memory=memory, cpus=cpus, share=share)
+
+
+@task(
+    name="run",
+    iterable=["env"],
+    help=_LAB_HELP
+    | {
+        "cmd": "the command, as a shell takes it",
+        "user": "in this account's login shell (default: root, without one)",
+        "folder": "where (default: the home folder)",
+        "env": "NAME=VALUE; more than once for several",
+        "stdin": "hand over standard input, all of it first",
+        "timeout": "seconds; then it is ended, with status 124",
+    },
+)
+def lab_run(
+    _: Context,
+    cmd: str,
+    user: str | None = None,
+    folder: str | None = None,
+    env: list[str] | None = None,
+    stdin: bool = False,
+    timeout: str | None = None,
+    suite: str | None = None,
+    name: str | None = None,
+) -> int:
+    """Run a command in a machine; its output and exit status are ours."""
+    from ds01 import lab
+
+    options = {"user": user, "folder": folder, "env": env, "stdin": stdin, "timeout": timeout}
+    return lab.call("run", "--", "bash", "-c", cmd, suite=suite, name=name, **options)
+
+
+@task(name="push", help=_LAB_HELP | {"source": "file or folder here", "target": "its path in the machine"})
+def lab_push(_: Context, source: str, target: str, suite: str | None = None, name: str | None = None) -> int:
+    """Copy a file or a folder's contents into a machine."""
+    from ds01 import lab
+
+    return lab.call("push", "--", source, target, suite=suite, name=name)
+
+
+@task(name="pull", help=_LAB_HELP | {"source": "file or folder in the machine", "target": "its path here"})
+def lab_pull(_: Context, source: str, target: str, suite: str | None = None, name: str | None = None) -> int:
+    """Copy a file or a folder's contents out of a machine."""
+    from ds01 import lab
+
+    return lab.call("pull", "--", source, target, suite=suite, name=name)
+
+
+@task(name="cut", help=_LAB_HELP)
+def lab_cut(_: Context, suite: str | None = None, name: str | None = None) -> int:
+    """Cut a machine's power; lab.up boots from the same disk."""
+    from ds01 import lab
+
+    return lab.call("cut", suite=suite, name=name)
+
+
+@task(name="down", help=_LAB_HELP | {"keep-disk": "the next lab.up of that name boots from it"})
+def lab_down(_: Context, suite: str | None = None, name: str | None = None, keep_disk: bool = False) -> int:
+    """Switch a machine off and throw its disk away."""
+    from ds01 import lab
+
+    return lab.call("down", suite=suite, name=name, keep_disk=keep_disk)
+
+
+@task(name="clean")
+def lab_clean(_: Context) -> int:
+    """Remove what older recipes of the lab built and no machine needs."""
+    from ds01 import lab
+
+    return lab.call("clean")
+
+
+@task(
+    name="test",
+    help={
+        "only": "a file, folder or test, as pytest takes it",
+        "suite": "of the tests that run in each suite, those of this one (default: both)",
+    },
+)
+def lab_test(_: Context, only: str = "tests/lab", suite: str | None = None) -> int:
+    """Run the tests that need a machine, building what is missing."""
+    from ds01 import lab
+
+    return lab.run_tests(only, suite)
+
+
+namespace = Collection(
+    validate,
+    render,
+    plan,
+    deploy,
+    slices,
+    rollback,
+    verify,
+    history,
+    lint,
+    run_tests,
+    check,
+    golden,
+    docs,
+    bench,
+    wheelhouse,
+)
+namespace.add_collection(
+    Collection("lab", lab_build, lab_up, lab_run, lab_push, lab_pull, lab_cut, lab_down, lab_clean, lab_test)
+)

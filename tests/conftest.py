@@ -55,6 +55,9 @@ LACKS: dict[str, Callable[[], str | None]] = {"docker": no_docker, "root": no_ro
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--lab", action="store_true", help="run the tests that need the lab's machine too")
+    parser.addoption(
+        "--suite", choices=["bookworm", "trixie"], help="of the lab tests in each suite, those of this one"
+    )
     parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
     parser.addoption("--update-golden", action="store_true", help="write tests/golden anew; then review git diff")
 

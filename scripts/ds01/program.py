@@ -132,6 +132,8 @@ class TaskProgram(Program):
             brief = f"{f'task {task}' if task else './inv'} has no option {word}"
             known = [*error.context.flags, *error.context.inverse_flags] if error.context else []
             resolution = shows_options
+        elif word in self.collection.collections:
+            return BadInputError(f"{word} is several tasks, and not one", None, f"./inv --list {word} shows them")
         else:
             brief = f"there is no task {word}"
             known = list(self.parser.contexts)

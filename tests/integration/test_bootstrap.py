@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.wheel import make_wheel
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INTERPRETER = Path(sys.executable).resolve()
 MADE = f"inv: making .venv with {INTERPRETER} (only now and when requirements/dev.txt changes) ...\n"
 READY = "inv: .venv is ready\n"
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 STRANGER = 12345
 
 PROGRAM = """
@@ -72,16 +72,8 @@ class Checkout:
 
     def lock(self, version: str) -> None:
         """Put one package in the wheelhouse and in the lock."""
-        wheel = self.root / "wheelhouse" / f"tiny-{version}-py3-none-any.whl"
-        wheel.parent.mkdir(exist_ok=True)
-        about = f"tiny-{version}.dist-info"
-        with zipfile.ZipFile(wheel, "w") as archive:
-            archive.writestr("tiny.py", f"VERSION = {version!r}\n")
-            archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")
-            archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-            archive.writestr(f"{about}/RECORD", "")
-        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-        (self.root / "requirements/dev.txt").write_text(f"tiny=={version} --hash=sha256:{digest}\n")
+        line = make_wheel(self.root / "wheelhouse", version)
+        (self.root / "requirements/dev.txt").write_text(line)
 
     def use_tools(self, **scripts: str) -> None:
         """Replace the Pythons of PATH by these scripts."""
@@ -276,7 +268,6 @@ def test_python_without_venv_is_named_with_the_package(fresh: Checkout) -> None:
     hidden = fresh.tools / "hidden"
     hidden.mkdir()
     (hidden / "ensurepip.py").write_text("raise ImportError")
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
     # Like Debian's python3 without python3-venv: the real interpreter, which finds no ensurepip.
     source = f"import sys; sys.path.insert(0, {os.fspath(hidden)!r}); exec(sys.argv.pop(1))"
     fresh.use_tools(python3=f'#!/bin/bash\nexec {INTERPRETER} -I -c "{source}" "$3"\n')
@@ -284,8 +275,8 @@ def test_python_without_venv_is_named_with_the_package(fresh: Checkout) -> None:
         1,
         "",
         "error: Python has no venv with ensurepip, so .venv cannot be made\n"
-        f"{fresh.tools}/python3 is Python {version}.\n"
-        f"To fix: on Debian or Ubuntu: sudo apt-get install python{version}-venv\n",
+        f"{fresh.tools}/python3 is Python {VERSION}.\n"
+        f"To fix: on Debian or Ubuntu: sudo apt-get install python{VERSION}-venv\n",
     )
 
 
@@ -306,8 +297,8 @@ def test_unreachable_index_is_named_with_the_ways_out(fresh: Checkout) -> None:
         "[Errno 111] Connection refused\n"
         f"All that pip said is in {fresh.root}/.venv/build.log.\n"
         "To fix: check the network, the proxy (https_proxy) and pip config, then run this again; "
-        "without a network, copy a wheelhouse/ beside inv, made on another machine by: "
-        "pip download --require-hashes -r requirements/dev.txt -d wheelhouse\n",
+        "without a network, copy a wheelhouse/ beside inv, made in this checkout on another machine by: "
+        f"./inv wheelhouse --python {VERSION}\n",
     )
 
 
@@ -332,8 +323,8 @@ def test_wheelhouse_of_another_lock_is_named(fresh: Checkout) -> None:
         f"{MADE}error: pip could not install requirements/dev.txt\n"
         "ERROR: No matching distribution found for other==1\n"
         f"All that pip said is in {fresh.root}/.venv/build.log.\n"
-        "To fix: make ./wheelhouse anew from this requirements/dev.txt and for this version of Python, "
-        "or remove it to download\n",
+        "To fix: make ./wheelhouse anew in this checkout on a machine with a network "
+        f"(./inv wheelhouse --python {VERSION}), or remove it to download\n",
     )
 
 

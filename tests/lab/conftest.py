@@ -9,10 +9,17 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.lab.machine.cli import cache_from_environment
 from tests.lab.machine.lab import Lab
+from tests.lab.machine.settings import Suite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.lab.machine.machine import Machine
 
 LAB = pytest.StashKey[Lab]()
 
@@ -28,8 +35,33 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not wanted(config):
         lab = [item for item in items if item.get_closest_marker("lab")]
-        config.hook.pytest_deselected(items=lab)
-        items[:] = [item for item in items if item not in set(lab)]
+        deselect(config, items, lab)
+    elif suite := config.getoption("--suite", default=None):
+        deselect(config, items, [item for item in items if suites_of(item) - {suite}])
+
+
+def deselect(config: pytest.Config, items: list[pytest.Item], unwanted: list[pytest.Item]) -> None:
+    config.hook.pytest_deselected(items=unwanted)
+    items[:] = [item for item in items if item not in set(unwanted)]
+
+
+def suites_of(item: pytest.Item) -> set[Suite]:
+    """The suites a test is parametrized with; none when it runs once and chooses itself."""
+    callspec = getattr(item, "callspec", None)
+    return {value for value in callspec.params.values() if isinstance(value, Suite)} if callspec else set()
+
+
+@pytest.fixture(scope="module", params=list(Suite))
+def suite(request: pytest.FixtureRequest) -> Suite:
+    """Either suite in turn."""
+    return Suite(request.param)
+
+
+@pytest.fixture(scope="module")
+def prepared(lab: Lab, suite: Suite) -> Iterator[Machine]:
+    """A machine of either suite with the checkout ready, one for all tests of a module."""
+    with lab.prepared(f"prepared-{suite}", suite) as machine:
+        yield machine
 
 
 @pytest.fixture(scope="session")

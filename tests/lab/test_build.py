@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.lab.machine import image, kernel
+from tests.lab.machine import image, kernel, prepared
 from tests.lab.machine.artefact import Artefact, one_build, recipe_hash
-from tests.lab.machine.build import remove_outdated
+from tests.lab.machine.clean import remove_outdated
 from tests.lab.machine.cow import backing_image
 from tests.lab.machine.errors import LabError
 from tests.lab.machine.jobs import Command
@@ -145,16 +145,18 @@ def test_a_disk_tells_its_image(tmp_path: Path):
 
 def test_only_outdated_files_of_the_lab_that_no_disk_needs_are_removed(cache: Cache):
     needed = cache.folder / f"image-bookworm-{'a' * 12}.ext4"
-    old = [cache.folder / name for name in (f"kernel-{'b' * 12}", f"root-trixie-{'c' * 12}.tar")]
+    outdated = ("kernel-{}", "prepared-trixie-{}.ext4", "root-trixie-{}.tar", "wheels-{}.tar")
+    old = [cache.folder / name.format("b" * 12) for name in outdated]
     others = [cache.folder / name for name in ("image-bookworm.ext4", "notes", "kernel-of-mine")]
-    current = image.image_artefact(cache, Suite.TRIXIE).path
-    for path in (needed, *old, *others, current):
+    current = [image.image_artefact(cache, Suite.TRIXIE).path, prepared.prepared_artefact(cache, Suite.TRIXIE).path]
+    current.append(prepared.wheels_artefact(cache).path)
+    for path in (needed, *old, *others, *current):
         path.write_text("")
     disk = Folder.of(cache, "kept").disk
     disk.parent.mkdir(parents=True)
     disk.write_bytes(b"OOOM\0\0\0\x03" + bytes(24) + os.fsencode(needed) + bytes(5000))
     assert remove_outdated(cache) == tuple(old)
-    assert all(path.exists() for path in (needed, *others, current))
+    assert all(path.exists() for path in (needed, *others, *current))
 
 
 @pytest.mark.parametrize(

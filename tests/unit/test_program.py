@@ -210,6 +210,8 @@ def test_task_ends_with_its_own_code(inv: Callable[..., Ended], words: list[str]
             ["lab.pu"],
             "there is no task lab.pu\nDid you mean lab.up?\nTo fix: ./inv --list shows the tasks",
         ),
+        (["lab"], "lab is several tasks, and not one\nTo fix: ./inv --list lab shows them"),
+        (["--help", "lab"], "lab is several tasks, and not one\nTo fix: ./inv --list lab shows them"),
         (["zzz"], "there is no task zzz\nTo fix: ./inv --list shows the tasks"),
         (["it's"], "there is no task it's\nTo fix: ./inv --list shows the tasks"),
         (["--help", "zzz"], "there is no task zzz\nTo fix: ./inv --list shows the tasks"),
@@ -259,6 +261,10 @@ def test_option_of_invoke_that_could_mislead_is_unknown(inv: Callable[..., Ended
 @pytest.mark.parametrize("words", [[], ["--list"]])
 def test_list_is_the_index(inv: Callable[..., Ended], words: list[str]) -> None:
     assert inv(*words) == Ended(0, INDEX)
+
+
+def test_list_of_a_group_shows_its_tasks(inv: Callable[..., Ended]) -> None:
+    assert inv("--list", "lab") == Ended(0, "Available 'lab' tasks:\n\n  .up   Bring the lab up.\n\n")
 
 
 def test_version_is_the_one_of_pyproject(inv: Callable[..., Ended]) -> None:

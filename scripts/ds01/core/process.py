@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
 # Fixed, so that nobody's PATH decides what root runs; /usr/local comes last because DS01's docker wrapper is there.
 SYSTEM_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
@@ -84,13 +84,19 @@ def run(argv: Sequence[str], *, timeout_seconds: float = 60, environment: Mappin
     return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
 
 
-def stream(argv: Sequence[str], *, folder: str, environment: Mapping[str, str] | None = None) -> int:
+def stream(
+    argv: Sequence[str], *, folder: str, environment: Mapping[str, str] | None = None, log: BinaryIO | None = None
+) -> int:
     """Run a program on our own terminal and in the caller's environment, for the tools of the checkout.
+
+    Args:
+        log: a file for all that it says, instead of the terminal.
 
     Returns:
         Its exit status; 127 when it is not installed.
     """
+    settings = {**os.environ, **(environment or {})}
     try:
-        return subprocess.run(list(argv), cwd=folder, env={**os.environ, **(environment or {})}, check=False).returncode
+        return subprocess.run(list(argv), cwd=folder, env=settings, stdout=log, stderr=log, check=False).returncode
     except FileNotFoundError:
         return NOT_FOUND

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import re
-from pathlib import Path
-from typing import Final
 
 from tests.lab.machine.artefact import one_build
-from tests.lab.machine.cow import backing_image
 from tests.lab.machine.errors import LabError
 from tests.lab.machine.image import build_image, build_tree, image_artefact, tree_artefact
 from tests.lab.machine.kernel import build_kernel, kernel_artefact
 from tests.lab.machine.settings import Bootable, Cache, Suite
 from tests.lab.machine.steps import say
-
-_MADE_HERE: Final = re.compile(r"(?:kernel|image-\w+|root-\w+)-[0-9a-f]{12}(?:\.ext4|\.tar)?")
 
 
 def ensure_built(suite: Suite, cache: Cache) -> Bootable:
@@ -38,20 +32,6 @@ def ensure_built(suite: Suite, cache: Cache) -> Bootable:
                 build_image(cache, image, tree.path, kernel.path)
         say(f"{suite} is ready in {cache.folder}")
     return Bootable(kernel.path, image.path)
-
-
-def remove_outdated(cache: Cache) -> tuple[Path, ...]:
-    """Remove what other recipes than this checkout's made and no disk lies over; return what went."""
-    with one_build(cache):
-        current = {kernel_artefact(cache).path}
-        for suite in Suite:
-            current |= {image_artefact(cache, suite).path, tree_artefact(cache, suite).path}
-        in_use = {image for disk in cache.machines.glob("*/disk.cow") if (image := backing_image(disk))}
-        found = {path for path in cache.folder.iterdir() if _MADE_HERE.fullmatch(path.name)}
-        outdated = tuple(sorted(found - current - in_use))
-        for path in outdated:
-            path.unlink()
-    return outdated
 
 
 def check_machine() -> None:

@@ -8,16 +8,20 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
-from tests.lab.machine.build import check_machine, ensure_built, remove_outdated
+from tests.lab.machine import processes
+from tests.lab.machine.build import check_machine, ensure_built
+from tests.lab.machine.clean import remove_outdated
 from tests.lab.machine.errors import MachineStoppedError
 from tests.lab.machine.jobs import Command
 from tests.lab.machine.machine import Machine
+from tests.lab.machine.prepared import PreparedMachine, ensure_prepared
 from tests.lab.machine.settings import DEFAULT_CACHE, Bootable, Cache, Folder, Hardware, Share, Suite
 from tests.lab.machine.steps import say
 
 from ds01.core.errors import BadInputError, Ds01Error, ExitCode
+from ds01.core.override import override
 
 NOT_UP: Final = 125
 
@@ -31,13 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what the words say; a command's own exit status is ours."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a build ends what it started
     os.umask(0o022)
-    options = _parser().parse_args(argv)
-    act: Callable[[argparse.Namespace], int] = options.act
     try:
+        options = _parser().parse_args(argv)
+        act: Callable[[argparse.Namespace], int] = options.act
         check_machine()
         return act(options)
     except MachineStoppedError as error:
         say(error.render())
+        folders = map(Folder, cache_from_environment().machines.glob("*/"))
+        running = sorted(folder.path.name for folder in folders if processes.is_alive(folder))
+        say(f"machines that are up: {', '.join(running) or 'none'}")
         return NOT_UP
     except Ds01Error as error:
         say(error.render())
@@ -46,21 +53,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.INTERRUPTED
 
 
+class _Parser(argparse.ArgumentParser):
+    """Raises for a wrong command line, as everything else here does."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        raise BadInputError(message, None, "--help shows what there is")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lab", description="A real machine to test against.")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    parser = _Parser(prog="lab", description="A real machine to test against.")
+    verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=_Parser)
 
     def verb(name: str, act: Callable[[argparse.Namespace], int], words: str) -> argparse.ArgumentParser:
         one = verbs.add_parser(name, help=words, description=words)
         one.set_defaults(act=act)
         if name not in {"build", "clean"}:
-            one.add_argument("--name", default="lab", help="which machine (several may be up at once)")
+            one.add_argument(
+                "--suite", type=_suite, metavar="SUITE", default=Suite.BOOKWORM, help="(default: bookworm)"
+            )
+            one.add_argument("--name", help="which machine (default: lab for bookworm, lab-SUITE for another suite)")
         return one
 
     build = verb("build", _build, "Build what is missing.")
-    build.add_argument("--suite", type=Suite, choices=list(Suite), action="append", help="(default: all)")
+    build.add_argument("--suite", type=_suite, metavar="SUITE", action="append", help="(default: all)")
     up = verb("up", _up, "Boot a machine, building what is missing.")
-    up.add_argument("--suite", type=Suite, choices=list(Suite), default=Suite.BOOKWORM)
+    up.add_argument("--prepared", action="store_true", help="with the checkout ready in /srv/ds01, and people")
     up.add_argument("--memory", default="2G")
     up.add_argument("--cpus", type=int, default=1)
     up.add_argument("--share", action="append", default=[], metavar="FOLDER:GUESTFOLDER[:rw]")
@@ -85,14 +103,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _machine(name: str, bootable: Bootable | None = None, hardware: Hardware | None = None) -> Machine:
+def _suite(text: str) -> Suite:
+    try:
+        return Suite(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(Suite)}") from error
+
+
+def _name(options: argparse.Namespace) -> str:
+    suite: Suite = options.suite
+    return options.name or ("lab" if suite is Suite.BOOKWORM else f"lab-{suite}")
+
+
+def _machine(options: argparse.Namespace, hardware: Hardware = Hardware()) -> Machine:  # noqa: B008 - frozen
     nothing = Bootable(Path(os.devnull), Path(os.devnull))  # only `up` needs to know
-    return Machine(name, bootable or nothing, hardware or Hardware(), cache=cache_from_environment())
+    return Machine(_name(options), nothing, hardware, cache=cache_from_environment())
 
 
 def _build(options: argparse.Namespace) -> int:
     for suite in options.suite or Suite:
-        ensure_built(suite, cache_from_environment())
+        ensure_prepared(suite, cache_from_environment())
+        say(f"{suite} is built")
     return ExitCode.DONE
 
 
@@ -103,12 +134,17 @@ def _clean(_: argparse.Namespace) -> int:
 
 
 def _up(options: argparse.Namespace) -> int:
+    name, suite, cache = _name(options), options.suite, cache_from_environment()
     shares = tuple(map(Share.parse, options.share))
     hardware = Hardware(memory=options.memory, cpus=options.cpus, shares=shares, tied=False)
-    cache = cache_from_environment()
-    if Folder.of(cache, options.name).disk.exists():
-        say(f"{options.name} has a disk and boots from it")
-    _machine(options.name, ensure_built(options.suite, cache), hardware).up()
+    if options.prepared:
+        machine: Machine = PreparedMachine(name, suite, ensure_prepared(suite, cache), hardware, cache=cache)
+    else:
+        machine = Machine(name, ensure_built(suite, cache), hardware, cache=cache)
+    if machine.folder.disk.exists() and not machine.is_alive():
+        say(f"{name} has a disk and boots from it")
+    machine.up()
+    say(f"{name} is up")
     return ExitCode.DONE
 
 
@@ -119,7 +155,7 @@ def _run(options: argparse.Namespace) -> int:
     environment = dict(_setting(text) for text in options.env)
     stdin = sys.stdin.buffer.read() if options.stdin else None
     command = Command(argv, options.user, options.folder, environment, stdin, options.timeout)
-    return _machine(options.name).stream(command, _writer(1), _writer(2))
+    return _machine(options).stream(command, _writer(1), _writer(2))
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -138,20 +174,22 @@ def _writer(descriptor: int) -> Callable[[bytes], None]:
 
 
 def _push(options: argparse.Namespace) -> int:
-    _machine(options.name).push(Path(options.source), options.target)
+    _machine(options).push(Path(options.source), options.target)
     return ExitCode.DONE
 
 
 def _pull(options: argparse.Namespace) -> int:
-    _machine(options.name).pull(options.source, Path(options.target))
+    _machine(options).pull(options.source, Path(options.target))
     return ExitCode.DONE
 
 
 def _cut(options: argparse.Namespace) -> int:
-    _machine(options.name).cut()
+    _machine(options).cut()
+    say(f"{_name(options)} has no power")
     return ExitCode.DONE
 
 
 def _down(options: argparse.Namespace) -> int:
-    _machine(options.name, hardware=Hardware(keeps_disk=options.keep_disk)).down()
+    _machine(options, Hardware(keeps_disk=options.keep_disk)).down()
+    say(f"{_name(options)} is down")
     return ExitCode.DONE

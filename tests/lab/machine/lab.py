@@ -12,6 +12,7 @@ from typing import Final
 from tests.lab.machine import processes
 from tests.lab.machine.build import ensure_built
 from tests.lab.machine.machine import Machine
+from tests.lab.machine.prepared import PreparedMachine, ensure_prepared
 from tests.lab.machine.settings import Bootable, Cache, Folder, Hardware, Suite
 
 from ds01.core.errors import Ds01Error
@@ -19,21 +20,24 @@ from ds01.core.errors import Ds01Error
 _PREFIX: Final = "t"
 _STALE_SECONDS: Final = 3600
 
+_Maker = Callable[[Suite, Cache], Bootable]
+
 
 class Lab:
-    """Machines for one test process, which go with it.
-
-    Attributes:
-        failure: why nothing can be built; then it is not tried again.
-    """
+    """Machines for one test process, which go with it."""
 
     def __init__(self, cache: Cache, aloud: Callable[[], AbstractContextManager[object]]) -> None:
         """Args: aloud: what makes stderr reach the terminal while something is built."""
-        self.failure: Ds01Error | None = None
         self._cache = cache
         self._aloud = aloud
-        self._built: dict[Suite, Bootable] = {}
+        self._failures: dict[_Maker, Ds01Error] = {}
+        self._made: dict[tuple[_Maker, Suite], Bootable] = {}
         self._sweep()
+
+    @property
+    def failure(self) -> Ds01Error | None:
+        """Why something could not be built; it is not tried again."""
+        return next(iter(self._failures.values()), None)
 
     def machine(self, label: str, suite: Suite = Suite.BOOKWORM, hardware: Hardware = Hardware()) -> Machine:  # noqa: B008 - frozen
         """Return a machine, not yet up; its label is for this process alone, so that others can test beside it.
@@ -41,7 +45,17 @@ class Lab:
         Raises:
             Ds01Error: it cannot be built.
         """
-        return Machine(f"{_PREFIX}{os.getpid()}-{label}", self.bootable(suite), hardware, cache=self._cache)
+        return Machine(_name(label), self.bootable(suite), hardware, cache=self._cache)
+
+    def prepared(self, label: str, suite: Suite = Suite.BOOKWORM, hardware: Hardware = Hardware()) -> Machine:  # noqa: B008 - frozen
+        """Return a machine with the checkout ready in /srv/ds01, which `./inv plan` there takes for the host lab.
+
+        Raises:
+            Ds01Error: it cannot be made.
+        """
+        self.bootable(suite)  # without a plain one there is none
+        bootable = self._make(ensure_prepared, suite)
+        return PreparedMachine(_name(label), suite, bootable, hardware, cache=self._cache)
 
     def bootable(self, suite: Suite) -> Bootable:
         """Return what a machine of that suite starts from.
@@ -49,16 +63,19 @@ class Lab:
         Raises:
             Ds01Error: it cannot be built.
         """
-        if self.failure is not None:
-            raise self.failure
-        if suite not in self._built:
+        return self._make(ensure_built, suite)
+
+    def _make(self, maker: _Maker, suite: Suite) -> Bootable:
+        if maker in self._failures:
+            raise self._failures[maker]
+        if (maker, suite) not in self._made:
             try:
                 with self._aloud():
-                    self._built[suite] = ensure_built(suite, self._cache)
+                    self._made[maker, suite] = maker(suite, self._cache)
             except Ds01Error as error:
-                self.failure = error
+                self._failures[maker] = error
                 raise
-        return self._built[suite]
+        return self._made[maker, suite]
 
     def _sweep(self) -> None:
         """Remove the folders of test machines whose process was killed; the machines went with it."""
@@ -66,3 +83,7 @@ class Lab:
             old = time.time() - folder.path.stat().st_mtime > _STALE_SECONDS
             if old and not processes.is_alive(folder):
                 shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def _name(label: str) -> str:
+    return f"{_PREFIX}{os.getpid()}-{label}"

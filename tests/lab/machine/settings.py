@@ -24,6 +24,16 @@ class Suite(StrEnum):
     BOOKWORM = "bookworm"  # systemd 252, Docker 20.10, Python 3.11
     TRIXIE = "trixie"  # systemd 257, Docker 26.1 with compose v2 and buildx, Python 3.13
 
+    @property
+    def engine(self) -> str:
+        """The version of its Docker engine."""
+        return {"bookworm": "20.10", "trixie": "26.1"}[self]
+
+    @property
+    def python(self) -> str:
+        """The version of its Python."""
+        return {"bookworm": "3.11", "trixie": "3.13"}[self]
+
 
 @dataclass(frozen=True, slots=True)
 class Cache:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from ds01.core.process import NOT_FOUND, SYSTEM_PATH, TIMED_OUT, Completed, run
+from ds01.core.process import NOT_FOUND, SYSTEM_PATH, TIMED_OUT, Completed, run, stream
 
 
 def test_output_and_status_are_returned() -> None:
@@ -57,3 +59,14 @@ def test_bytes_that_are_no_text_are_replaced() -> None:
 )
 def test_words_of_a_failure_are_the_best_there_are(done: Completed, words: str) -> None:
     assert done.words == words
+
+
+def test_tool_with_a_log_says_everything_there_and_nothing_on_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FROM_CALLER", "seen")
+    script = 'echo "$FROM_CALLER $MORE $PWD"; echo err >&2; exit 3'
+    with (tmp_path / "log").open("wb") as log:
+        code = stream(["sh", "-c", script], folder=str(tmp_path), environment={"MORE": "y"}, log=log)
+    assert (code, (tmp_path / "log").read_text()) == (3, f"seen y {tmp_path}\nerr\n")
+    assert capfd.readouterr() == ("", "")
