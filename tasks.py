@@ -21,6 +21,7 @@ _HELP = {
     "yes": "do not ask",
     "force": "overwrite hand edits; a copy is kept",
     "restart_docker": "restart Docker when daemon.json changed; names the containers it stops",
+    "runtime": "whether the runtime below /opt/ds01 goes with it; --no-runtime leaves what is there",
 }
 _LAB_HELP = {
     "suite": "bookworm (the default) or trixie",
@@ -65,7 +66,7 @@ def render(_: Context, host: str | None = None, inventory: str = INVENTORY, chec
     return workflow.render(_folder(inventory), host, only_check=check)
 
 
-@task(help=_help("host", "root", "inventory", "json", "user", check="exit 3 when changes are pending"))
+@task(help=_help("host", "root", "inventory", "json", "user", "runtime", check="exit 3 when changes are pending"))
 def plan(
     _: Context,
     host: str | None = None,
@@ -74,14 +75,16 @@ def plan(
     json: bool = False,
     check: bool = False,
     user: str | None = None,
+    runtime: bool = True,
 ) -> int:
     """Show what a deploy would change on this machine; changes nothing."""
     from ds01 import workflow
 
-    return workflow.plan(workflow.Target(_folder(inventory), host, _folder(root)), user, as_json=json, only_check=check)
+    place = workflow.Target(_folder(inventory), host, _folder(root), runtime)
+    return workflow.plan(place, user, as_json=json, only_check=check)
 
 
-@task(help=_help("host", "root", "inventory", "yes", "force", "restart_docker"))
+@task(help=_help("host", "root", "inventory", "yes", "force", "restart_docker", "runtime"))
 def deploy(
     _: Context,
     host: str | None = None,
@@ -90,12 +93,13 @@ def deploy(
     yes: bool = False,
     force: bool = False,
     restart_docker: bool = False,
+    runtime: bool = True,
 ) -> int:
     """Show the plan, ask, and apply it: all of it or nothing."""
     from ds01 import workflow
 
     options = workflow.Options(yes=yes, force=force, restart_docker=restart_docker)
-    return workflow.apply(workflow.Target(_folder(inventory), host, _folder(root)), options)
+    return workflow.apply(workflow.Target(_folder(inventory), host, _folder(root), runtime), options)
 
 
 @task(help=_help("host", "root", "inventory", "user", "force", dry_run="change nothing", verbose="show the diffs too"))
@@ -122,6 +126,7 @@ def slices(
         "yes",
         "force",
         "restart_docker",
+        "runtime",
         to="generation to go back to (default: the one before; a second rollback takes the first back)",
     )
 )
@@ -132,28 +137,31 @@ def rollback(
     yes: bool = False,
     force: bool = False,
     restart_docker: bool = False,
+    runtime: bool = True,
 ) -> int:
     """Deploy what an earlier generation wanted."""
-    from ds01 import workflow
+    from ds01.deployer.commands.rollback import WITHOUT_RUNTIME, rollback
+    from ds01.deployer.deploy import Options
 
-    options = workflow.Options(yes=yes, force=force, restart_docker=restart_docker)
-    return workflow.rollback(_folder(root), _number(to), options)
+    scope = None if runtime else WITHOUT_RUNTIME
+    options = Options(yes=yes, force=force, restart_docker=restart_docker, scope=scope)
+    return rollback(_folder(root), _number(to), options)
 
 
 @task(help=_help("root", "json"))
 def verify(_: Context, root: str = "/", json: bool = False) -> int:
     """Prove that the host is as it was deployed."""
-    from ds01 import workflow
+    from ds01.deployer.commands import verify
 
-    return workflow.verify(_folder(root), as_json=json)
+    return verify.verify(_folder(root), as_json=json)
 
 
 @task(help=_help("root", "json"))
 def history(_: Context, root: str = "/", json: bool = False) -> int:
     """List the last deploys: who, when, what."""
-    from ds01 import workflow
+    from ds01.deployer.commands import history
 
-    return workflow.history(_folder(root), as_json=json)
+    return history.history(_folder(root), as_json=json)
 
 
 @task

@@ -35,6 +35,11 @@ class HostPaths:
         return self.at("/var/lib/ds01/deploy")
 
     @property
+    def releases(self) -> Path:
+        """The installed releases of the runtime, a folder each."""
+        return self.at("/opt/ds01/releases")
+
+    @property
     def units(self) -> Path:
         """Where local systemd units and drop-ins live."""
         return self.at("/etc/systemd/system")

@@ -10,22 +10,27 @@ from typing import Final
 
 from ds01.core.errors import Ds01Error
 from ds01.core.paths import HostPaths
-from ds01.core.tree import Form, Tree, sha256
+from ds01.core.tree import Form, Part, Tree, sha256
 from ds01.deployer.apply import Change, Link, Remove, Write
 from ds01.deployer.handlers import DOCKER_RESTART
 from ds01.deployer.history import KEPT, Generation, generation_path, numbers, read_generation
 from ds01.deployer.owned import MANIFEST_NAME, Owned, OwnedFile
 from ds01.deployer.plan import Plan
+from ds01.deployer.release import CURRENT
 from ds01.deployer.survey import identity
 
 STATE: Final = PurePosixPath("/var/lib/ds01/deploy")
 
 
 def file_changes(plan: Plan, paths: HostPaths) -> list[Change]:
-    """Return the writes and removals of a plan, in its order."""
+    """Return the writes and removals of a plan.
+
+    The runtime comes first, the link that puts it in force before what calls it: from then on a power cut is cleared
+    up at the next boot, before anything of the policy has changed. The rest keeps the plan's order.
+    """
     as_root = os.geteuid() == 0
     changes: list[Change] = []
-    for action in plan.changes:
+    for action in sorted(plan.changes, key=lambda each: (each.part is not Part.RUNTIME, each.path != CURRENT)):
         if action.after is None:
             changes.append(Remove(action.path))
             continue

@@ -13,13 +13,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from ds01.core.errors import Ds01Error, RefusedError
+from ds01.core.errors import RefusedError
 from ds01.core.jsonstate import exclusive
 from ds01.core.paths import HostPaths
 from ds01.core.process import Run, run
 from ds01.core.tree import Tree
 from ds01.deployer import report
-from ds01.deployer.apply import Outcome, Transaction, recover, stage
+from ds01.deployer.apply import stage
 from ds01.deployer.changes import (
     STATE,
     deployed_tree,
@@ -31,19 +31,18 @@ from ds01.deployer.changes import (
     state_changes,
     unused_folders,
 )
+from ds01.deployer.conclude import conclude, finish_interrupted
 from ds01.deployer.files import explain, make_folder
-from ds01.deployer.handlers import HandlerError, in_order, run_handler
+from ds01.deployer.handlers import in_order
 from ds01.deployer.history import Generation, numbers, stamp, who_runs
+from ds01.deployer.install import Source, install
 from ds01.deployer.owned import Owned, OwnedFile, read_owned
 from ds01.deployer.plan import Action, Plan, Scope
+from ds01.deployer.release import CURRENT, Release, State, release_of
+from ds01.deployer.releases import look_at
 from ds01.deployer.report import ProgressBar, count, say
 from ds01.deployer.staged import check_staged
 from ds01.deployer.survey import plan_host, survey_host
-from ds01.deployer.verify import Status, verify_applied
-
-
-class DeployError(Ds01Error):
-    """A deploy failed and was rolled back; says what became of the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,7 @@ class Options:
         force: lose hand edits (a copy is kept).
         scope: only a part of the plan, or None for all of it.
         what: what history says; None for the plan's summary.
+        runtime: the release that can be built, and from what; None when only installed ones can be used.
     """
 
     yes: bool = False
@@ -62,6 +62,16 @@ class Options:
     scope: Scope | None = None
     what: str | None = None
     notices: tuple[str, ...] = ()
+    runtime: tuple[Release, Source] | None = None
+
+    def saying(self, what: str) -> Options:
+        """Return the options with what history will say."""
+        return replace(self, what=what)
+
+    @property
+    def offered(self) -> Release | None:
+        """The release that can be built."""
+        return None if self.runtime is None else self.runtime[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +95,11 @@ def deploy(wanted: Tree, paths: HostPaths, options: Options, world: World) -> bo
         BusyError: another deploy is at work.
         DeployError: it failed; the host is as it was before.
     """
-    _refuse_unprivileged(paths)
-    with _alone(paths):
-        finish_interrupted(paths, world)
+    refuse_unprivileged(paths, "sudo ./inv deploy, or try it on a folder: --root DIR")
+    with alone(paths):
+        finish_interrupted(paths, world.run)
         owned = read_owned(paths)
-        survey = survey_host(wanted, paths, owned, world.run, options.notices)
+        survey = survey_host(wanted, paths, owned, world.run, options.notices, options.offered)
         if options.scope is not None:
             survey = replace(survey, plan=survey.plan.within(options.scope))
         plan = survey.plan
@@ -110,14 +120,15 @@ def deploy(wanted: Tree, paths: HostPaths, options: Options, world: World) -> bo
         ):
             raise RefusedError("not deployed: the answer was not yes", None, "answer y, or deploy --yes")
         _refuse_moved(wanted, plan, paths, owned, options)
-        for notice in check_staged(plan.changes, plan.actions, world.run):
+        _install(plan, paths, options, world)
+        for notice in check_staged(plan.changes, plan.actions, world.run, paths.root):
             say(f"notice: {notice}")
         _apply(wanted, plan, paths, owned, options, world, handlers)
         return True
 
 
 @contextmanager
-def _alone(paths: HostPaths) -> Iterator[None]:
+def alone(paths: HostPaths) -> Iterator[None]:
     """Hold the deploy lock; its folder is made where it is missing.
 
     Raises:
@@ -133,36 +144,28 @@ def _alone(paths: HostPaths) -> Iterator[None]:
         yield
 
 
-def finish_interrupted(paths: HostPaths, world: World) -> None:
-    """Finish or undo a deploy that was cut off; says which.
+def _install(plan: Plan, paths: HostPaths, options: Options, world: World) -> None:
+    """Build the release that the plan puts in force, unless it is there; nothing uses it until then.
 
     Raises:
-        DeployError: its files were in place, but handlers or checks failed now; it was rolled back.
+        InstallError: it cannot be built; nothing was changed.
     """
-    recovered = recover(paths)
-    if recovered is None:
+    goal = next((action.after for action in plan.changes if action.path == CURRENT), None)
+    name = release_of(goal)
+    if name is None or look_at(paths, name).state is State.WHOLE or options.runtime is None:
         return
-    number = recovered.context.get("generation")
-    if recovered.transaction is None:
-        undone = recovered.outcome is Outcome.UNDONE
-        state = "was undone: the host is as before it" if undone else "had succeeded and is tidied up"
-        say(f"An interrupted deploy (generation {number}) {state}.")
-        for path in recovered.kept:
-            say(f"notice: {path} was edited meanwhile and is left as it is; the old version is beside it")
-        return
-    say(f"An interrupted deploy (generation {number}) had all its files in place; finishing it.")
-    handlers = recovered.context.get("handlers")
-    named = handlers if isinstance(handlers, list) and paths.is_live else []
-    _conclude(recovered.transaction, named, paths, world)
+    release, source = options.runtime
+    install(source, release, paths, world.run, world.environment, say)
 
 
-def _refuse_unprivileged(paths: HostPaths) -> None:
+def refuse_unprivileged(paths: HostPaths, fix: str) -> None:
+    """Refuse to change the running machine without being root.
+
+    Raises:
+        RefusedError: we are not root, or there is no such root folder.
+    """
     if paths.is_live and os.geteuid() != 0:
-        raise RefusedError(
-            "deploy writes to /etc and must be root",
-            None,
-            "sudo ./inv deploy, or try it on a folder: --root DIR",
-        )
+        raise RefusedError("deploy writes to /etc and must be root", None, fix)
     if not paths.root.is_dir():
         raise RefusedError(f"there is no folder {paths.root}", None, f"mkdir -p {paths.root}")
 
@@ -184,7 +187,7 @@ def _refuse(plan: Plan, options: Options) -> None:
 
 def _refuse_moved(wanted: Tree, plan: Plan, paths: HostPaths, owned: Owned, options: Options) -> None:
     """Look once more: somebody may have edited a file while the plan was being read."""
-    now = plan_host(wanted, paths, owned)
+    now = plan_host(wanted, paths, owned, options.offered)
     if (now if options.scope is None else now.within(options.scope)).actions != plan.actions:
         raise RefusedError(
             "the host changed while the plan was being read; nothing was deployed",
@@ -257,7 +260,7 @@ def _apply(  # noqa: PLR0913, PLR0917 - the parts of one deploy, all of them nee
         progress=ProgressBar("Writing", sys.stderr),
     )
     transaction.commit()
-    _conclude(transaction, handlers, paths, world)
+    conclude(transaction, handlers, paths, world.run)
     say(f"Deployed generation {number}: {what}.")
     if any(change.path.is_relative_to(STATE / "kept") for change in changes):
         say(f"What others had written there is kept below {kept_folder(number)}.")
@@ -268,46 +271,3 @@ def _what(plan: Plan, handlers: tuple[str, ...]) -> str:
     if plan.changes:
         return plan.summary
     return f"ran {', '.join(handlers)}" if handlers else "took files as they are"
-
-
-def _conclude(transaction: Transaction, handlers: Iterable[str], paths: HostPaths, world: World) -> None:
-    """Run handlers and checks on files that are in place, then keep them, or put everything back."""
-    try:
-        for handler in in_order(handlers):
-            say(f"{handler.name}: {handler.purpose}")
-            run_handler(handler, world.run)
-        failed = [
-            check for check in verify_applied(paths, read_owned(paths), world.run) if check.status is Status.FAILED
-        ]
-        if failed:
-            raise DeployError("the host does not do what was deployed", "\n".join(f"  {check}" for check in failed))
-    except Ds01Error as error:
-        _put_back(transaction, handlers, world, error)
-    except KeyboardInterrupt:
-        say(
-            "interrupted: the files are in place, but handlers and checks are not through; ./inv deploy goes on with it"
-        )
-        raise
-    transaction.finish()
-
-
-def _put_back(transaction: Transaction, handlers: Iterable[str], world: World, cause: Ds01Error) -> None:
-    """Undo the files, and let what read the new ones read the old ones again.
-
-    Raises:
-        DeployError: always; names the cause and what became of the host.
-    """
-    say(f"failed: {cause.brief}; putting the files back")
-    left = [f"{path} was edited meanwhile and is left as it is" for path in transaction.undo()]
-    for handler in in_order(handlers):
-        try:
-            run_handler(handler, world.run)
-        except HandlerError as error:
-            left.append(f"{handler.name} failed again with the old files: {error.brief}")
-    read_again = " and services have read them again" if handlers else ""
-    state = "the files are as before the deploy" + (f"; but {'; '.join(left)}" if left else read_again)
-    raise DeployError(
-        f"not deployed: {cause.brief}",
-        "\n".join(part for part in (cause.details, f"Rolled back: {state}.") if part),
-        cause.resolution,
-    ) from cause

@@ -36,6 +36,7 @@ class Handler:
     says: tuple[str, ...] | None = None
 
 
+DAEMON_RELOAD: Final = "daemon-reload"
 DOCKER_RELOAD: Final = "docker-reload"
 DOCKER_RESTART: Final = "docker-restart"
 # In the order they run: folders before services read them, units before Docker makes scopes below them.
@@ -48,7 +49,7 @@ HANDLERS: Final = (
         only_if=("test", "-e", "/etc/tmpfiles.d/ds01.conf"),
     ),
     Handler(
-        "daemon-reload",
+        DAEMON_RELOAD,
         (("systemctl", "daemon-reload"),),
         "let systemd read the changed slices",
         "may detach GPUs from running containers where the legacy nvidia hook gives them (README: Reloads and GPUs)",

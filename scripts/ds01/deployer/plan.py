@@ -13,7 +13,7 @@ from typing import Final
 from ds01.core.errors import Ds01Error
 from ds01.core.tree import Form, Merge, Part, Tree, TreeFile, sha256
 from ds01.deployer.directives import describe_change, is_slice, same_effect
-from ds01.deployer.handlers import DOCKER_RELOAD, DOCKER_RESTART
+from ds01.deployer.handlers import DAEMON_RELOAD, DOCKER_RELOAD, DOCKER_RESTART
 from ds01.deployer.merge import decode, merge_json, ours_in, unmerge_json
 from ds01.deployer.observed import Kind as FileKind
 from ds01.deployer.observed import Observed
@@ -87,6 +87,11 @@ class Scope:
     pattern: str | None = None
     without: Part | None = None
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it is about some files alone."""
+        return self.account is not None or self.pattern is not None
+
     def covers(self, action: Action) -> bool:
         """Whether an action lies in it."""
         if self.account is not None and action.account != self.account:
@@ -139,9 +144,9 @@ class Plan:
         return ", ".join([*words, f"{counts[Verb.UNCHANGED]} unchanged"])
 
     def within(self, scope: Scope) -> Plan:
-        """Return the part of the plan that lies in a scope."""
+        """Return the part of the plan that lies in a scope; what was left for later waits for whole plans."""
         inside = tuple(action for action in self.actions if scope.covers(action))
-        return Plan(self.host, self.policy_hash, inside)
+        return Plan(self.host, self.policy_hash, inside, () if scope.is_narrow else self.pending)
 
 
 _USUAL: Final = (0o644, "root", "root")
@@ -286,7 +291,7 @@ def _stale(path: PurePosixPath, there: Observed, owned: OwnedFile) -> Action | N
     if before is None:
         return None
     # Only a slice that goes changes a value in effect; a reload is no small thing.
-    handlers = ("daemon-reload",) if is_slice(path) else ()
+    handlers = (DAEMON_RELOAD,) if is_slice(path) else ()
     if owned.record is not None:
         return _unmerged(path, before, owned)
     edited = _edited(owned, there)

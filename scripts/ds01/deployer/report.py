@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TextIO
 
 from ds01.core.tree import Form
 from ds01.deployer.docker import RunningContainer
-from ds01.deployer.handlers import in_order
-from ds01.deployer.plan import Action, Plan, Verb
+from ds01.deployer.handlers import DAEMON_RELOAD, in_order
+from ds01.deployer.plan import Action, Plan, Scope, Verb
 from ds01.deployer.systemd import LiveUnits
 
 JSON_VERSION: Final = 1
@@ -62,10 +62,14 @@ class Survey:
     can_run_handlers: bool = True
     title: str = "Plan"
 
+    def within(self, scope: Scope, *, title: str) -> Survey:
+        """Return the part that lies in a scope, under another title; live values stay as they are."""
+        return replace(self, plan=self.plan.within(scope), title=title)
+
     @property
     def handlers(self) -> tuple[str, ...]:
         """Names of the handlers to run: the plan's, and a reload where systemd holds other values than the files."""
-        reload = ("daemon-reload",) if self.live.deviations else ()
+        reload = (DAEMON_RELOAD,) if self.live.deviations else ()
         return tuple(dict.fromkeys((*self.plan.handlers, *reload)))
 
     @property
@@ -75,7 +79,7 @@ class Survey:
         running = self.containers or ()
         gpus = [each.name for each in running if each.has_gpu]
         for handler in in_order(self.handlers):
-            if handler.name == "daemon-reload" and gpus:
+            if handler.name == DAEMON_RELOAD and gpus:
                 found.append(f"daemon-reload {handler.disturbs}: {', '.join(gpus)}")
             elif handler.on_demand and running and not self.live_restore:
                 names = ", ".join(each.name for each in running)

@@ -17,6 +17,7 @@ from ds01.core.process import Run
 from ds01.core.tree import Form
 from ds01.deployer.directives import unit_of
 from ds01.deployer.plan import Action
+from ds01.deployer.release import CURRENT
 
 # Keys of daemon.json that dockerd 20.10 knows; for engines without --validate.
 # Source: dockerd(8) of docker.io 20.10, "Daemon configuration file".
@@ -116,12 +117,15 @@ class CheckError(Ds01Error):
     """A tool refused a staged file; nothing was changed."""
 
 
-def check_staged(actions: Sequence[Action], everything: Sequence[Action], run: Run) -> tuple[str, ...]:
+def check_staged(
+    actions: Sequence[Action], everything: Sequence[Action], run: Run, host: Path = Path("/")
+) -> tuple[str, ...]:
     """Run the checks of the files that change.
 
     Args:
         actions: those that change.
         everything: the whole plan, since a unit is checked with all that belongs to it.
+        host: the root they will lie below.
 
     Returns:
         Notices: tools that are not installed here, so that their check did not run.
@@ -130,7 +134,7 @@ def check_staged(actions: Sequence[Action], everything: Sequence[Action], run: R
         CheckError: a tool refused; says which file, what the tool said, and that nothing was changed.
     """
     with _scratch() as root:
-        _lay_out(everything, root)
+        _lay_out(everything, root, _in_release(everything, host))
         notices: dict[str, None] = {}
         for argv, paths in _calls(actions, root):
             notices |= dict.fromkeys(_check(argv, paths, root, run))
@@ -147,13 +151,22 @@ def _scratch() -> Iterator[Path]:
         yield Path(name)
 
 
-def _lay_out(actions: Sequence[Action], root: Path) -> None:
+def _in_release(everything: Sequence[Action], host: Path) -> str:
+    """Return where the commands lie that units will start by way of the link that is not in place yet."""
+    goal = next((action.after for action in everything if action.path == CURRENT), None)
+    return str(host / CURRENT.relative_to("/") if goal is None else host / CURRENT.parent.relative_to("/") / goal)
+
+
+def _lay_out(actions: Sequence[Action], root: Path, release: str) -> None:
     try:
         for action in actions:
             if action.after is not None and (action.file is None or action.file.form is Form.FILE):
                 target = root / str(action.path).lstrip("/")
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(action.after.encode(errors="surrogateescape"))
+                text = action.after
+                if unit_of(action.path) is not None:
+                    text = text.replace(f"{CURRENT}/", f"{release}/")
+                target.write_bytes(text.encode(errors="surrogateescape"))
     except OSError as error:
         raise _no_room(error) from error
 

@@ -17,6 +17,8 @@ from ds01.deployer.files import observe_files
 from ds01.deployer.handlers import DOCKER_RELOAD, DOCKER_RESTART, in_order
 from ds01.deployer.owned import Owned
 from ds01.deployer.plan import Plan, make_plan
+from ds01.deployer.release import Release
+from ds01.deployer.releases import plan_runtime
 from ds01.deployer.report import Survey
 from ds01.deployer.systemd import LiveUnits, compare_live, is_running
 
@@ -27,13 +29,21 @@ class UnknownOwnerError(Ds01Error):
     """An account or group that should own a file does not exist here."""
 
 
-def survey_host(wanted: Tree, paths: HostPaths, owned: Owned, run: Run, notices: tuple[str, ...] = ()) -> Survey:
+def survey_host(
+    wanted: Tree,
+    paths: HostPaths,
+    owned: Owned,
+    run: Run,
+    notices: tuple[str, ...] = (),
+    offered: Release | None = None,
+) -> Survey:
     """Plan a deploy and gather what an admin should see with it.
 
     Args:
         notices: shown with those found here.
+        offered: the release of the runtime that can be built; None when only installed ones can be used.
     """
-    plan = plan_host(wanted, paths, owned)
+    plan = plan_host(wanted, paths, owned, offered)
     live = LiveUnits()
     containers: tuple[RunningContainer, ...] | None = None
     live_restore = False
@@ -66,7 +76,7 @@ def survey_host(wanted: Tree, paths: HostPaths, owned: Owned, run: Run, notices:
     )
 
 
-def plan_host(wanted: Tree, paths: HostPaths, owned: Owned) -> Plan:
+def plan_host(wanted: Tree, paths: HostPaths, owned: Owned, offered: Release | None = None) -> Plan:
     """Observe every file of both sides and plan.
 
     Raises:
@@ -78,7 +88,7 @@ def plan_host(wanted: Tree, paths: HostPaths, owned: Owned) -> Plan:
     if paths.is_live or os.geteuid() == 0:
         known: dict[tuple[str, str], tuple[int, int]] = {}
         identities = {file.path: _identity(file.owner, file.group, known) for file in wanted}
-    return make_plan(wanted, observed, owned, identities)
+    return plan_runtime(make_plan(wanted, observed, owned, identities), paths, offered)
 
 
 def _identity(owner: str, group: str, known: dict[tuple[str, str], tuple[int, int]]) -> tuple[int, int]:

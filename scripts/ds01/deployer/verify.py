@@ -25,6 +25,8 @@ from ds01.deployer.files import observe_files
 from ds01.deployer.merge import ours_in
 from ds01.deployer.observed import Observed
 from ds01.deployer.owned import Owned, OwnedFile
+from ds01.deployer.release import CURRENT, Found, Release, State
+from ds01.deployer.releases import in_force, look_at
 from ds01.deployer.report import count
 from ds01.deployer.systemd import compare_live, is_running
 
@@ -83,7 +85,7 @@ def verify_applied(paths: HostPaths, owned: Owned, run: Run) -> tuple[Check, ...
     if not wrong:
         text = f"{count(len(owned.files), 'file')} as written by generation {owned.generation}"
         checks.append(Check("applied", "files", Status.OK, text))
-    return (*checks, *_units(paths, observed, run))
+    return (*checks, *_runtime(paths, owned, run), *_units(paths, observed, run))
 
 
 _SHOWN_AT_MOST: Final = 20
@@ -128,6 +130,24 @@ def _edited(file: OwnedFile, content: bytes) -> bool:
         return bool(ours_in(content.decode(errors="surrogateescape"), file.record))
     except Ds01Error:
         return True
+
+
+def _runtime(paths: HostPaths, owned: Owned, run: Run) -> Iterator[Check]:
+    """Prove that the release in force is what was installed, and that its command starts."""
+    if CURRENT not in owned.files:
+        yield Check("applied", "runtime", Status.SKIPPED, "none was deployed (--no-runtime)")
+        return
+    name = in_force(paths)
+    found = Found(State.ABSENT, Release(str(name))) if name is None else look_at(paths, name)
+    fix = "sudo ./inv deploy --force builds it anew"
+    if found.state is State.UNKNOWN:
+        yield Check("applied", "runtime", Status.SKIPPED, found.why or "it may not be read", "run it with sudo")
+    elif found.state is not State.WHOLE:
+        yield Check("applied", "runtime", Status.FAILED, f"{name}: {found.why or 'it is gone'}", fix)
+    else:
+        done = run([os.fspath(paths.releases / found.release.name / "bin/ds01"), "--version"])
+        text = f"{found.release.name} ({found.release.words})" if done.ok else f"{name} does not start: {done.words}"
+        yield Check("applied", "runtime", Status.OK if done.ok else Status.FAILED, text, "" if done.ok else fix)
 
 
 def _units(paths: HostPaths, observed: Mapping[PurePosixPath, Observed], run: Run) -> Iterator[Check]:

@@ -1,4 +1,4 @@
-"""Read `templates/manifest.yaml`: which template becomes which file, with which owner, check and handlers."""
+"""Read `templates/manifest.yaml`: which files and links there are, with which owner, check and handlers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ds01.core.errors import Ds01Error
-from ds01.core.tree import Merge
+from ds01.core.tree import Merge, Part
 from ds01.generator.canonical import canonicalise
 from ds01.generator.schema import Schemas, check_document
 from ds01.generator.yamltext import read_yaml
@@ -23,14 +23,16 @@ class Artefact:
     """One row of the manifest.
 
     Attributes:
-        source: template, relative to templates/.
+        source: template, relative to templates/; None for a link.
         target: absolute path, with @group@ and @user@ where for_each fills them in.
+        leads_to: where a link leads; None for a file.
         for_each: name of the model's list to render once for each of, or None.
         when: switch that must be on, or None.
     """
 
-    source: str
+    source: str | None
     target: str
+    leads_to: str | None
     owner: str
     group: str
     mode: int
@@ -39,6 +41,7 @@ class Artefact:
     merge: Merge | None
     check: tuple[str, ...]
     handlers: tuple[str, ...]
+    part: Part | None
 
 
 def load_artefacts(templates: Path, schemas: Schemas) -> tuple[Artefact, ...]:
@@ -60,9 +63,11 @@ def load_artefacts(templates: Path, schemas: Schemas) -> tuple[Artefact, ...]:
 
 
 def _artefact(row: Mapping[str, Any]) -> Artefact:
+    source = row.get("source")
     return Artefact(
-        source=row["source"],
-        target=row.get("target") or f"/{row['source'].removesuffix('.j2')}",
+        source=source,
+        target=row.get("link") or row.get("target") or f"/{str(source).removesuffix('.j2')}",
+        leads_to=row.get("leads_to"),
         owner=row["owner"],
         group=row["group"],
         mode=int(row["mode"], 8),
@@ -71,4 +76,5 @@ def _artefact(row: Mapping[str, Any]) -> Artefact:
         merge=Merge(row["merge"]) if "merge" in row else None,
         check=tuple(row["check"]),
         handlers=tuple(row["handlers"]),
+        part=Part(row["part"]) if "part" in row else None,
     )

@@ -10,7 +10,7 @@ from typing import Final
 from jinja2 import Environment, TemplateError
 
 from ds01.core.errors import Ds01Error
-from ds01.core.tree import Tree, TreeFile, sha256
+from ds01.core.tree import Form, Tree, TreeFile, sha256
 from ds01.generator.manifest import Artefact
 from ds01.generator.model import Model, SliceUnit
 
@@ -42,8 +42,23 @@ def render_tree(model: Model, artefacts: Sequence[Artefact], environment: Enviro
         raise RenderError("two templates make the same file", str(error), "mend templates/manifest.yaml") from error
 
 
+def _link(artefact: Artefact) -> TreeFile:
+    return TreeFile(
+        path=PurePosixPath(artefact.target),
+        content=artefact.leads_to or "",
+        owner=artefact.owner,
+        group=artefact.group,
+        source="templates/manifest.yaml",
+        form=Form.LINK,
+        part=artefact.part,
+    )
+
+
 def _render(model: Model, artefact: Artefact, environment: Environment) -> Iterator[TreeFile]:
     if artefact.when is not None and artefact.when not in model.switches:
+        return
+    if artefact.source is None:
+        yield _link(artefact)
         return
     source = f"templates/{artefact.source}"
     header = f"Made by DS01 from {source}, do not edit"
@@ -67,6 +82,7 @@ def _render(model: Model, artefact: Artefact, environment: Environment) -> Itera
                 check=artefact.check,
                 handlers=artefact.handlers,
                 account=unit.account if unit is not None else None,
+                part=artefact.part,
             )
     except TemplateError as error:
         raise RenderError(f"{source} cannot be rendered", f"{type(error).__name__}: {error}") from error

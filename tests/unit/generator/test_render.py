@@ -15,7 +15,7 @@ from ds01.generator.model import Model, make_model
 from ds01.generator.render import RenderError, render_tree
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-ROW = Artefact("x.j2", "/etc/x", "root", "root", 0o644, None, None, None, (), ())
+ROW = Artefact("x.j2", "/etc/x", None, "root", "root", 0o644, None, None, None, (), (), None)
 HEADER = "Made by DS01 from templates/x.j2, do not edit"
 
 

@@ -1,0 +1,1 @@
+"""What an admin does on a host without a checkout: verify, history, rollback, recover, compare."""

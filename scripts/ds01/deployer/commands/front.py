@@ -1,0 +1,75 @@
+"""What the commands on a host share: the root they act on, and how their errors and exit codes come out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ds01.core.errors import BadInputError, Ds01Error, ExitCode
+from ds01.core.paths import HostPaths
+from ds01.deployer import journal
+from ds01.deployer.report import say
+
+
+def parser(name: str, words: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that every command has."""
+    made = argparse.ArgumentParser(prog=name, description=words)
+    made.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="folder that stands for /")
+    return made
+
+
+def run_command(
+    made: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    act: Callable[[argparse.Namespace], int],
+) -> int:
+    """Read the command line, act, and return the exit code; a foreseen failure is its message."""
+    options = made.parse_args(argv)
+    try:
+        code = act(options)
+        sys.stdout.flush()
+    except Ds01Error as error:
+        say(f"error: {error.render()}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    return code
+
+
+def host_paths(root: Path) -> HostPaths:
+    """Return the paths below a folder.
+
+    Raises:
+        BadInputError: there is no such folder, or it may not be entered.
+    """
+    try:
+        if root.is_dir():
+            return HostPaths(root.resolve())
+    except OSError as error:
+        raise BadInputError(
+            f"{root} cannot be entered", error.strerror, "name another with --root, or use sudo"
+        ) from error
+    if root.exists():
+        raise BadInputError(f"{root} is not a folder", None, "name a folder with --root")
+    raise BadInputError(f"there is no folder {root}", None, f"mkdir -p {root}, or name another with --root")
+
+
+def interrupted(paths: HostPaths) -> tuple[str, ...]:
+    """Return a line when an earlier deploy was cut off; read-only, works without root."""
+    try:
+        state = journal.pending(paths)
+    except Ds01Error as error:
+        return (f"whether an earlier deploy was interrupted cannot be seen: {error.brief} {error.details or ''}",)
+    match state:
+        case None:
+            return ()
+        case journal.State.APPLIED | journal.State.FINISHING:
+            return ("an earlier deploy was interrupted with all its files in place; the next deploy finishes it first",)
+        case journal.State.STAGING | journal.State.APPLYING | journal.State.UNDOING:
+            return ("an earlier deploy was interrupted half way; the next deploy undoes it first",)

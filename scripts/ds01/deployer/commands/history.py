@@ -1,0 +1,41 @@
+"""`ds01 history`, and the task of that name: the last deploys, newest first."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ds01.core.errors import ExitCode
+from ds01.core.jsonstate import StateError
+from ds01.deployer import report
+from ds01.deployer.commands.front import host_paths, parser, run_command
+from ds01.deployer.history import Generation, numbers, read_generation
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    made = parser("ds01 history", "List the last deploys: who, when, what.")
+    made.add_argument("--json", action="store_true", help="print one JSON object")
+    return run_command(made, argv, lambda options: history(options.root, as_json=options.json))
+
+
+def history(root: Path, *, as_json: bool) -> int:
+    """List the kept generations."""
+    paths = host_paths(root)
+    found: list[Generation] = []
+    for number in reversed(numbers(paths)):
+        try:
+            found.append(read_generation(paths, number))
+        except StateError as error:
+            # One that is damaged must not hide the others.
+            report.say(f"notice: generation {number} cannot be shown: {error.brief}")
+    if as_json:
+        entries = [generation.to_json(files=False) for generation in found]
+        report.print_json({"version": report.JSON_VERSION, "generations": entries}, sys.stdout)
+    elif not found:
+        print("Nothing was deployed here yet.")
+    else:
+        rows = [(str(g.number), g.when, g.who, g.policy_hash[:12], g.what) for g in found]
+        print(report.table([("GENERATION", "WHEN", "WHO", "POLICY", "WHAT"), *rows]))
+    return ExitCode.DONE

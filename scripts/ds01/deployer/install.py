@@ -1,0 +1,279 @@
+"""Builds a release of the runtime from a checkout: a virtual environment, DS01's own modules, the commands.
+
+Works beside the installed releases and puts the folder in its place when it is whole and on disk; what is in force
+is not touched. Packages come from the locked requirements, each held against its hash by pip.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ds01 import __version__
+from ds01.core.errors import Ds01Error
+from ds01.core.paths import HostPaths
+from ds01.core.process import Completed, Run
+from ds01.core.tree import sha256
+from ds01.deployer.files import explain, make_folder
+from ds01.deployer.release import LAUNCHERS, RELEASES, Release
+from ds01.deployer.releases import MANIFEST, UNFINISHED, release_manifest
+
+# Raise it when what is built from the same sources changes.
+RECIPE: Final = 1
+# What a host needs of scripts/ds01; the generator stays in the checkout.
+PARTS: Final = ("__init__.py", "cli.py", "core", "deployer", "runtime")
+_OWN: Final = ("ds01", "Python")
+_PIN: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)(?:\s*;\s*(.*?))?\s*\\?$", re.MULTILINE)
+_PIP_SECONDS: Final = 900
+# How pip says what went wrong; its last ERROR alone only says that no version was found.
+_CAUSES: Final = re.compile(r"HASHES.*|\[Errno [-0-9]+\] [^'\")]+|No space left on device|timed out|\w*SSLError.*")
+# What of the caller's environment pip may see: how to reach its index, and nothing that names programs.
+_FOR_PIP: Final = re.compile(
+    r"PIP_\w+|(HTTPS?|NO|ALL)_PROXY|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|HOME", re.IGNORECASE
+)
+# A kernel reads no more of a first line. Source: execve(2), BINPRM_BUF_SIZE.
+_LONGEST_SHEBANG: Final = 250
+
+
+class InstallError(Ds01Error):
+    """The runtime cannot be built; nothing of the host was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a release is built from.
+
+    Attributes:
+        package: the folder scripts/ds01.
+        lock: requirements/host.txt.
+        wheelhouse: a folder of wheels to use instead of an index, None for the index.
+        python: the interpreter that runs us; its pip installs, its base interpreter will run the release.
+    """
+
+    package: Path
+    lock: Path
+    wheelhouse: Path | None
+    python: Path
+
+    @classmethod
+    def of_checkout(cls, checkout: Path) -> Source:
+        """Return what lies in a checkout."""
+        wheels = checkout / "wheelhouse"
+        return cls(
+            checkout / "scripts/ds01",
+            checkout / "requirements/host.txt",
+            wheels if wheels.is_dir() else None,
+            Path(sys.executable),
+        )
+
+    def release(self) -> Release:
+        """Return the release that would be built; its name changes with everything it is made from.
+
+        Raises:
+            InstallError: a part of the checkout is missing.
+        """
+        try:
+            lock = self.lock.read_bytes()
+            parts = [f"{name}\0{sha256(path.read_bytes())}" for name, path in self.modules()]
+        except OSError as error:
+            brief = "the runtime cannot be built: the checkout is not whole"
+            raise InstallError(brief, str(error), "git status shows what is gone") from error
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        made_from = [str(RECIPE), platform.machine(), python, sha256(lock), repr(dict(LAUNCHERS)), *parts]
+        digest = sha256("\n".join(made_from).encode())
+        packages = {**dict(zip(_OWN, (__version__, python), strict=True)), **_pinned(lock.decode())}
+        return Release(f"{__version__}-{digest[:12]}", packages)
+
+    def modules(self) -> Iterator[tuple[str, Path]]:
+        """Yield path below the package, and file, of everything a host needs."""
+        for part in PARTS:
+            whole = self.package / part
+            found = sorted(whole.rglob("*")) if whole.is_dir() else [whole]
+            for path in found:
+                if path.suffix in {".py", ".json"}:
+                    yield path.relative_to(self.package).as_posix(), path
+
+
+def _pinned(lock: str) -> dict[str, str]:
+    """Return the packages a lock names for Linux, with their versions."""
+    return {name: version for name, version, marker in _PIN.findall(lock) if "win32" not in marker}
+
+
+def install(
+    source: Source,
+    release: Release,
+    paths: HostPaths,
+    run: Run,
+    environment: Mapping[str, str],
+    say: Callable[[str], None],
+) -> None:
+    """Build a release and put it beside the others.
+
+    Args:
+        environment: the caller's, from which pip learns how to reach its index.
+        say: told what goes on, a line each.
+
+    Raises:
+        InstallError: a step failed; says which, why and what to do. What was begun is removed again.
+        FilesError: the folder cannot be written.
+    """
+    make_folder(paths, RELEASES)
+    work, final = paths.releases / f"{UNFINISHED}{release.name}", paths.releases / release.name
+    try:
+        for left in paths.releases.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(left)
+        work.mkdir(mode=0o755)
+        work.chmod(0o755)
+        _fill(_Build(source, release, work, final, run, environment, say))
+        _sync(work)
+        work.rename(final)
+        _sync_one(paths.releases)
+    except OSError as error:
+        raise explain(error, RELEASES / release.name) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    source: Source
+    release: Release
+    work: Path
+    final: Path
+    run: Run
+    environment: Mapping[str, str]
+    say: Callable[[str], None]
+
+    @property
+    def python(self) -> Path:
+        return self.work / "venv/bin/python"
+
+    @property
+    def site(self) -> Path:
+        return self.work / f"venv/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+
+
+def _fill(build: _Build) -> None:
+    base = os.path.realpath(build.source.python)
+    build.say(f"runtime {build.release.name}: making its environment with {base}")
+    made = build.run([base, "-I", "-m", "venv", "--without-pip", os.fspath(build.work / "venv")], timeout_seconds=120)
+    if not made.ok:
+        fix = "on Debian or Ubuntu: apt-get install python3-venv"
+        raise InstallError(f"{base} -m venv failed", made.words, fix)
+    _tidy(build)
+    _install_packages(build)
+    for name, path in build.source.modules():
+        target = build.site / "ds01" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    (build.work / "bin").mkdir()
+    for name, module in LAUNCHERS.items():
+        launcher = build.work / "bin" / name
+        launcher.write_text(launcher_text(build.final / "venv/bin/python", module), encoding="utf-8")
+    _compile(build)
+    _set_modes(build.work)
+    manifest = json.dumps(release_manifest(build.release, build.work), indent=1, ensure_ascii=False)
+    (build.work / MANIFEST).write_text(manifest + "\n", encoding="utf-8")
+    (build.work / MANIFEST).chmod(0o644)
+
+
+def _tidy(build: _Build) -> None:
+    """Take out what only people use, and what names the folder it is built in."""
+    for path in (build.work / "venv/bin").iterdir():
+        if not path.name.startswith("python"):
+            path.unlink()
+    settings = build.work / "venv/pyvenv.cfg"
+    lines = settings.read_text().splitlines(keepends=True)
+    settings.write_text("".join(line for line in lines if not line.startswith("command")))
+
+
+def _install_packages(build: _Build) -> None:
+    wheels = build.source.wheelhouse
+    where = f"the wheels in {wheels}" if wheels else "the package index"
+    packages = [name for name in build.release.packages if name not in _OWN]
+    build.say(f"runtime {build.release.name}: installing {', '.join(packages)} from {where}")
+    from_wheels = ["--no-index", "--find-links", os.fspath(wheels)] if wheels else []
+    argv = [os.fspath(build.source.python), "-I", "-m", "pip", "--python", os.fspath(build.python), "install"]
+    argv += ["--disable-pip-version-check", "--no-input", "--no-compile", "--require-hashes", "--only-binary", ":all:"]
+    argv += [*from_wheels, "--requirement", os.fspath(build.source.lock)]
+    seen = {name: value for name, value in build.environment.items() if _FOR_PIP.fullmatch(name)}
+    done = build.run(argv, timeout_seconds=_PIP_SECONDS, environment=seen)
+    if not done.ok:
+        raise _explain_pip(done, build.source)
+    # The packages' own commands name the folder they were built in, and nobody calls them.
+    _tidy(build)
+
+
+def _explain_pip(done: Completed, source: Source) -> InstallError:
+    found = _CAUSES.search(done.stdout + done.stderr)
+    lines = done.words.splitlines()
+    cause = found[0].strip() if found else [*lines, *(line for line in lines if line.startswith("ERROR"))][-1]
+    if "HASHES" in cause:
+        cause = f"a package is not the one that {source.lock.name} names (its hash differs)"
+        fix = "do not go round this: ask who runs the package index or proxy why it serves another file"
+    elif "No space" in cause:
+        fix = "free some space (df -h) and deploy again"
+    elif source.wheelhouse is not None:
+        fix = "make the wheels anew for this Python and these requirements (./inv wheelhouse), or remove the folder"
+    else:
+        fix = (
+            "check the network, the proxy and pip's configuration; without a network copy a wheelhouse/ beside inv,"
+            " made elsewhere by ./inv wheelhouse; or deploy --no-runtime"
+        )
+    return InstallError("the runtime cannot be built: pip could not install its packages", cause, fix)
+
+
+def launcher_text(python: Path, module: str) -> str:
+    """Return a command that starts a module with the release's own Python, isolated from the caller's settings."""
+    start = f"from {module} import main\n\nsys.exit(main())\n"
+    first = f"#!{python} -I"
+    if len(first) > _LONGEST_SHEBANG or any(char.isspace() for char in os.fspath(python)):
+        # The shell reads the second line, Python takes it for a text.
+        quoted = "'" + os.fspath(python).replace("'", "'\"'\"'") + "'"
+        first = f"#!/bin/sh\n'''exec' {quoted} -I \"$0\" \"$@\"\n'''"
+    return f"{first}\nimport sys\n\n{start}"
+
+
+def _compile(build: _Build) -> None:
+    """Compile all modules now, since accounts that run them may not write here; paths are those of the final place."""
+    argv = [os.fspath(build.python), "-I", "-m", "compileall", "-q", "-j", "1"]
+    argv += ["-s", os.fspath(build.work), "-p", os.fspath(build.final), os.fspath(build.site)]
+    done = build.run(argv, timeout_seconds=_PIP_SECONDS)
+    if not done.ok:
+        raise InstallError("the runtime cannot be built: Python cannot compile its modules", done.words)
+
+
+def _set_modes(folder: Path) -> None:
+    """Let everybody read and nobody but the owner write, whatever the umask was."""
+    for above, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(above, name)
+            if not path.is_symlink():
+                runs = path.is_dir() or path.parent.name == "bin"
+                path.chmod(0o755 if runs else 0o644)
+
+
+def _sync(folder: Path) -> None:
+    """Make a folder and all in it durable, so that a power cut leaves it whole or not there."""
+    for above, _, files in os.walk(folder):
+        for name in files:
+            path = Path(above, name)
+            if not path.is_symlink():
+                _sync_one(path)
+        _sync_one(Path(above))
+
+
+def _sync_one(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
