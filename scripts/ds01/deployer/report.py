@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TextIO
 
-from ds01.core.tree import Form
+from ds01.deployer.diff import diff, printable
 from ds01.deployer.docker import RunningContainer
 from ds01.deployer.handlers import DAEMON_RELOAD, in_order
 from ds01.deployer.plan import Action, Plan, Scope, Verb
@@ -123,13 +123,18 @@ class Survey:
 def _action_json(action: Action) -> dict[str, object]:
     return {
         "action": action.verb.value,
-        "path": str(action.path),
-        "reason": action.reason,
+        "path": _encodable(str(action.path)),
+        "reason": _encodable(action.reason),
         "drift": action.drift,
         "account": action.account,
         "source": action.file.source if action.file else None,
-        "diff": "\n".join(_diff(action)),
+        "diff": "\n".join(diff(action)),
     }
+
+
+def _encodable(text: str) -> str:
+    """Escape the bytes that were no UTF-8, which JSON cannot hold."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def show_survey(survey: Survey, *, as_json: bool, out: TextIO, colour: bool) -> None:
@@ -144,7 +149,7 @@ def show_survey(survey: Survey, *, as_json: bool, out: TextIO, colour: bool) -> 
 
 def _survey_lines(survey: Survey, paint: _Painter) -> Iterator[str]:
     plan = survey.plan
-    head = _printable(f"{survey.title} for {plan.host} on {survey.root}: {plan.summary}")
+    head = printable(f"{survey.title} for {plan.host} on {survey.root}: {plan.summary}")
     yield paint(head, "head")
     for action in plan.actions:
         if action.verb is not Verb.UNCHANGED:
@@ -177,51 +182,22 @@ def _remarks(survey: Survey, paint: _Painter) -> Iterator[str]:
     ):
         if lines:
             yield ""
-            yield from (f"{paint(title, 'warn')}: {_printable(line)}" for line in lines)
+            yield from (f"{paint(title, 'warn')}: {printable(line)}" for line in lines)
     if survey.live.error:
-        words = _printable(f"systemd gave no answer, so its values were not compared: {survey.live.error}")
+        words = printable(f"systemd gave no answer, so its values were not compared: {survey.live.error}")
         yield f"{paint('Notice', 'warn')}: {words}"
 
 
 def _action_lines(action: Action, paint: _Painter) -> Iterator[str]:
     sign = _SIGNS[action.verb]
     drift = paint(" [drift]", "warn") if action.drift else ""
-    first, *more = map(_printable, action.words.splitlines())
+    first, *more = map(printable, action.words.splitlines())
     path = str(action.path)
     words = first.replace(path, f"{paint(path, 'head')}{drift}", 1)
     yield f"{paint(sign, sign)} {action.verb.value} {words}"
     yield from (f"    {line}" for line in more)
-    for line in _diff(action):
+    for line in diff(action):
         yield f"    {paint(line, line[:1])}"
-
-
-def _diff(action: Action) -> list[str]:
-    """Return a unified diff without line ends."""
-    form = action.file.form if action.file else Form.FILE
-    if not action.changes or (action.before == action.after and form is action.was):
-        return []
-    old, new = _lines(_content(action.before, action.was)), _lines(_content(action.after, form))
-    names = ("/dev/null" if action.before is None else str(action.path), str(action.path))
-    names = (names[0], "/dev/null") if action.after is None else names
-    import difflib  # noqa: PLC0415 - a plan with nothing to do needs none
-
-    return [_printable(line) for line in difflib.unified_diff(old, new, *names, lineterm="")]
-
-
-def _content(text: str | None, form: Form) -> str | None:
-    """Return what a diff shows: of a link where it leads, in words that no file would hold."""
-    return f"symbolic link to {text}\n" if text is not None and form is Form.LINK else text
-
-
-def _lines(text: str | None) -> list[str]:
-    """Split at newlines alone, so that a carriage return or a missing last line end shows as a difference."""
-    *lines, rest = (text or "").split("\n")
-    return [*lines, rest, "\\ No newline at end of file"] if rest else lines
-
-
-def _printable(line: str) -> str:
-    """Escape control characters: what stands in a foreign file must not drive the admin's terminal."""
-    return "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in line)
 
 
 class _Painter:
@@ -252,7 +228,7 @@ def print_json(value: Mapping[str, object], out: TextIO) -> None:
 def say(line: str) -> None:
     """Tell people something on stderr, so that stdout stays the result alone."""
     sys.stdout.flush()
-    print("\n".join(map(_printable, line.split("\n"))), file=sys.stderr, flush=True)
+    print("\n".join(map(printable, line.split("\n"))), file=sys.stderr, flush=True)
 
 
 def ask(question: str) -> bool:

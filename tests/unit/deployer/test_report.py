@@ -148,6 +148,16 @@ def test_colour_only_adds_colour() -> None:
     assert painted.replace("\033[0m", "") == TEXT
 
 
+def test_json_holds_names_that_are_no_utf_8() -> None:
+    path = PurePosixPath("/usr/local/bin/gr\udcfcn")
+    odd = Survey(Plan("ds01", "hash", (Action(Verb.CHANGE, path, "leads to a instead of \udcff", "\udcff", "a"),)), "/")
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    show_survey(odd, as_json=True, out=out, colour=False)
+    out.seek(0)
+    (action,) = json.loads(out.read())["actions"]
+    assert (action["path"], action["reason"]) == ("/usr/local/bin/gr\\udcfcn", "leads to a instead of \\udcff")
+
+
 def test_json_says_all_that_the_text_says() -> None:
     document = json.loads(shown(FULL, as_json=True))
     changed = next(each for each in document["actions"] if each["account"] == "alice")
