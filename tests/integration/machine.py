@@ -39,7 +39,7 @@ from pathlib import Path
 name, words = Path(sys.argv[0]).name, sys.argv[1:]
 state = Path("/fake")
 line = " ".join([name, *words])
-if "show" not in words and name != "docker":
+if "show" not in words and words[:2] != ["is-active", "--"] and name != "docker":
     with (state / "log").open("a") as log:
         log.write(line + "\n")
 for trap in sorted(state.glob("trap.*")):
@@ -99,7 +99,10 @@ def show(unit):
         values |= json.loads(forced.read_text()).get(unit, {})
     print("\n".join(f"{key}={value}" for key, value in values.items()), end="\n\n")
 
-if name == "systemctl" and words[0] == "show":
+if name == "systemctl" and words[:2] == ["is-active", "--"]:
+    active = (state / "active").read_text().split() if (state / "active").exists() else []
+    print(*("active" if unit in active else "inactive" for unit in words[2:]), sep="\n")
+elif name == "systemctl" and words[0] == "show":
     for unit in words[words.index("--") + 1:]:
         show(unit)
 elif name == "systemctl" and words == ["daemon-reload"]:

@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TextIO
 
+from ds01.core.tree import Form
+from ds01.deployer.containers import Finding, RunningContainer, describe
 from ds01.deployer.diff import diff, printable
-from ds01.deployer.docker import RunningContainer
 from ds01.deployer.handlers import DAEMON_RELOAD, in_order
 from ds01.deployer.plan import Action, Plan, Scope, Verb
 from ds01.deployer.systemd import LiveUnits
+from ds01.deployer.takeover import HOW
 
 JSON_VERSION: Final = 1
 _SIGNS: Final = {
@@ -23,6 +25,9 @@ _SIGNS: Final = {
     Verb.CHANGE: "~",
     Verb.TAKE_OVER: "!",
     Verb.REMOVE: "-",
+    Verb.RETIRE: "-",
+    Verb.KEEP: "o",
+    Verb.OLDER: "o",
     Verb.BLOCKED: "x",
     Verb.UNKNOWN: "?",
 }
@@ -33,6 +38,7 @@ _COLOURS: Final = {
     "!": "35",
     "x": "31;1",
     "?": "33",
+    "o": "35",
     "@": "36",
     "head": "1",
     "warn": "33;1",
@@ -41,6 +47,8 @@ _COLOURS: Final = {
 
 # Below this many files the bar would be gone before it was seen.
 _FEW: Final = 30
+_OLDER: Final = frozenset({Verb.RETIRE, Verb.KEEP, Verb.OLDER})
+_MOST_OF_OLDER: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ class Survey:
     Attributes:
         notices: one line each: of the inventory, of the committed tree, of foreign files.
         containers: running containers; None when the engine was not asked or gave no answer.
+        lacking: those of them for which something will not hold; looked at before the first deploy.
         checks: what can only be said later, such as a restart left pending.
     """
 
@@ -58,6 +67,7 @@ class Survey:
     notices: tuple[str, ...] = ()
     live: LiveUnits = field(default_factory=LiveUnits)
     containers: tuple[RunningContainer, ...] | None = None
+    lacking: tuple[Finding, ...] = ()
     live_restore: bool = False
     can_run_handlers: bool = True
     title: str = "Plan"
@@ -103,6 +113,10 @@ class Survey:
             ],
             "warnings": list(self.warnings),
             "notices": list(self.notices),
+            "lacking": [
+                {"container": each.name, "lacks": {lack.name.lower(): words for lack, words in each.lacks.items()}}
+                for each in self.lacking
+            ],
             "live": {
                 "units": self.live.asked,
                 "deviations": [
@@ -151,10 +165,15 @@ def _survey_lines(survey: Survey, paint: _Painter) -> Iterator[str]:
     plan = survey.plan
     head = printable(f"{survey.title} for {plan.host} on {survey.root}: {plan.summary}")
     yield paint(head, "head")
+    brief = False
     for action in plan.actions:
         if action.verb is not Verb.UNCHANGED:
-            yield ""
-            yield from _action_lines(action, paint)
+            lines = list(_action_lines(action, paint))
+            # Files of an older DS01 are many, and most are shown by one line: those stand together.
+            if not (brief and len(lines) == 1 and action.verb in _OLDER):
+                yield ""
+            brief = len(lines) == 1 and action.verb in _OLDER
+            yield from lines
     if survey.handlers:
         yield ""
         yield paint("Afterwards" if survey.can_run_handlers else "Afterwards, on the host itself", "head")
@@ -170,6 +189,8 @@ def _survey_lines(survey: Survey, paint: _Painter) -> Iterator[str]:
         yield paint(head, "head")
     if plan.drifted:
         yield "Files marked [drift] were changed by hand; deploy refuses to overwrite them without --force."
+    if any(action.verb is Verb.OLDER for action in plan.actions):
+        yield f"Files marked older are of an older DS01; deploy waits for a choice: {HOW}."
 
 
 def _remarks(survey: Survey, paint: _Painter) -> Iterator[str]:
@@ -178,6 +199,7 @@ def _remarks(survey: Survey, paint: _Painter) -> Iterator[str]:
         ("Warning", survey.warnings),
         ("Live value differs", tuple(map(str, survey.live.deviations))),
         ("Changed since systemd read it, though no value in effect differs", survey.live.harmless),
+        ("Runs already", describe(survey.lacking)),
         ("Notice", survey.notices),
     ):
         if lines:
@@ -196,8 +218,17 @@ def _action_lines(action: Action, paint: _Painter) -> Iterator[str]:
     words = first.replace(path, f"{paint(path, 'head')}{drift}", 1)
     yield f"{paint(sign, sign)} {action.verb.value} {words}"
     yield from (f"    {line}" for line in more)
-    for line in diff(action):
+    for line in _shown(action):
         yield f"    {paint(line, line[:1])}"
+
+
+def _shown(action: Action) -> list[str]:
+    """Return the diff, without what the words say already and without the end of an older script that goes."""
+    if action.verb is not Verb.RETIRE:
+        return diff(action)
+    lines = [] if action.was is Form.LINK else diff(action)
+    rest = len(lines) - _MOST_OF_OLDER
+    return lines if rest <= 0 else [*lines[:_MOST_OF_OLDER], f"… and {count(rest, 'line')} more; --json shows all"]
 
 
 class _Painter:

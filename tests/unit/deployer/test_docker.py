@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ds01.core.process import Completed
-from ds01.deployer.docker import Engine, RunningContainer, ask_engine, running_containers
+from ds01.deployer.containers import RunningContainer
+from ds01.deployer.docker import Engine, ask_engine, running_containers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,13 +61,44 @@ def test_running_containers_are_named_with_who_has_a_gpu() -> None:
         ps=(0, (DATA / "ps.txt").read_text(), ""),
         inspect=(1, (DATA / "inspect.txt").read_text(), "Error: No such object: e114c734684950"),
     )
-    assert running_containers(client) == (
+    alice = "/ds01.slice/ds01-student.slice/ds01-student-alice.slice"
+    assert running_containers(client, DATA / "proc") == (
         RunningContainer("g2", has_gpu=True),
-        RunningContainer("gpus", has_gpu=True),
-        RunningContainer("my-project._.alice", has_gpu=False),
-        RunningContainer("old-style", has_gpu=True),
-        RunningContainer("plain", has_gpu=False),
+        RunningContainer("gpus", has_gpu=True, labels={"ds01.user": "alice", "ds01.allocation": "7f3a"}),
+        RunningContainer(
+            "my-project._.alice",
+            has_gpu=False,
+            cgroup=f"{alice}/docker-ba0ead6233ccba71e5a709a93710b95b47b0d2363cdcd4da0a55551414e400ab.scope",
+            labels={"ds01.user": "alice", "note": "a\tb"},
+        ),
+        RunningContainer("old-style", has_gpu=True, labels={"aime.mlc.USER": "bob"}),
+        RunningContainer(
+            "plain",
+            has_gpu=False,
+            cgroup="/system.slice/docker-238ae2a2c76188b6997e7278b64352b4854d321135e06b3112947dd6ec68e359.scope",
+        ),
     )
+
+
+@pytest.mark.parametrize(
+    ("kernel", "parent", "cgroup"),
+    [
+        ("0::/system.slice/docker-1.scope\n", "ds01-a-b.slice", "/system.slice/docker-1.scope"),
+        ("12:cpu:/docker/1\n0::/docker/1\n", "", "/docker/1"),
+        ("12:cpu:/docker/1\n", "", ""),
+        (None, "ds01-student-alice.slice", "/ds01.slice/ds01-student.slice/ds01-student-alice.slice"),
+        (None, "/somewhere", ""),
+        (None, "", ""),
+    ],
+)
+def test_the_kernel_knows_where_a_container_runs_and_what_was_asked_for_is_second_best(
+    tmp_path: Path, kernel: str | None, parent: str, cgroup: str
+) -> None:
+    if kernel is not None:
+        (tmp_path / "7").mkdir()
+        (tmp_path / "7/cgroup").write_text(kernel)
+    client = Client(ps=(0, "id\n", ""), inspect=(0, f'/a\tnull\trunc\t7\t"{parent}"\tnull\n', ""))
+    assert running_containers(client, tmp_path) == (RunningContainer("a", has_gpu=False, cgroup=cgroup),)
 
 
 def test_no_containers_is_another_answer_than_no_answer() -> None:

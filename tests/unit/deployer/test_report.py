@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from ds01.core.tree import TreeFile
-from ds01.deployer.docker import RunningContainer
+from ds01.deployer.containers import RunningContainer
 from ds01.deployer.plan import Action, Plan, Verb
 from ds01.deployer.report import ProgressBar, Survey, ask, count, print_json, show_survey, table, wants_colour
 from ds01.deployer.systemd import Deviation, LiveUnits
@@ -183,6 +183,9 @@ def test_json_says_all_that_the_text_says() -> None:
             "change": 3,
             "take over": 1,
             "remove": 1,
+            "remove older": 0,
+            "keep older": 0,
+            "older": 0,
             "unchanged": 1,
             "blocked": 1,
             "unknown": 1,
@@ -202,6 +205,7 @@ def test_json_says_all_that_the_text_says() -> None:
         ],
         "warnings": list(FULL.warnings),
         "notices": ["inventory/x.yaml:1:1: a; b"],
+        "lacking": [],
         "live": {
             "units": 3,
             "deviations": [{"unit": "b.slice", "property": "TasksMax", "wanted": "5", "actual": "infinity"}],
