@@ -107,7 +107,7 @@ elif name == "systemctl" and words[0] == "show":
         show(unit)
 elif name == "systemctl" and words == ["daemon-reload"]:
     shutil.rmtree(state / "loaded", ignore_errors=True)
-    shutil.copytree("/etc/systemd/system", state / "loaded")
+    shutil.copytree("/etc/systemd/system", state / "loaded", symlinks=True)
 elif name == "systemd-tmpfiles":
     real = Path("/real/bin/systemd-tmpfiles")
     if real.exists():
