@@ -13,6 +13,8 @@ from typing import Final
 from ds01.core.jsonstate import StateError, read_json
 from ds01.core.paths import HostPaths
 from ds01.core.tree import Form, Part
+from ds01.deployer import journal
+from ds01.deployer.history import numbers
 
 MANIFEST_VERSION: Final = 1
 MANIFEST_NAME: Final = "manifest.json"
@@ -104,7 +106,8 @@ def read_owned(paths: HostPaths) -> Owned:
     except StateError as error:
         raise StateError(error.brief, error.details, _RESTORE) from error
     if stored is None:
-        if (paths.deploy / "generations").is_dir() and any((paths.deploy / "generations").iterdir()):
+        # A first deploy that was cut off may have left its generation; the journal says so, and what is to be done.
+        if numbers(paths) and journal.pending(paths) is None:
             raise StateError(
                 f"{path} is gone, so nobody knows which files are DS01's", "there are generations", _RESTORE
             )

@@ -10,6 +10,8 @@ import pytest
 
 from ds01.core.jsonstate import StateError
 from ds01.core.paths import HostPaths
+from ds01.deployer.apply import Write, stage
+from ds01.deployer.history import generation_path
 from ds01.deployer.owned import Owned, OwnedFile, read_owned
 
 WHOLE = Owned(
@@ -116,3 +118,21 @@ def test_a_broken_manifest_is_refused_and_left_as_it_is(tmp_path: Path, text: st
     path = paths.deploy / "manifest.json"
     assert caught.value.render() == message.replace("{path}", str(path))
     assert path.read_text() == text
+
+
+def test_generations_without_a_manifest_are_never_guessed_at(tmp_path: Path) -> None:
+    paths = HostPaths(tmp_path)
+    paths.at(generation_path(1)).parent.mkdir(parents=True)
+    paths.at(generation_path(1)).write_text("{}")
+    with pytest.raises(StateError) as caught:
+        read_owned(paths)
+    assert caught.value.brief == f"{paths.deploy / 'manifest.json'} is gone, so nobody knows which files are DS01's"
+
+
+def test_a_first_deploy_that_was_cut_off_is_no_lost_manifest(tmp_path: Path) -> None:
+    paths = HostPaths(tmp_path)
+    stage(paths, [Write(generation_path(1), b"{}", 0o640)]).commit()
+    assert read_owned(paths) == Owned()
+    for staged in (paths.at(generation_path(2)), paths.deploy / "generations/.000002.json.ds01-new~"):
+        staged.write_text("{}")
+    assert read_owned(paths) == Owned()
