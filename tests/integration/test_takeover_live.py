@@ -20,10 +20,10 @@ pytestmark = [
 STUDENTS = "ds01-student"
 # What `docker inspect` says of four containers; their processes are not there, so that what was asked for counts.
 CONTAINERS = (
-    '/alice-train\tnull\trunc\t0\t"ds01-student-alice.slice"\t{"ds01.user":"alice","ds01.managed":"true"}\n'
-    '/gone\tnull\trunc\t0\t"ds01-override-alice.slice"\t{"aime.mlc.USER":"alice"}\n'
-    '/train\t[{"Count":-1}]\trunc\t0\t"system.slice"\t{}\n'
-    '/web\tnull\trunc\t0\t"ds01.slice"\t{"ds01.user":"bob"}\n'
+    '/alice-train\tnull\trunc\tnull\t0\t"ds01-student-alice.slice"\t{"ds01.user":"alice","ds01.managed":"true"}\n'
+    '/gone\tnull\trunc\tnull\t0\t"ds01-override-alice.slice"\t{"aime.mlc.USER":"alice"}\n'
+    '/train\t[{"Count":-1}]\trunc\tnull\t0\t"system.slice"\t{}\n'
+    '/web\tnull\trunc\tnull\t0\t"ds01.slice"\t{"ds01.user":"bob"}\n'
 )
 UP = {
     "info": json.dumps({"ServerVersion": "20.10.24", "CgroupDriver": "systemd", "LiveRestoreEnabled": False}),

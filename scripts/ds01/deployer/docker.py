@@ -84,6 +84,7 @@ _ASKED = (
     "{{.Name}}",
     "{{json .HostConfig.DeviceRequests}}",
     "{{.HostConfig.Runtime}}",
+    "{{json .Config.Env}}",
     "{{.State.Pid}}",
     "{{json .HostConfig.CgroupParent}}",
     "{{json .Config.Labels}}",
@@ -91,12 +92,19 @@ _ASKED = (
 
 
 def _container(row: list[str], proc: Path) -> RunningContainer:
-    name, requests, runtime, pid, parent, labels = row
-    has_gpu = requests not in {"", "null", "[]"} or runtime == "nvidia"
-    known = json.loads(labels) or {}
-    return RunningContainer(
-        name.removeprefix("/"), has_gpu, _cgroup(proc / pid) or _asked_for(json.loads(parent)), known
-    )
+    name, requests, runtime, environment, pid, parent, labels = row
+    has_gpu = requests not in {"", "null", "[]"} or (runtime == "nvidia" and _is_given_gpus(json.loads(environment)))
+    cgroup = _cgroup(proc / pid) or _asked_for(json.loads(parent))
+    return RunningContainer(name.removeprefix("/"), has_gpu, cgroup, json.loads(labels) or {})
+
+
+def _is_given_gpus(environment: list[str] | None) -> bool:
+    """Whether the nvidia runtime gives a container GPUs, which it does only when its environment asks for some.
+
+    Source: nvidia-container-toolkit, "Environment variables (OCI spec)"; images from before it say CUDA_VERSION alone.
+    """
+    known = dict(each.split("=", 1) for each in environment or () if "=" in each)
+    return known.get("NVIDIA_VISIBLE_DEVICES", "all" if "CUDA_VERSION" in known else "") not in {"", "void", "none"}
 
 
 def _cgroup(process: Path) -> str:

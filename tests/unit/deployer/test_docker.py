@@ -68,16 +68,36 @@ def test_running_containers_are_named_with_who_has_a_gpu() -> None:
         RunningContainer(
             "my-project._.alice",
             has_gpu=False,
-            cgroup=f"{alice}/docker-ba0ead6233ccba71e5a709a93710b95b47b0d2363cdcd4da0a55551414e400ab.scope",
+            cgroup=f"{alice}/docker-a575393b71a30e3c5ce1d804a4081c2fb4e8ed1f1254d81bdd72defb694d054d.scope",
             labels={"ds01.user": "alice", "note": "a\tb"},
         ),
         RunningContainer("old-style", has_gpu=True, labels={"aime.mlc.USER": "bob"}),
         RunningContainer(
             "plain",
             has_gpu=False,
-            cgroup="/system.slice/docker-238ae2a2c76188b6997e7278b64352b4854d321135e06b3112947dd6ec68e359.scope",
+            cgroup="/system.slice/docker-4b51202b1fd8d7e7070ecd5571d16a7333b0782f6a0a76a8c22143268b65b07b.scope",
         ),
+        RunningContainer("void", has_gpu=False),
+        RunningContainer("web", has_gpu=False),
     )
+
+
+@pytest.mark.parametrize(
+    ("runtime", "environment", "has_gpu"),
+    [
+        ("nvidia", '["PATH=/bin","NVIDIA_VISIBLE_DEVICES=0,1"]', True),
+        ("nvidia", '["CUDA_VERSION=11.8"]', True),  # an image from before the variable
+        ("nvidia", '["CUDA_VERSION=11.8","NVIDIA_VISIBLE_DEVICES="]', False),
+        ("nvidia", '["NVIDIA_VISIBLE_DEVICES=none"]', False),
+        ("nvidia", "[]", False),
+        ("runc", '["NVIDIA_VISIBLE_DEVICES=all"]', False),
+    ],
+)
+def test_the_nvidia_runtime_gives_gpus_to_those_that_ask(
+    tmp_path: Path, runtime: str, environment: str, *, has_gpu: bool
+) -> None:
+    client = Client(ps=(0, "id\n", ""), inspect=(0, f'/a\tnull\t{runtime}\t{environment}\t0\t""\tnull\n', ""))
+    assert running_containers(client, tmp_path) == (RunningContainer("a", has_gpu=has_gpu),)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +117,7 @@ def test_the_kernel_knows_where_a_container_runs_and_what_was_asked_for_is_secon
     if kernel is not None:
         (tmp_path / "7").mkdir()
         (tmp_path / "7/cgroup").write_text(kernel)
-    client = Client(ps=(0, "id\n", ""), inspect=(0, f'/a\tnull\trunc\t7\t"{parent}"\tnull\n', ""))
+    client = Client(ps=(0, "id\n", ""), inspect=(0, f'/a\tnull\trunc\tnull\t7\t"{parent}"\tnull\n', ""))
     assert running_containers(client, tmp_path) == (RunningContainer("a", has_gpu=False, cgroup=cgroup),)
 
 
