@@ -149,6 +149,17 @@ def test_verify_says_it_in_a_few_lines_each_time(server: Machine) -> None:
     assert good == ["host     ok      containers: 1 container, each where it belongs"]
 
 
+def test_a_slice_that_holds_more_than_it_is_to_have_is_warned_of(server: Machine) -> None:
+    group = server.root / "sys/fs/cgroup/ds01.slice/ds01-student.slice/ds01-student-alice.slice"
+    group.mkdir(parents=True)
+    (group / "memory.current").write_text(f"{9 * 1024**3}\n")
+    (group / "memory.stat").write_text("inactive_file 0\n")
+    words = "ds01-student-alice.slice holds 9G and is to have 8G: the kernel will kill processes in it"
+    assert f"Warning: {words}; have its containers make room first\n" in server.inv("plan").out
+    (group / "memory.current").write_text(f"{8 * 1024**3}\n")
+    assert words not in server.inv("plan").out
+
+
 def test_an_engine_that_is_down_is_said_once_and_stops_nothing(server: Machine) -> None:
     planned = server.inv("plan", "--older", "keep")
     assert planned.code == 0

@@ -235,6 +235,21 @@ def plan(walk: Walk) -> None:
     assert f"Notice: deploy will refuse this: {STATE} can be written by others than root" in first
     assert f"\nx blocked {UNITS}/ds01-exporter.service belongs to ds01-exporter.service, which still runs" in shown
     assert walk.inv("deploy", "--yes", "--older", "remove").code == 4  # the state folder is not root's
+    warn_of_what_does_not_fit(walk)
+
+
+def warn_of_what_does_not_fit(walk: Walk) -> None:
+    """A slice that holds more than it is to have is named before the kernel kills in it."""
+    assert "Warning: ds01-student" not in walk.inv("plan").stdout
+    fill = "dd if=/dev/zero of=/big/x bs=1M count=230 2>/dev/null; echo ready; sleep infinity"
+    hog = ["docker", "run", "--detach", "--name", "hog", "--tmpfs", "/big", "busybox", "sh", "-c", fill]
+    walk.machine.must(hog, user="alice")
+    walk.machine.script("until docker logs hog | grep -q ready; do sleep 0.1; done")
+    shown = walk.inv("plan").stdout
+    assert re.search(
+        r"\nWarning: ds01-student-alice\.slice holds 2[3-9]\dM and is to have 192M: the kernel will ", shown
+    )
+    walk.machine.must(["docker", "rm", "--force", "hog"])
 
 
 def deploy(walk: Walk) -> None:

@@ -136,7 +136,8 @@ class Remains:
         foreign: slices and drop-ins in DS01's name space that are nobody's known, with their text.
         running: units of `older` that run; None when systemd gives no answer.
         makes_slices: the script is there that the wrapper runs by sudo.
-        unseen: what could not be looked at, each a sentence.
+        unseen: what only root can look at, each a sentence.
+        unsafe: folders that root does not trust, each a sentence.
     """
 
     older: tuple[Older, ...] = ()
@@ -145,6 +146,7 @@ class Remains:
     running: frozenset[str] | None = frozenset()
     makes_slices: bool = False
     unseen: tuple[str, ...] = ()
+    unsafe: tuple[str, ...] = ()
 
 
 def folders() -> tuple[str, ...]:

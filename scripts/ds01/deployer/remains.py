@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Final
@@ -33,17 +34,25 @@ from ds01.deployer.systemd import active_units, is_running
 _STATE: Final = PurePosixPath("/var/lib/ds01")
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What could not be looked at so far, as in Remains."""
+
+    unseen: list[str]
+    unsafe: list[str]
+
+
 def find_remains(paths: HostPaths, ours: Collection[PurePosixPath], run: Run) -> Remains:
     """Look for an older DS01's files; works without root, as far as the permissions go.
 
     Args:
         ours: what this DS01 writes or wrote.
     """
-    unseen: list[str] = []
+    said = _Said([], [])
     with Walk(paths) as walk:
-        listed = list(_listed(walk, unseen))
-        _look_at_state(walk, unseen)
-    wanted = [path for path, mode in listed if _worth_a_look(path, mode) and path not in ours]
+        listed = list(_listed(walk, said))
+        _look_at_state(walk, said)
+    wanted = [path for path, mode in listed if path not in ours and _worth_a_look(path, mode)]
     seen = observe_files(paths, sorted({*wanted, *LONE_CALLERS}))
     older = tuple(found for path, there in seen.items() if (found := recognise(path, there, ours)) is not None)
     others = {path: there for path, there in seen.items() if path not in {each.path for each in older}}
@@ -59,7 +68,8 @@ def find_remains(paths: HostPaths, ours: Collection[PurePosixPath], run: Run) ->
         if is_running(paths)
         else frozenset(),
         makes_slices=observe_file(paths, SLICE_MAKER).kind is not Kind.ABSENT,
-        unseen=tuple(unseen),
+        unseen=tuple(said.unseen),
+        unsafe=tuple(said.unsafe),
     )
 
 
@@ -76,18 +86,18 @@ def _is_slice(path: PurePosixPath) -> bool:
     return fnmatchcase(f"{path.parent}", f"{UNITS}/ds01*.slice.d") and path.suffix == ".conf"
 
 
-def _listed(walk: Walk, unseen: list[str]) -> Iterator[tuple[PurePosixPath, int]]:
+def _listed(walk: Walk, said: _Said) -> Iterator[tuple[PurePosixPath, int]]:
     """Yield every entry of the folders in question, with its mode."""
     # Those below systemd's folder are patterns, and are found in it.
     below = [pattern for pattern in folders() if pattern.startswith(f"{UNITS}/")]
     for folder in dict.fromkeys((*(PurePosixPath(each) for each in folders() if each not in below), *CALLERS)):
-        for path, mode in _entries(walk, folder, unseen):
+        for path, mode in _entries(walk, folder, said):
             yield path, mode
             if folder == UNITS and stat.S_ISDIR(mode) and any(fnmatchcase(f"{path}", each) for each in below):
-                yield from _entries(walk, path, unseen)
+                yield from _entries(walk, path, said)
 
 
-def _entries(walk: Walk, folder: PurePosixPath, unseen: list[str]) -> list[tuple[PurePosixPath, int]]:
+def _entries(walk: Walk, folder: PurePosixPath, said: _Said) -> list[tuple[PurePosixPath, int]]:
     found = []
     try:
         fd = walk.enter(folder)
@@ -99,18 +109,20 @@ def _entries(walk: Walk, folder: PurePosixPath, unseen: list[str]) -> list[tuple
     except (ObstacleError, FileNotFoundError):
         return found
     except UnsafeFolderError as error:
-        unseen.append(f"whether files of an older DS01 lie there was not looked at: {error.brief}; {error.resolution}")
+        said.unsafe.append(
+            f"whether files of an older DS01 lie there was not looked at: {error.brief}; {error.resolution}"
+        )
     except OSError as error:
-        why = "may not be listed; run it with sudo" if isinstance(error, PermissionError) else f"{error.strerror}"
-        unseen.append(f"whether {folder} holds files of an older DS01 cannot be seen: it {why}")
+        why = "run it with sudo" if isinstance(error, PermissionError) else f"{error.strerror}"
+        said.unseen.append(f"whether {folder} holds files of an older DS01 cannot be seen: {why}")
     return found
 
 
-def _look_at_state(walk: Walk, unseen: list[str]) -> None:
+def _look_at_state(walk: Walk, said: _Said) -> None:
     """Say beforehand that deploy will refuse to write where the older DS01 lets a group write."""
     try:
         walk.enter(_STATE)
     except UnsafeFolderError as error:
-        unseen.append(f"deploy will refuse this: {error.brief}; {error.resolution}")
+        said.unsafe.append(f"deploy will refuse this: {error.brief}; {error.resolution}")
     except (ObstacleError, OSError):
         return

@@ -58,6 +58,7 @@ class Survey:
     Attributes:
         notices: one line each: of the inventory, of the committed tree, of foreign files.
         containers: running containers; None when the engine was not asked or gave no answer.
+        overfull: slices that hold more than they are to have, one line each.
         lacking: those of them for which something will not hold; looked at before the first deploy.
         checks: what can only be said later, such as a restart left pending.
     """
@@ -68,6 +69,7 @@ class Survey:
     live: LiveUnits = field(default_factory=LiveUnits)
     containers: tuple[RunningContainer, ...] | None = None
     lacking: tuple[Finding, ...] = ()
+    overfull: tuple[str, ...] = ()
     live_restore: bool = False
     can_run_handlers: bool = True
     title: str = "Plan"
@@ -85,7 +87,7 @@ class Survey:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What would disturb running containers."""
-        found = []
+        found = list(self.overfull)
         running = self.containers or ()
         gpus = [each.name for each in running if each.has_gpu]
         for handler in in_order(self.handlers):

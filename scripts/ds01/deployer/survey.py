@@ -19,6 +19,7 @@ from ds01.deployer.containers import Finding, Homes, RunningContainer, look_at_c
 from ds01.deployer.docker import ask_engine, running_containers
 from ds01.deployer.files import observe_files
 from ds01.deployer.handlers import DOCKER_RELOAD, DOCKER_RESTART, in_order
+from ds01.deployer.memory import overfull
 from ds01.deployer.owned import Owned
 from ds01.deployer.plan import Plan, make_plan
 from ds01.deployer.release import Release
@@ -70,6 +71,7 @@ def survey_host(  # noqa: PLR0913, PLR0917 - a host, what is wanted of it, and t
         live=live,
         containers=engine.containers,
         lacking=lacking,
+        overfull=overfull(plan, paths) if paths.is_live else (),
         live_restore=engine.live_restore,
         can_run_handlers=paths.is_live,
     )

@@ -64,11 +64,13 @@ class Question:
     Attributes:
         choice: None when none was made now.
         settled: whether one was made in an earlier deploy.
+        deployed: whether there was one, by root, who saw everything.
         without: the part of DS01 that is left out, so that nothing of it takes an older file's place.
     """
 
     choice: Choice | None = None
     settled: bool = False
+    deployed: bool = False
     without: Part | None = None
 
 
@@ -84,7 +86,7 @@ def ask_about_older(scope: Scope | None, choice: Choice | None, owned: Owned) ->
     """Return what a plan is asked; None for a plan about some files alone, which leaves an older DS01's as they are."""
     if scope is not None and scope.is_narrow:
         return None
-    return Question(choice, owned.settled, None if scope is None else scope.without)
+    return Question(choice, owned.settled, owned.generation > 0, None if scope is None else scope.without)
 
 
 def decide(remains: Remains, question: Question, wanted: Tree, daemon: str | None) -> Decision:
@@ -98,16 +100,17 @@ def decide(remains: Remains, question: Question, wanted: Tree, daemon: str | Non
     """
     choice = question.choice
     _refuse_idle_patterns(choice, remains.older)
+    unseen = (*remains.unsafe, *(() if question.deployed else remains.unseen))
     others = tuple(f"{path} calls the older DS01's scripts; edit it by hand" for path in remains.callers)
     if choice is None and question.settled:
-        notices = (*remains.unseen, *_left(remains.older), *if_it_stays(remains.older, wanted), *others)
+        notices = (*unseen, *_left(remains.older), *if_it_stays(remains.older, wanted), *others)
         return Decision((), notices)
     stays = choice is not None and not choice.removes(WRAPPER) and any(each.path == WRAPPER for each in remains.older)
     host = Host.of(remains, daemon, wrapper_stays=stays)
     actions = tuple(_action(each, choice, host, wanted) for each in remains.older)
     staying = [each for each, action in zip(remains.older, actions, strict=True) if action.verb is not Verb.RETIRE]
     clashes = if_it_stays(staying, wanted) if choice is not None else ()
-    return Decision(actions, (*remains.unseen, *clashes, *others))
+    return Decision(actions, (*unseen, *clashes, *others))
 
 
 def with_older(plan: Plan, decision: Decision) -> Plan:

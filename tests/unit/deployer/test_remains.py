@@ -124,7 +124,7 @@ def test_a_state_folder_that_a_group_may_write_is_said_beforehand(tmp_path: Path
     state.mkdir(parents=True)
     shutil.chown(state, group=990)
     state.chmod(0o775)
-    assert find(tmp_path).unseen == (
+    assert find(tmp_path).unsafe == (
         (
             f"deploy will refuse this: {state} can be written by others than root, so root neither reads nor writes"
             f" below it; chmod go-w {state}, after a look at what is in it; a folder of your own needs no root: run it"
@@ -139,7 +139,7 @@ def test_a_folder_that_others_may_write_is_not_looked_into(tmp_path: Path) -> No
     (tmp_path / "etc/cron.d").chmod(0o777)
     found = find(tmp_path)
     assert paths(found) == ["/etc/profile.d/ds01-x.sh"]
-    (said,) = found.unseen
+    (said,) = found.unsafe
     assert said.startswith(f"whether files of an older DS01 lie there was not looked at: {tmp_path}/etc/cron.d can be ")
 
 
@@ -172,5 +172,5 @@ def test_without_root_what_cannot_be_seen_is_said() -> None:
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         "/etc/cron.d/ds01-x: /etc/cron.d/ds01-x may not be read; run the command as root (sudo) to see it",
-        ("whether /etc/sudoers.d holds files of an older DS01 cannot be seen: it may not be listed; run it with sudo"),
+        ("whether /etc/sudoers.d holds files of an older DS01 cannot be seen: run it with sudo"),
     ]

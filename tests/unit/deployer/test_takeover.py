@@ -163,10 +163,13 @@ def test_what_cannot_be_read_is_unknown_and_not_removed() -> None:
 
 
 def test_callers_and_what_was_not_seen_are_always_said() -> None:
-    remains = Remains(callers=(PurePosixPath("/etc/pam.d/common-session"),), unseen=("not seen",))
-    said = ("not seen", "/etc/pam.d/common-session calls the older DS01's scripts; edit it by hand")
+    remains = Remains(callers=(PurePosixPath("/etc/pam.d/common-session"),), unseen=("not seen",), unsafe=("unsafe",))
+    said = ("unsafe", "not seen", "/etc/pam.d/common-session calls the older DS01's scripts; edit it by hand")
     for question in (Question(), Question(REMOVE), Question(settled=True)):
         assert decide(remains, question, NOTHING, None) == Decision((), said)
+    # Root saw everything at the first deploy; who plans without root is not told each time.
+    after = Question(settled=True, deployed=True)
+    assert decide(remains, after, NOTHING, None) == Decision((), ("unsafe", said[2]))
 
 
 def test_units_of_nobody_known_are_said_with_what_they_set() -> None:
@@ -212,14 +215,14 @@ def test_options_that_make_no_choice_are_a_mistake(word: str | None, keep: list[
 @pytest.mark.parametrize(
     ("scope", "question"),
     [
-        (None, Question(REMOVE, settled=True)),
-        (Scope(without=Part.RUNTIME), Question(REMOVE, settled=True, without=Part.RUNTIME)),
+        (None, Question(REMOVE, settled=True, deployed=True)),
+        (Scope(without=Part.RUNTIME), Question(REMOVE, settled=True, deployed=True, without=Part.RUNTIME)),
         (Scope(account="alice"), None),
         (Scope(pattern="/etc/*", without=Part.RUNTIME), None),
     ],
 )
 def test_a_plan_about_some_files_alone_asks_nothing(scope: Scope | None, question: Question | None) -> None:
-    assert ask_about_older(scope, REMOVE, Owned(settled=True)) == question
+    assert ask_about_older(scope, REMOVE, Owned(1, settled=True)) == question
 
 
 def plan(*actions: Action) -> Plan:
