@@ -24,7 +24,13 @@ _LINTERS: Final = (
     ("mypy",),
     ("lint-imports", "--no-logo"),
 )
-SHELL_FILES: Final = ("inv", ".ci/run", "tests/golden/shipped/expected/root/usr/local/sbin/ds01-verify-cgroup")
+SHELL_FILES: Final = (
+    "inv",
+    ".ci/run",
+    "tests/golden/shipped/expected/root/usr/local/sbin/ds01-verify-cgroup",
+    "tests/lab/machine/guest/first-boot.sh",
+    "tests/lab/machine/guest/prepare.sh",
+)
 _SHELL_LINTERS: Final = (("shellcheck",), ("shfmt", "--diff", "--indent", "4", "--case-indent=false"))
 
 

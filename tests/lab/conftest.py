@@ -17,11 +17,12 @@ from tests.lab.machine.lab import Lab
 from tests.lab.machine.settings import Suite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.lab.machine.machine import Machine
 
 LAB = pytest.StashKey[Lab]()
+EVIDENCE = pytest.StashKey[dict[str, list[str]]]()
 
 
 def wanted(config: pytest.Config) -> bool:
@@ -69,6 +70,23 @@ def lab(request: pytest.FixtureRequest) -> Lab:
     capture = request.config.pluginmanager.getplugin("capturemanager")
     aloud = capture.global_and_fixture_disabled if capture else nullcontext
     return request.config.stash.setdefault(LAB, Lab(cache_from_environment(), aloud))
+
+
+@pytest.fixture
+def evidence(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Takes what was measured; shown at the end of the run, test by test, also when all went well."""
+    told = request.config.stash.setdefault(EVIDENCE, {})
+    return lambda words: told.setdefault(request.node.nodeid, []).extend(words.splitlines())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    told = config.stash.get(EVIDENCE, {})
+    if told:
+        terminalreporter.section("evidence")
+    for test, lines in told.items():
+        terminalreporter.write_line(test)
+        for line in lines:
+            terminalreporter.write_line(f"    {line}")
 
 
 @pytest.hookimpl(trylast=True)

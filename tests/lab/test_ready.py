@@ -41,9 +41,7 @@ def test_people_are_listed_in_the_shipped_inventory_or_not_as_they_should():
 @pytest.mark.parametrize("suite", Suite)
 def test_the_shipped_policy_holds_on_the_lab_host(tmp_path: Path, suite: Suite):
     shutil.copytree(CHECKOUT / "inventory", tmp_path / "inventory")
-    text = host_file(suite, Hardware(memory="512M"))
-    assert "@" not in text.replace("help@lab-x.org", "").split("\ncpus", maxsplit=1)[1]
-    (tmp_path / "inventory/hosts/lab.yaml").write_text(text)
+    (tmp_path / "inventory/hosts/lab.yaml").write_text(host_file(suite, Hardware(memory="512M")))
     host = check(CHECKOUT, tmp_path / "inventory", "lab").document["host"]
     assert (host["cpus"], host["memory_bytes"], host["engine_version"]) == (1, 512 << 20, suite.engine)
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from string import Template
 from typing import Final
 
 from tests.lab.machine.errors import LabError
@@ -19,11 +20,8 @@ _HOST_FILE: Final = CHECKOUT / "tests/lab/data/host.yaml"
 
 def host_file(suite: Suite, hardware: Hardware) -> str:
     """Return what the inventory says of a machine of this suite and hardware."""
-    values = {"cpus": str(hardware.cpus), "memory": hardware.memory, "engine_version": suite.engine}
-    text = _HOST_FILE.read_text()
-    for name, value in values.items():
-        text = text.replace(f"@{name}@", value)
-    return text
+    template = Template(_HOST_FILE.read_text())
+    return template.substitute(cpus=hardware.cpus, memory=hardware.memory, engine_version=suite.engine)
 
 
 def unix_groups() -> Mapping[str, str]:

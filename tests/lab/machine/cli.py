@@ -33,7 +33,7 @@ def cache_from_environment() -> Cache:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the words say; a command's own exit status is ours."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a build ends what it started
+    signal.signal(signal.SIGTERM, _interrupt)
     os.umask(0o022)
     try:
         options = _parser().parse_args(argv)
@@ -51,6 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    """End what was started; once, for timeout(1) says it twice, and the second would come into the midst of that."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 class _Parser(argparse.ArgumentParser):
