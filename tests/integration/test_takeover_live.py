@@ -149,6 +149,19 @@ def test_verify_says_it_in_a_few_lines_each_time(server: Machine) -> None:
     assert good == ["host     ok      containers: 1 container, each where it belongs"]
 
 
+def test_a_policy_of_another_version_is_said_and_containers_are_not_held_against_it(server: Machine) -> None:
+    server.docker(**UP)
+    assert server.inv("deploy", "--yes", "--older", "keep").code == 0
+    (server.root / "etc/ds01/policy.json").write_text('{"version": 99}\n')
+    lines = [line for line in server.inv("verify").out.splitlines() if "containers: " in line]
+    assert lines == [
+        (
+            "host     warning containers: the compiled policy has version 99, this DS01 reads version 1, so running"
+            " containers were not held against it; sudo ./inv deploy --force writes it anew"
+        )
+    ]
+
+
 def test_a_slice_that_holds_more_than_it_is_to_have_is_warned_of(server: Machine) -> None:
     group = server.root / "sys/fs/cgroup/ds01.slice/ds01-student.slice/ds01-student-alice.slice"
     group.mkdir(parents=True)
