@@ -28,7 +28,7 @@ RESTARTED = [
 UP = {
     "info": json.dumps({"ServerVersion": "20.10.24", "CgroupDriver": "cgroupfs", "LiveRestoreEnabled": False}),
     "ps": "aaa\nbbb\n",
-    "inspect": '/train\t[{"Count":-1}]\trunc\n/web\tnull\trunc\n',
+    "inspect": '/train\t[{"Count":-1}]\trunc\tnull\t0\t""\t{}\n/web\tnull\trunc\tnull\t0\t""\t{}\n',
 }
 GPU_WARNING = (
     "Warning: daemon-reload may detach GPUs from running containers"

@@ -111,6 +111,8 @@ _DAEMON_KEYS: Final = frozenset(
         "validate",
     ]
 )
+# Where distributions put units. Source: systemd.unit(5), "Unit File Load Path".
+_VENDOR_UNITS: Final = "/usr/local/lib/systemd/system:/usr/lib/systemd/system:/lib/systemd/system"
 
 
 class CheckError(Ds01Error):
@@ -207,7 +209,8 @@ def _calls(actions: Sequence[Action], root: Path) -> list[tuple[tuple[str, ...],
 
 
 def _check(argv: tuple[str, ...], paths: Sequence[PurePosixPath], root: Path, run: Run) -> list[str]:
-    environment = {"SYSTEMD_UNIT_PATH": f"{root}/etc/systemd/system:"}
+    # Not the host's own /etc/systemd/system: a mistake in what others put there is not ours to be refused for.
+    environment = {"SYSTEMD_UNIT_PATH": f"{root}/etc/systemd/system:{_VENDOR_UNITS}"}
     done = run(argv, environment=environment)
     if done.missing:
         return [
