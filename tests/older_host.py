@@ -106,6 +106,7 @@ def lay_older(root: Path) -> None:
     for path, text in (FILES | CALLERS | OTHERS).items():
         file = root / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)  # it may be a link to this machine's own program
         file.write_text(text)
         file.chmod(0o755 if "/bin/" in path else 0o440 if "/sudoers.d/" in path else 0o644)
     for path, goal in LINKS.items():
