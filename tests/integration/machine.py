@@ -39,7 +39,7 @@ from pathlib import Path
 name, words = Path(sys.argv[0]).name, sys.argv[1:]
 state = Path("/fake")
 line = " ".join([name, *words])
-if "show" not in words and name != "docker":
+if not {"show", "list-units"} & set(words) and name != "docker":
     with (state / "log").open("a") as log:
         log.write(line + "\n")
 for trap in sorted(state.glob("trap.*")):
@@ -306,6 +306,7 @@ def build_machine(root: Path, farm: Path) -> Machine:
         (root / name).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)
     (root / "sys/fs/cgroup/cgroup.controllers").write_text("cpu io memory pids\n")
+    (root / "fake/docker-events").write_text("daemon reload\n")
     for name in ("passwd", "group"):
         shutil.copy(f"/etc/{name}", root / "etc" / name)
     machine = Machine(root, [*_programs(root, farm), ("/proc", "/proc"), ("/dev", "/dev")])

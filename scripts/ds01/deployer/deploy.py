@@ -33,7 +33,7 @@ from ds01.deployer.changes import (
 )
 from ds01.deployer.conclude import conclude, finish_interrupted
 from ds01.deployer.files import explain, make_folder
-from ds01.deployer.handlers import in_order
+from ds01.deployer.handlers import DOCKER_RELOAD, DOCKER_RESTART, in_order
 from ds01.deployer.history import Generation, numbers, stamp, who_runs
 from ds01.deployer.install import Source, install
 from ds01.deployer.owned import Owned, OwnedFile, read_owned
@@ -204,7 +204,11 @@ def _due(handlers: Iterable[str], paths: HostPaths, options: Options) -> tuple[s
     """Return the handlers to run now; a restart of Docker waits for its flag."""
     if not paths.is_live:
         return ()
-    return tuple(handler.name for handler in in_order(handlers) if not handler.on_demand or options.restart_docker)
+    due = {handler.name for handler in in_order(handlers) if not handler.on_demand or options.restart_docker}
+    # The engine that runs reads the file first: one that it refuses, by a hand's edit too, would keep it down.
+    if DOCKER_RESTART in due:
+        due.add(DOCKER_RELOAD)
+    return tuple(handler.name for handler in in_order(due))
 
 
 def _must_learn(plan: Plan, owned: Owned, *, whole: bool) -> bool:

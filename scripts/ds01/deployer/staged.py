@@ -219,7 +219,11 @@ def _check(argv: tuple[str, ...], paths: Sequence[PurePosixPath], root: Path, ru
     if not done.ok:
         what = str(paths[0]) if len(paths) == 1 else f"{len(paths)} files"
         words = done.words.replace(str(root), "")
-        raise CheckError(f"{argv[0]} refuses {what}; nothing was changed", words, "mend the policy or the template")
+        fix = "mend the policy or the template"
+        if argv[0] == "dockerd":
+            # Others write it too, and what the engine refuses is hardly ever of ours.
+            fix = f"mend {what}, then deploy again; Docker runs on, but would not start with this file"
+        raise CheckError(f"{argv[0]} refuses {what}; nothing was changed", words, fix)
     return []
 
 
@@ -234,6 +238,6 @@ def _own_check(tool: str, paths: Sequence[PurePosixPath], root: Path) -> list[st
             raise CheckError(
                 f"{path} has the key {unknown[0]!r}, which keeps Docker from starting; nothing was changed",
                 None,
-                f"remove the key from {path}",
+                f"remove the key from {path}, then deploy again",
             )
     return []

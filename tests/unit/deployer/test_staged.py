@@ -128,7 +128,7 @@ def test_without_a_validating_engine_unknown_keys_of_daemon_json_are_refused(too
         check_staged([daemon], [daemon], tool)
     assert caught.value.render() == (
         "/etc/docker/daemon.json has the key 'max-gpus', which keeps Docker from starting; nothing was changed\n"
-        "To fix: remove the key from /etc/docker/daemon.json"
+        "To fix: remove the key from /etc/docker/daemon.json, then deploy again"
     )
 
 
@@ -147,7 +147,7 @@ def test_an_engine_that_validates_has_the_last_word() -> None:
     assert caught.value.render() == (
         "dockerd refuses /etc/docker/daemon.json; nothing was changed\n"
         f"{words}\n"
-        "To fix: mend the policy or the template"
+        "To fix: mend /etc/docker/daemon.json, then deploy again; Docker runs on, but would not start with this file"
     )
 
 
