@@ -49,9 +49,9 @@ def test_a_task_is_a_call_and_no_more(task: Task[object]) -> None:
 EXPECTED = {
     "validate": {"host", "inventory", "json"},
     "render": {"host", "inventory", "check"},
-    "plan": {"host", "root", "inventory", "json", "user", "check"},
-    "deploy": {"host", "root", "inventory", "yes", "force", "restart-docker"},
-    "rollback": {"to", "root", "yes", "force", "restart-docker"},
+    "plan": {"host", "root", "inventory", "json", "user", "check", "runtime"},
+    "deploy": {"host", "root", "inventory", "yes", "force", "restart-docker", "runtime"},
+    "rollback": {"to", "root", "yes", "force", "restart-docker", "runtime"},
     "verify": {"root", "json"},
     "history": {"root", "json"},
     "wheelhouse": {"python"},
@@ -65,7 +65,7 @@ EXPECTED = {
     "lab.clean": set(),
     "lab.test": {"only", "suite"},
 }
-FLAGS = {"json", "check", "yes", "force", "restart-docker", "prepared", "stdin", "keep-disk"}
+FLAGS = {"json", "check", "yes", "force", "restart-docker", "runtime", "prepared", "stdin", "keep-disk"}
 MORE_THAN_ONCE = {("lab.build", "suite"), ("lab.up", "share"), ("lab.run", "env")}
 
 

@@ -29,12 +29,10 @@ from ds01.deployer.files import Walk, explain, make_folder
 from ds01.deployer.release import LAUNCHERS, RELEASES, Release, candidates
 from ds01.deployer.releases import MANIFEST, UNFINISHED, discard, release_manifest
 
-# Raise it when what is built from the same sources changes.
-RECIPE: Final = 1
 # What a host needs of scripts/ds01; the generator stays in the checkout.
 PARTS: Final = ("__init__.py", "cli.py", "core", "deployer", "runtime")
 _OWN: Final = ("ds01", "Python")
-_PIN: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)(?:\s*;\s*(.*?))?\s*\\?$", re.MULTILINE)
+_PIN: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)(?:\s*;\s*(.*?))?(?:\s+--hash.*)?\s*\\?$", re.MULTILINE)
 _PIP_SECONDS: Final = 900
 # How pip says what went wrong; its last ERROR alone only says that no version was found.
 _CAUSES: Final = re.compile(r"HASHES.*|\[Errno [-0-9]+\] [^'\")]+|No space left on device|timed out|\w*SSLError.*")
@@ -90,7 +88,8 @@ class Source:
             brief = "the runtime cannot be built: the checkout is not whole"
             raise InstallError(brief, str(error), "git status shows what is gone") from error
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
-        made_from = [str(RECIPE), platform.machine(), python, sha256(lock), repr(dict(LAUNCHERS)), *parts]
+        # How it is built is among the parts: this very module.
+        made_from = [platform.machine(), python, sha256(lock), *parts]
         digest = sha256("\n".join(made_from).encode())
         packages = {**dict(zip(_OWN, (__version__, python), strict=True)), **_pinned(lock.decode())}
         return Release(f"{__version__}-{digest[:12]}", packages)
@@ -129,6 +128,8 @@ def install(
     """
     base = _trusted_python(source.python)
     make_folder(paths, RELEASES)
+    if os.path.lexists(paths.releases / release.name):
+        raise InstallError(f"{RELEASES / release.name} is there already", None, "look at it, then deploy again")
     for left in paths.releases.glob(f"{UNFINISHED}*"):
         # What a program that outlived its deploy still writes there does no harm: this one has a folder of its own.
         with suppress(OSError):

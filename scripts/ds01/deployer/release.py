@@ -118,7 +118,8 @@ def _judged(action: Action, wanted: Found, before: Found | None) -> Action:
     if action.verb is Verb.UNCHANGED and wanted.state is State.ABSENT:
         reason = f"{folder} was removed by hand; it is built anew"
         return replace(action, verb=Verb.CHANGE, reason=reason, drift=True)
-    if action.verb is Verb.UNCHANGED or action.drift:
+    stays = before is not None and before.state is State.WHOLE and before.release.name == wanted.release.name
+    if action.verb is Verb.UNCHANGED or action.drift or stays:
         return action
     if before is not None and before.state is State.EDITED:
         folder = RELEASES / before.release.name
@@ -132,6 +133,8 @@ def _reason(wanted: Release, before: Found | None) -> str:
         return f"{RELEASES / before.release.name}: {before.why}; {wanted.name} takes its place"
     if before is None or before.state is State.ABSENT:
         return f"runtime {wanted.name} ({wanted.words})"
+    if before.state is State.UNKNOWN:
+        return f"runtime {before.release.name} → {wanted.name} ({wanted.words})"
     old, new = before.release.packages, wanted.packages
     differing = [name for name in {**new, **old} if old.get(name) != new.get(name)]
     changed = [f"{name} {old.get(name, '(none)')} → {new.get(name, '(none)')}" for name in differing]

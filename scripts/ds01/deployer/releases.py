@@ -17,8 +17,8 @@ from typing import Final, cast
 from ds01.core.errors import Ds01Error
 from ds01.core.jsonstate import StateError, read_json
 from ds01.core.paths import HostPaths
-from ds01.core.tree import sha256
-from ds01.deployer.files import Walk, explain, observe_file
+from ds01.core.tree import Form, sha256
+from ds01.deployer.files import Walk, observe_file
 from ds01.deployer.history import numbers, read_generation
 from ds01.deployer.plan import Plan
 from ds01.deployer.release import (
@@ -89,22 +89,29 @@ def look_at(paths: HostPaths, name: str) -> Found:
     try:
         with Walk(paths) as walk:
             walk.enter(RELEASES / name)
-        return _look_inside(paths.releases / name, nothing)
     except FileNotFoundError:
         return Found(State.ABSENT, nothing)
-    except PermissionError as error:
-        return Found(State.UNKNOWN, nothing, f"{error.filename} may not be read; run the command as root (sudo)")
     except Ds01Error as error:
         return Found(State.EDITED, nothing, error.brief)
     except OSError as error:
-        return Found(State.UNKNOWN, nothing, explain(error, RELEASES / name).brief)
+        return Found(State.UNKNOWN, nothing, _denied(RELEASES / name, error))
+    try:
+        return _look_inside(paths.releases / name, nothing)
+    except OSError as error:
+        return Found(State.UNKNOWN, nothing, _denied(error.filename, error))
+
+
+def _denied(what: object, error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return f"{what} may not be read; run the command as root (sudo)"
+    return f"{what} cannot be read: {error.strerror}"
 
 
 def _look_inside(folder: Path, nothing: Release) -> Found:
     """Hold a release against its release.json.
 
     Raises:
-        PermissionError: something in it may not be read.
+        OSError: something in it may not be read, or vanished meanwhile.
     """
     try:
         release, files = _read_manifest(folder)
@@ -160,8 +167,8 @@ def _writable(folder: Path) -> str | None:
 
 def in_force(paths: HostPaths) -> str | None:
     """Return the name of the release that /opt/ds01/current names; None when there is none."""
-    content = observe_file(paths, CURRENT).content
-    return release_of(None if content is None else os.fsdecode(content))
+    there = observe_file(paths, CURRENT)
+    return release_of(os.fsdecode(there.content or b"")) if there.form is Form.LINK else None
 
 
 def usable_name(paths: HostPaths, name: str) -> str:
