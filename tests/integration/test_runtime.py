@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +17,8 @@ from tests.integration.machine import CHECKOUT, Ended, inv, write_inventory
 from tests.releases import named, seal, transplant
 from tests.wheel import make_wheel
 
+from ds01.core.paths import HostPaths
+from ds01.deployer.apply import Write, stage
 from ds01.deployer.install import Source
 from ds01.deployer.release import Release
 
@@ -462,14 +464,11 @@ def test_root_believes_no_release_where_others_can_write(deployed: Folder, task:
     (deployed.root / "opt/ds01").chmod(0o777)
     before = state(deployed.root)
     done = deployed.inv(task, *(["--yes", "--force"] if task == "deploy" else []))
-    assert (done.code, done.out, done.err) == (
-        4,
-        "",
-        (
-            f"error: {deployed.root}/opt/ds01 can be written by others than root, so root neither reads nor writes below"
-            f" it\nTo fix: chmod go-w {deployed.root}/opt/ds01, after a look at what is in it; a folder of your own needs"
-            " no root: run it without sudo\n"
-        ),
+    assert (done.code, done.out) == (4, "")
+    assert done.err.startswith(
+        f"error: {deployed.root}/opt/ds01 can be written by others than root,"
+        " so root neither reads nor writes below it\n"
+        f"To fix: chmod go-w {deployed.root}/opt/ds01, after a look at what is in it; "
     )
     assert {path: each for path, each in state(deployed.root).items() if not path.endswith("/.lock")} == {
         path: each for path, each in before.items() if not path.endswith("/.lock")
@@ -490,16 +489,23 @@ def test_installed_commands_say_what_the_tasks_say(deployed: Folder) -> None:
 
 def test_an_installed_recover_clears_up_what_was_cut_off(deployed: Folder) -> None:
     assert ds01(deployed.root, "recover") == Ended(0, "", "Nothing to do: no deploy was interrupted.\n")
-    before = state(deployed.root)
-    write_inventory(deployed.inventory, memory="8g")
-    journal = deployed.root / "var/lib/ds01/deploy/journal.json"
-    journal.write_text("{")
-    broken = ds01(deployed.root, "recover", "--boot")
-    assert (broken.code, broken.err.splitlines()[-1][:24]) == (1, "To fix: the former versi")
-    journal.unlink()
-    assert {path: each for path, each in state(deployed.root).items() if not path.endswith((".lock", "/deploy"))} == {
-        path: each for path, each in before.items() if not path.endswith((".lock", "/deploy"))
-    }
+    before = (deployed.root / ALICE).read_text()
+    change = Write(PurePosixPath("/", ALICE), b"half\n", 0o644)
+    stage(HostPaths(deployed.root), [change], context={"generation": 2}).commit()
+    assert (deployed.root / ALICE).read_text() == "half\n"
+    verified = ds01(deployed.root, "verify")
+    assert verified.out.startswith(
+        "applied  FAILED  deploy: an earlier deploy was interrupted with all its files in place;"
+        " the next deploy finishes it first; sudo ds01 recover\n"
+    )
+    undone = ds01(deployed.root, "recover", "--boot")
+    assert undone.code == 1
+    assert undone.err.endswith(
+        f"  FAILED  /{ALICE}: differs from generation 1; see ./inv plan; deploy --force writes it again\n"
+        "Rolled back: the files are as before the deploy.\n"
+    )
+    assert (deployed.root / ALICE).read_text() == before
+    assert ds01(deployed.root, "verify").code == 0
 
 
 def test_an_installed_comparison_ends_with_what_it_found(deployed: Folder) -> None:
