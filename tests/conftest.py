@@ -16,6 +16,9 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from pathlib import Path
+
+    from ds01.deployer.release import Release
 
 STRICT = os.environ.get("DS01_TEST_STRICT") == "1"
 
@@ -81,3 +84,13 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{reason}\nA skip is a failure with DS01_TEST_STRICT=1: install what is missing."
     return report
+
+
+@pytest.fixture(scope="session")
+def tiny_release(tmp_path_factory: pytest.TempPathFactory) -> tuple[Release, Path]:
+    """A release of this checkout's modules and one tiny package, built for real, and its folder."""
+    from tests.releases import build, tiny_source  # noqa: PLC0415 - most tests need none
+
+    folder = tmp_path_factory.mktemp("a root with a tiny release")
+    release = build(tiny_source(folder / "from"), folder)
+    return release, folder / "opt/ds01/releases" / release.name

@@ -260,13 +260,13 @@ class Machine:
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 
-    def task(self, *words: str) -> list[str]:
+    def task(self, *words: str, runtime: bool = False) -> list[str]:
         with_inventory = [] if words[0] in {"rollback", "history", "verify"} else ["--inventory", "/inventory"]
         start = [os.fspath(VENV_PYTHON), "-I", "-B", "-X", "utf8", "-m", "ds01.program"]
-        return [*start, *without_runtime(words), *with_inventory]
+        return [*start, *(words if runtime else without_runtime(words)), *with_inventory]
 
-    def inv(self, *words: str, stdin: str = "", **variables: str) -> Ended:
-        return self.run(*self.task(*words), stdin=stdin, **variables)
+    def inv(self, *words: str, stdin: str = "", runtime: bool = False, **variables: str) -> Ended:
+        return self.run(*self.task(*words, runtime=runtime), stdin=stdin, **variables)
 
     def log(self) -> list[str]:
         """Return the commands that changed something since the last call."""

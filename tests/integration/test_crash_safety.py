@@ -15,15 +15,17 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pytest
-from tests.integration import crash_driver
+from tests.integration import crash_deploys, crash_driver
+from tests.releases import seal
 
 from ds01.core.paths import HostPaths
 from ds01.deployer.apply import Remove, Write, recover, stage
 from ds01.deployer.files import FilesError
 from ds01.deployer.journal import State, pending
+from ds01.deployer.release import Release
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 DRIVER = Path(crash_driver.__file__)
@@ -39,8 +41,6 @@ TRACE = "trace=" + ",".join(f"?{name}" for name in CHANGING.split())
 SAMPLES = 14
 # Roots for one strace: starting it and Python costs as much as three deploys.
 BATCH = 12
-# More than what the parent of a batch does itself, so that strace lets it live: imports, and one line of output.
-PARENTS_CALLS = {"openat": 400, "write": 9}
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
@@ -56,6 +56,10 @@ class Point(NamedTuple):
 class Bench:
     """Builds roots, runs the driver on them in processes of its own, kills it, and compares whole trees."""
 
+    driver = DRIVER
+    # More than what the parent of a batch does itself, so that strace lets it live: imports, and one line of output.
+    parents_calls: ClassVar = {"openat": 400, "write": 9}
+
     def __init__(self, folder):
         self.folder = folder
         self.old, self.new = expected(crash_driver.OLD), expected(crash_driver.NEW)
@@ -66,9 +70,15 @@ class Bench:
         for path, (mode, content) in crash_driver.OLD.items():
             file = root / path.lstrip("/")
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(content)
-            file.chmod(mode)
+            if mode == crash_driver.LINK:
+                file.symlink_to(content)
+            else:
+                file.write_text(content)
+                file.chmod(mode)
         return root
+
+    def snapshot(self, root):
+        return snapshot(root)
 
     def copy(self, root, name):
         """Copy with hard links kept, because recovery works with them."""
@@ -79,7 +89,7 @@ class Bench:
     def command(self, verb, roots, **jobs):
         cache = f"pycache_prefix={self.folder / 'pycache'}"
         jobs |= {"verb": verb, "roots": [os.fspath(root) for root in roots]}
-        return [sys.executable, "-I", "-S", "-X", cache, DRIVER, SCRIPTS, json.dumps(jobs)]
+        return [sys.executable, "-I", "-S", "-X", cache, self.driver, SCRIPTS, json.dumps(jobs)]
 
     def drive(self, verb, *roots):
         """Run to the end in one new process."""
@@ -114,7 +124,7 @@ class Bench:
 
         def one(roots):
             name = points[roots[0]].name
-            last = max(points[root].number for root in roots) + PARENTS_CALLS.get(name, 0)
+            last = max(points[root].number for root in roots) + self.parents_calls.get(name, 0)
             burn = {os.fspath(root): last - points[root].number for root in roots}
             inject = f"inject={name}:signal=KILL:when={last}"
             strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={name}", "-e", inject]
@@ -127,7 +137,7 @@ class Bench:
 
     def check(self, root, outcome, point):
         """The tree is as recovery said, with nothing left over; without a journal it may be either."""
-        now = snapshot(root)
+        now = self.snapshot(root)
         match outcome:
             case "nothing":
                 assert now in (self.old, self.new), point
@@ -135,19 +145,26 @@ class Bench:
                 assert now == self.old, point
             case "applied" | "finished":
                 assert now == self.new, point
+            case _:
+                pytest.fail(f"{outcome} {point}")
         shutil.rmtree(root)
         return "old" if now == self.old else "new"
 
 
 def snapshot(root):
-    """Everything below a root: folders with their mode; files with mode, links, owner, group and content."""
+    """Everything below a root: folders with their mode; files and links with names, owner, group and what they hold."""
     found = {}
     for path in root.rglob("*"):
         info = path.lstat()
         mode = stat.S_IMODE(info.st_mode)
-        found[f"/{path.relative_to(root)}"] = (
-            (mode, info.st_nlink, info.st_uid, info.st_gid, path.read_text()) if path.is_file() else ("folder", mode)
-        )
+        held = (info.st_nlink, info.st_uid, info.st_gid)
+        if path.is_symlink():
+            state = (crash_driver.LINK, *held, os.fspath(path.readlink()))
+        elif path.is_file():
+            state = (mode, *held, path.read_text())
+        else:
+            state = ("folder", mode)
+        found[f"/{path.relative_to(root)}"] = state
     return found
 
 
@@ -201,6 +218,121 @@ def test_killed_anywhere_an_undoing_is_undone(bench):
     assert set(outcomes.values()) == {"nothing", "undone"}
     assert {bench.check(root, outcomes[root], point) for root, point in points.items()} == {"old"}
     assert kill_recoveries(bench, samples) >= 30
+
+
+# --- A deploy that puts another release in force, cleared up at boot ----------------------------------------
+
+LAUNCHER = f"""#!{sys.executable} -IS
+import sys
+
+sys.path.insert(0, {os.fspath(SCRIPTS)!r})
+from ds01.cli import main
+
+sys.exit(main())
+"""
+
+
+class RuntimeBench(Bench):
+    """Roots with release a in force and release b beside it, small ones that run this checkout's own modules."""
+
+    driver = Path(crash_deploys.__file__)
+    parents_calls: ClassVar = {"openat": 900, "write": 9}
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.template = folder / "template"
+        self.lay_release("a")
+        self.drive("first", self.template)
+        self.lay_release("b")
+        warm = self.build("warm")
+        self.old = self.snapshot(warm)
+        self.drive("second", warm)
+        self.new = self.snapshot(warm)
+
+    def lay_release(self, name):
+        release = self.template / "opt/ds01/releases" / name
+        (release / "bin").mkdir(parents=True)
+        for command in ("ds01", "ds01-generate-limits"):
+            (release / "bin" / command).write_text(LAUNCHER)
+            (release / "bin" / command).chmod(0o755)
+        (release / "venv/bin").mkdir(parents=True)
+        (release / "venv/bin/python").symlink_to(sys.executable)
+        seal(release, Release(name, {"ds01": name}))
+
+    def build(self, name):
+        return self.copy(self.template, name)
+
+    def snapshot(self, root):
+        """All but the lock, whose text is a process's number, and the releases, of which the link names one."""
+        passed_over = ("/var/lib/ds01/deploy/.lock", "/opt/ds01/releases/")
+        return {path: state for path, state in snapshot(root).items() if not path.startswith(passed_over)}
+
+    def command(self, verb, roots, **jobs):
+        # Where files are laid out for their checks: killed there, a deploy leaves them.
+        (self.folder / "scratch").mkdir(exist_ok=True)
+        return ["env", f"TMPDIR={self.folder / 'scratch'}", *super().command(verb, roots, **jobs)]
+
+
+@pytest.fixture(scope="module")
+def runtime():
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield RuntimeBench(Path(folder))
+
+
+def test_old_and_new_differ_in_the_release_its_commands_and_the_policy(runtime):
+    differing = {path for path in {*runtime.old, *runtime.new} if runtime.old.get(path) != runtime.new.get(path)}
+    limits = "/etc/systemd/system/ds01-student-{}.slice.d"
+    assert {path for path in differing if not path.startswith("/var/lib/ds01/deploy")} == {
+        "/opt/ds01/current",
+        "/usr/local/bin/ds01-generate-limits",
+        "/etc/ds01/policy.json",
+        "/etc/systemd/system/ds01-recover.service",
+        limits.format("alice") + "/10-resource-limits.conf",
+        limits.format("bob"),
+        limits.format("bob") + "/10-resource-limits.conf",
+        limits.format("carol"),
+        limits.format("carol") + "/10-resource-limits.conf",
+    }
+
+
+@needs_strace
+def test_killed_anywhere_release_commands_and_files_are_old_or_new_together_after_boot(runtime):
+    (calls,) = runtime.points("second", runtime.build("traced"))
+    assert len(calls) >= 100
+    points = {runtime.build(f"second{number}"): point for number, point in enumerate(calls)}
+    runtime.kill("second", points)
+    states = {root: pending(HostPaths(root)) for root in points}
+    assert set(states.values()) == {None, *State} - {State.UNDOING}
+    boot_with_the_installed_command(runtime, states)
+    outcomes = dict(zip(points, runtime.drive("boot", *points), strict=True))
+    assert set(outcomes.values()) == {"nothing", "undone", "applied", "finished"}
+    for root, point in points.items():
+        goal = (root / "opt/ds01/current").readlink()
+        assert (root / "opt/ds01" / goal / "bin/ds01").is_file(), point
+        runtime.check(root, outcomes[root], point)
+
+
+def boot_with_the_installed_command(runtime, states):
+    """In a copy of one root of each state, let the command that the service calls do it."""
+    wanted = {
+        None: "nothing",
+        State.STAGING: "undone",
+        State.APPLYING: "undone",
+        State.APPLIED: "applied",
+        State.FINISHING: "finished",
+    }
+    for state, outcome in wanted.items():
+        root = max(root for root, each in states.items() if each is state)
+        copy = runtime.copy(root, f"booted-{root.name}")
+        done = subprocess.run(
+            [copy / "opt/ds01/current/bin/ds01", "recover", "--boot", "--root", copy],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (crash_deploys.outcome(done.returncode, done.stderr), done.stdout) == (outcome, "")
+        runtime.check(copy, outcome, state)
 
 
 def spread(roots):

@@ -6,6 +6,14 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.releases import transplant
+
+from ds01.deployer.install import Source
+
+if TYPE_CHECKING:
+    from ds01.deployer.release import Release
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- plan -->\n\n```\n", "```\n\n<!-- end of plan -->"
@@ -19,10 +27,15 @@ def inv(*words: str) -> str:
     return done.stdout
 
 
-def plan_after_two_changes(folder: Path) -> str:
-    """Deploy the shipped inventory to a folder, edit one file there by hand and one limit in the inventory."""
+def plan_after_two_changes(folder: Path, built: Path) -> str:
+    """Deploy the shipped inventory to a folder, edit one file there by hand and one limit in the inventory.
+
+    Args:
+        built: a release that stands in for this checkout's, so that none has to be built from an index.
+    """
     root, inventory = folder / "root", folder / "inventory"
     root.mkdir()
+    transplant(built, root, Source.of_checkout(CHECKOUT).release())
     shutil.copytree(CHECKOUT / "tests" / "golden" / "shipped" / "inventory", inventory)
     where = ("--root", os.fspath(root), "--inventory", os.fspath(inventory))
     inv("deploy", *where, "--yes")
@@ -33,6 +46,6 @@ def plan_after_two_changes(folder: Path) -> str:
     return inv("plan", *where).replace(os.fspath(root), "/")
 
 
-def test_plan_in_readme_is_a_real_one(tmp_path: Path) -> None:
+def test_plan_in_readme_is_a_real_one(tmp_path: Path, tiny_release: tuple[Release, Path]) -> None:
     shown = (CHECKOUT / "README.md").read_text().split(BEGIN)[1].split(END)[0]
-    assert plan_after_two_changes(tmp_path) == shown
+    assert plan_after_two_changes(tmp_path, tiny_release[1]) == shown

@@ -236,16 +236,9 @@ FOLDERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Release, Path]:
-    folder = tmp_path_factory.mktemp("tiny root")
-    release = build(tiny_source(folder / "from"), folder)
-    return release, releases(folder) / release.name
-
-
-def test_a_folder_with_blanks_can_hold_a_release(tiny: tuple[Release, Path]) -> None:
-    release, folder = tiny
-    assert " root" in os.fspath(folder)
+def test_a_folder_with_blanks_can_hold_a_release(tiny_release: tuple[Release, Path]) -> None:
+    release, folder = tiny_release
+    assert " " in os.fspath(folder)
     assert release.packages == TINY
     done = subprocess.run([folder / "bin/ds01", "--version"], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == (f"ds01 {__version__}\n", "")
@@ -254,9 +247,9 @@ def test_a_folder_with_blanks_can_hold_a_release(tiny: tuple[Release, Path]) -> 
 
 @pytest.mark.parametrize("name", FOLDERS.values(), ids=FOLDERS)
 def test_commands_run_from_any_folder_and_pass_on_what_they_are_given(
-    tiny: tuple[Release, Path], tmp_path: Path, name: str
+    tiny_release: tuple[Release, Path], tmp_path: Path, name: str
 ) -> None:
-    folder = transplant(tiny[1], tmp_path / name, tiny[0])
+    folder = transplant(tiny_release[1], tmp_path / name, tiny_release[0])
     (tmp_path / "link").symlink_to(folder / "bin/ds01")
     for command in (folder / "bin/ds01", tmp_path / "link"):
         done = subprocess.run(

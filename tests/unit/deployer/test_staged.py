@@ -11,6 +11,7 @@ import pytest
 from ds01.core.process import Completed, run
 from ds01.core.tree import TreeFile
 from ds01.deployer.plan import Action, Verb
+from ds01.deployer.release import CURRENT, current_link
 from ds01.deployer.staged import CheckError, check_staged
 
 if TYPE_CHECKING:
@@ -120,6 +121,31 @@ def test_systemd_really_refuses_a_broken_drop_in_and_accepts_a_good_one() -> Non
         check_staged([good, bad], [good, bad], run)
     assert caught.value.brief == "systemd-analyze refuses 2 files; nothing was changed"
     assert "10.conf:2: Invalid maximum tasks value 'many'" in (caught.value.details or "")
+
+
+SERVICE = "[Service]\nType=oneshot\nExecStart=/opt/ds01/current/bin/x --boot\n"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("root", ["root", "a root with 100%i"])
+def test_a_unit_is_checked_with_the_release_it_will_call(tmp_path: Path, root: str) -> None:
+    host = tmp_path / root
+    command = host / "opt/ds01/releases/b/bin/x"
+    command.parent.mkdir(parents=True)
+    unit = action(f"{UNITS}/ds01-x.service", SERVICE, VERIFY)
+    link = Action(Verb.ADD, CURRENT, "", None, "releases/b", file=current_link("b"))
+    with pytest.raises(CheckError) as caught:
+        check_staged([unit, link], [unit, link], run, host)
+    assert caught.value.brief == f"systemd-analyze refuses {UNITS}/ds01-x.service; nothing was changed"
+    assert "Command /opt/ds01/current/bin/x is not executable" in (caught.value.details or "")
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    assert check_staged([unit, link], [unit, link], run, host) == ()
+    # A part of a plan leaves the link that is there in force.
+    with pytest.raises(CheckError):
+        check_staged([unit], [unit], run, host)
+    (host / "opt/ds01/current").symlink_to("releases/b")
+    assert check_staged([unit], [unit], run, host) == ()
 
 
 NO_VALIDATE = Tool(125, "Status: unknown flag: --validate\nSee 'dockerd --help'., Code: 125")

@@ -82,6 +82,13 @@ def test_a_stale_unit_whose_values_are_right_all_the_same_is_harmless() -> None:
     assert live.harmless == ("b.slice",)
 
 
+def test_some_units_can_be_looked_at_alone() -> None:
+    one, two = Deviation("a.slice", "TasksMax", "1", "2"), Deviation("b.slice", "TasksMax", "1", "2")
+    live = LiveUnits(9, (one, two), ("a.slice", "c.slice"), "no answer")
+    assert live.only({"a.slice", "d.slice"}) == LiveUnits(2, (one,), ("a.slice",), "no answer")
+    assert live.only(set()) == LiveUnits(0, error="no answer")
+
+
 def test_a_deviation_reads_as_a_sentence() -> None:
     assert str(Deviation("a.slice", "TasksMax", "1", "2")) == "a.slice: TasksMax is 2, the policy says 1"
 

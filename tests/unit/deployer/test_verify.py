@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.releases import put_in_force, seal
 
 from ds01.core.paths import HostPaths
-from ds01.core.process import Completed
-from ds01.core.tree import sha256
+from ds01.core.process import Completed, Run, run
+from ds01.core.tree import Form, Part, sha256
 from ds01.deployer.docker import Engine
 from ds01.deployer.merge import merge_json
 from ds01.deployer.owned import Owned, OwnedFile
+from ds01.deployer.release import CURRENT, Release
 from ds01.deployer.verify import Check, Status, look_at_host, verify_applied, verify_host
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 NO_SYSTEMD = Check(
     "applied", "slices", Status.SKIPPED, "systemd is not running here, so effective values were not compared"
@@ -128,6 +131,82 @@ def test_a_file_that_may_not_be_read_is_skipped_with_a_word() -> None:
             os.seteuid(0)
     text = "/etc/a may not be read; run the command as root (sudo) to see it"
     assert found == (Check("applied", "/etc/a", Status.SKIPPED, text, "run it with sudo"), NO_RUNTIME, NO_SYSTEMD)
+
+
+# --- The runtime --------------------------------------------------------------------------------------------
+
+ANEW = "sudo ./inv deploy --force builds it anew"
+LINK = OwnedFile(sha256(b"releases/a"), 0o644, "root", "root", "x", form=Form.LINK, part=Part.RUNTIME)
+WITH_RUNTIME = Owned(4, files={CURRENT: LINK})
+
+
+def installed(root: Path, launcher: str = "#!/bin/sh\necho ds01 $1\n") -> Path:
+    """Lay a release and put it in force; returns its folder."""
+    folder = root / "opt/ds01/releases/a"
+    lay(root, "/opt/ds01/releases/a/bin/ds01", launcher, 0o755)
+    (folder / "venv/bin").mkdir(parents=True)
+    (folder / "venv/bin/python").symlink_to("/bin/sh")
+    seal(folder, Release("a", {"ds01": "0.1.0", "docker": "7.2.0"}))
+    put_in_force(root, "a")
+    return folder
+
+
+def runtime(root: Path, tool: Run = run) -> Check:
+    (check,) = (each for each in verify_applied(HostPaths(root), WITH_RUNTIME, tool) if each.name == "runtime")
+    return check
+
+
+def test_a_runtime_as_installed_whose_command_starts_is_good(tmp_path: Path) -> None:
+    installed(tmp_path)
+    assert runtime(tmp_path) == Check("applied", "runtime", Status.OK, "a (ds01 0.1.0, docker 7.2.0)")
+
+
+RUNTIMES = {
+    "edited": (lambda folder: (folder / "more").write_text(""), "a: more was added"),
+    "gone": (shutil.rmtree, "a: it is gone"),
+    "no release": (lambda folder: put_in_force(folder.parents[3], "a/b"), "/opt/ds01/current names no release"),
+    "another release": (lambda folder: put_in_force(folder.parents[3], "b"), "b: it is gone"),
+    "no link": (lambda folder: (folder.parents[1] / "current").unlink(), "/opt/ds01/current names no release"),
+}
+
+
+@pytest.mark.parametrize(("damage", "text"), RUNTIMES.values(), ids=RUNTIMES)
+def test_each_way_to_damage_the_runtime_fails_and_nothing_of_it_runs(
+    tmp_path: Path, damage: Callable[[Path], object], text: str
+) -> None:
+    damage(installed(tmp_path, f"#!/bin/sh\ntouch {tmp_path}/ran\n"))
+    assert runtime(tmp_path) == Check("applied", "runtime", Status.FAILED, text, ANEW)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_runtime_whose_command_does_not_start_fails_with_its_words(tmp_path: Path) -> None:
+    installed(tmp_path, "#!/bin/sh\necho no such module >&2\nexit 1\n")
+    text = "a does not start: no such module"
+    assert runtime(tmp_path) == Check("applied", "runtime", Status.FAILED, text, ANEW)
+
+
+def test_a_runtime_whose_python_is_gone_fails(tmp_path: Path) -> None:
+    folder = installed(tmp_path)
+    (folder / "venv/bin/python").unlink()
+    (folder / "venv/bin/python").symlink_to("/nowhere/python")
+    seal(folder, Release("a"))
+    text = "a: its Python is gone: /nowhere/python"
+    assert runtime(tmp_path) == Check("applied", "runtime", Status.FAILED, text, ANEW)
+
+
+@pytest.mark.root
+def test_a_runtime_that_may_not_be_read_is_skipped_with_a_word() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        folder = installed(Path(name))
+        (folder / "bin/ds01").chmod(0o700)
+        os.seteuid(65534)
+        try:
+            check = runtime(Path(name), no_tools)
+        finally:
+            os.seteuid(0)
+    text = f"{folder}/bin/ds01 may not be read; run the command as root (sudo)"
+    assert check == Check("applied", "runtime", Status.SKIPPED, text, "run it with sudo")
 
 
 def test_a_check_is_one_line_and_one_object() -> None:
