@@ -17,11 +17,14 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from ds01.program import main
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 PYTHON: Final = Path(sys.executable).resolve()
@@ -30,6 +33,7 @@ VENV_PYTHON: Final = CHECKOUT / ".venv" / "bin" / "python"
 needs_venv = pytest.mark.skipif(
     not os.access(VENV_PYTHON, os.X_OK), reason="there is no .venv to run (run ./inv --list once)"
 )
+WANTS: Final = "etc/systemd/system/multi-user.target.wants/ds01-recover.service"
 FAKED: Final = frozenset({"docker", "dockerd", "systemctl", "systemd-tmpfiles"})
 
 FAKE: Final = r"""
@@ -119,6 +123,9 @@ elif name == "docker":
     print(answer.read_text(), end="")
 """
 
+# Where deploys put commands: never the real machine's.
+OWN_FOLDERS: Final = ("usr/local/bin", "usr/local/sbin")
+
 # Run by sh in a mount namespace of its own: $1 is the root, then SOURCE TARGET pairs up to --, then the command.
 ENTER: Final = """
 root=$1; shift
@@ -177,19 +184,19 @@ def write_inventory(folder: Path, *, members: str = "alice, bob", memory: str = 
 WITH_RUNTIME: Final = frozenset({"plan", "deploy", "rollback"})
 
 
-def without_runtime(words: tuple[str, ...]) -> list[str]:
+def without_runtime(words: Sequence[str]) -> list[str]:
     """Return the words of a task with --no-runtime where it is an option."""
     return [*words, *(["--no-runtime"] if WITH_RUNTIME.intersection(words[:1]) else [])]
 
 
 def inv(*words: str, stdin: str = "", runtime: bool = False) -> Ended:
     """Run a task as ./inv does, without a terminal; in this process, since starting one costs more than the task."""
-    words = words if runtime else tuple(without_runtime(words))
+    line = ["./inv", *(words if runtime else without_runtime(words))]
     out, err = io.StringIO(), io.StringIO()
     before, sys.stdin = sys.stdin, io.StringIO(stdin)
     try:
         with redirect_stdout(out), redirect_stderr(err):
-            code = main(["./inv", *words])
+            code = main(line)
     finally:
         sys.stdin = before
     return Ended(code, out.getvalue(), err.getvalue())
@@ -288,6 +295,12 @@ class Machine:
                     found[str(path.relative_to(self.root))] = (path.stat().st_mode & 0o7777, path.read_text())
         return found
 
+    def runtime(self) -> dict[str, str]:
+        """Where every link of the runtime leads."""
+        places = ("opt/ds01/current", "usr/local/bin/ds01", "usr/local/sbin/ds01-generate-limits", WANTS)
+        links = {name: self.root / name for name in places}
+        return {name: os.fspath(link.readlink()) for name, link in links.items() if link.is_symlink()}
+
 
 def build_farm(folder: Path) -> None:
     """Fill bin and sbin with links to the machine's own programs, save the faked ones."""
@@ -305,13 +318,15 @@ def build_farm(folder: Path) -> None:
 
 def build_machine(root: Path, farm: Path) -> Machine:
     """Make an empty machine with the small inventory in /inventory."""
-    for name in ("tmp", "run/systemd/system", "usr/local/sbin", "fake/loaded", "etc/systemd/system", "sys/fs/cgroup"):
+    for name in ("tmp", "run/systemd/system", "fake/loaded", "etc/systemd/system", "sys/fs/cgroup", *OWN_FOLDERS):
         (root / name).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)
     (root / "sys/fs/cgroup/cgroup.controllers").write_text("cpu io memory pids\n")
     (root / "fake/docker-events").write_text("daemon reload\n")
     for name in ("passwd", "group"):
         shutil.copy(f"/etc/{name}", root / "etc" / name)
+    for entry in os.scandir("/usr/local/bin"):
+        (root / "usr/local/bin" / entry.name).symlink_to(f"/real/local/bin/{entry.name}")
     machine = Machine(root, [*_programs(root, farm), ("/proc", "/proc"), ("/dev", "/dev")])
     for needed in (CHECKOUT, Path(sys.base_prefix)):
         if not needed.is_relative_to("/usr"):
@@ -323,9 +338,10 @@ def build_machine(root: Path, farm: Path) -> Machine:
 
 
 def _programs(root: Path, farm: Path) -> list[tuple[str, str]]:
-    """Return what to mount so that all programs are there, and /usr/local/sbin is the scratch root's own."""
+    """Return what to mount so that all programs are there, and the folders of commands are the scratch root's own."""
     folders = {f"/usr/{name}": f"/usr/{name}" for name in _folders("/usr") if name != "local"}
-    folders |= {f"/usr/local/{name}": f"/usr/local/{name}" for name in _folders("/usr/local") if name != "sbin"}
+    local = {f"/usr/local/{name}" for name in _folders("/usr/local")} - {f"/{name}" for name in OWN_FOLDERS}
+    folders |= {name: name for name in sorted(local)}
     folders |= {f"/usr/{name}": os.fspath(farm / name) for name in ("bin", "sbin")}
     for name in ("bin", "sbin", "lib", "lib64", "lib32"):
         top = Path("/", name)

@@ -9,7 +9,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.integration.machine import CHECKOUT, VENV_PYTHON, Ended, inv, needs_venv, write_inventory
+from tests.integration.machine import (
+    CHECKOUT,
+    VENV_PYTHON,
+    Ended,
+    inv,
+    needs_venv,
+    without_runtime,
+    write_inventory,
+)
 
 ALICE = "etc/systemd/system/ds01-student-alice.slice.d/10-resource-limits.conf"
 NO_DOCKERD = "notice: dockerd is not installed here, so its check did not run\n"
@@ -57,7 +65,7 @@ def deployed(folder: Folder, deployed_once: Path) -> Folder:
 
 @needs_venv
 def test_policy_becomes_files_and_files_go_with_their_accounts(folder: Folder) -> None:
-    command = [str(CHECKOUT / "inv"), *folder.words("deploy", "--yes")]
+    command = [str(CHECKOUT / "inv"), *without_runtime(folder.words("deploy", "--yes"))]
     first = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
     assert (first.returncode, first.stderr.replace(NO_DOCKERD, "")) == (
         0,
@@ -140,7 +148,7 @@ def test_a_key_that_would_keep_docker_down_stops_everything(folder: Folder) -> N
 @needs_venv
 def test_two_deploys_at_once_are_one_and_a_busy_one(folder: Folder) -> None:
     first = subprocess.Popen(
-        [VENV_PYTHON, "-I", "-X", "utf8", "-m", "ds01.program", *folder.words("deploy")],
+        [VENV_PYTHON, "-I", "-X", "utf8", "-m", "ds01.program", *without_runtime(folder.words("deploy"))],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -182,7 +190,7 @@ def test_a_lock_that_a_dead_deploy_left_holds_nobody_up(deployed: Folder) -> Non
 def mounted(folder: Folder, options: str, *words: str) -> Ended:
     """Run a task with a tmpfs as the root's file system, in a mount namespace that ends with it."""
     script = f'mount -t tmpfs -o {options} none "$1"; shift; exec "$@"'
-    command = [VENV_PYTHON, "-I", "-X", "utf8", "-m", "ds01.program", *words]
+    command = [VENV_PYTHON, "-I", "-X", "utf8", "-m", "ds01.program", *without_runtime(words)]
     done = subprocess.run(
         ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh", folder.root, *command],
         capture_output=True,
@@ -231,7 +239,7 @@ def test_on_a_read_only_root_looking_works_and_deploying_says_why_not(deployed: 
     write_inventory(deployed.inventory, memory="8g")
     script = 'mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"; shift; exec "$@"'
     words = deployed.words(task, *(["--yes"] if task == "deploy" else []))
-    command = [VENV_PYTHON, "-I", "-X", "utf8", "-m", "ds01.program", *words]
+    command = [VENV_PYTHON, "-I", "-X", "utf8", "-m", "ds01.program", *without_runtime(words)]
     done = subprocess.run(
         ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh", deployed.root, *command],
         capture_output=True,

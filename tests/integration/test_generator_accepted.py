@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from ds01.core.tree import Tree
+from ds01.core.tree import Form, Tree
 from ds01.generator.build import build
 from ds01.generator.compile import policy_schema
 from ds01.generator.schema import load_schemas
@@ -28,6 +28,7 @@ INVENTORIES = {
 SCHEMAS = load_schemas(CHECKOUT / "schemas")
 FILES = sorted((CHECKOUT / "schemas").glob("*.schema.json"))
 UNITS = Path("/etc/systemd/system")
+STAND_IN = shutil.which("true") or "/bin/true"
 every_tree = pytest.mark.parametrize("name", list(INVENTORIES))
 
 
@@ -45,14 +46,17 @@ def content(name: str, path: str) -> str:
 
 
 def write_units(name: str, folder: Path) -> list[str]:
-    """Write a tree's units, and return one to verify for each file: for a drop-in a unit that it applies to."""
+    """Write a tree's units, and return one to verify for each file: for a drop-in a unit that it applies to.
+
+    What they start is installed with them; here a program that is there stands in for it.
+    """
     units = []
     for file in tree(name):
-        if not file.path.is_relative_to(UNITS):
+        if not file.path.is_relative_to(UNITS) or file.form is Form.LINK:
             continue
         target = folder / file.path.relative_to(UNITS)
         target.parent.mkdir(exist_ok=True)
-        target.write_text(file.content)
+        target.write_text(file.content.replace("/opt/ds01/current/bin/ds01", STAND_IN))
         unit = target.parent.name.removesuffix(".d") if target.suffix == ".conf" else target.name
         units.append(unit.replace("-.slice", "-unlisted.slice"))
     for unit in units:
@@ -78,6 +82,15 @@ def systemd_verify(folder: Path, units: list[str]) -> tuple[int, str]:
 def test_systemd_accepts_every_unit_and_drop_in(name: str, tmp_path: Path) -> None:
     units = write_units(name, tmp_path)
     assert systemd_verify(tmp_path, units) == (0, "")
+
+
+@needs("systemd-analyze")
+def test_systemd_would_tell_a_command_that_is_not_there(tmp_path: Path) -> None:
+    units = write_units("minimal", tmp_path)
+    service = tmp_path / "ds01-recover.service"
+    service.write_text(content("minimal", "/etc/systemd/system/ds01-recover.service"))
+    code, words = systemd_verify(tmp_path, units)
+    assert (code, "Command /opt/ds01/current/bin/ds01 is not executable" in words) == (1, True), words
 
 
 @needs("systemd-analyze")
@@ -147,7 +160,7 @@ def test_daemon_json_is_one_object_of_known_keys(name: str) -> None:
 
 @every_tree
 def test_every_file_says_where_it_came_from(name: str) -> None:
-    texts = [file for file in tree(name) if file.path.suffix != ".json"]
+    texts = [file for file in tree(name) if file.path.suffix != ".json" and file.form is Form.FILE]
     first = {str(file.path): file.content.removeprefix("#!/bin/bash\n").splitlines()[0] for file in texts}
     assert first == {str(file.path): f"# Made by DS01 from {file.source}, do not edit" for file in texts}
 
@@ -157,11 +170,24 @@ def test_every_file_ends_with_one_line_break_and_has_no_trailing_blanks(name: st
     untidy = [
         str(file.path)
         for file in tree(name)
+        if file.form is Form.FILE
         if not file.content.endswith("\n")
         or file.content.endswith("\n\n")
         or any(line != line.rstrip() for line in file.content.splitlines())
     ]
     assert untidy == []
+
+
+@every_tree
+def test_every_link_leads_below_the_same_root(name: str) -> None:
+    """A relative link holds below any root; none leads to more than a release's command or a file beside it."""
+    links = {file.path: file.path.parent / file.content for file in tree(name) if file.form is Form.LINK}
+    assert {os.path.normpath(goal) for goal in links.values()} == {
+        "/etc/systemd/system/ds01-recover.service",
+        "/opt/ds01/current/bin/ds01",
+        "/opt/ds01/current/bin/ds01-generate-limits",
+    }
+    assert [file.content for file in tree(name) if file.form is Form.LINK and file.content.startswith("/")] == []
 
 
 # --- the schemas themselves

@@ -170,7 +170,7 @@ def test_an_ordinary_account_sees_all_but_what_it_may_not_read(deployed: Folder)
     secret.chmod(0o600)
     (deployed.root / "etc/systemd/system/ds01-student-alice.slice.d").chmod(0o700)
     before = deployed.snapshot()
-    words = ["plan", "--root", str(deployed.root), "--inventory", str(deployed.inventory)]
+    words = ["plan", "--no-runtime", "--root", str(deployed.root), "--inventory", str(deployed.inventory)]
     python = [str(VENV_PYTHON), "-I", "-B", "-X", "utf8", "-m", "ds01.program"]
     as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     if subprocess.run([*as_nobody, str(VENV_PYTHON), "-c", ""], check=False, capture_output=True).returncode:
@@ -212,7 +212,8 @@ def test_a_reader_that_leaves_is_no_error(folder: Folder) -> None:
 
 @needs_venv
 def test_colour_is_for_terminals_that_want_it(folder: Folder) -> None:
-    command = [str(CHECKOUT / "inv"), "plan", "--root", str(folder.root), "--inventory", str(folder.inventory)]
+    words = ["plan", "--no-runtime", "--root", str(folder.root), "--inventory", str(folder.inventory)]
+    command = [str(CHECKOUT / "inv"), *words]
     plain = folder.inv("plan").out
     assert "\033" not in plain
     assert "\033[32m+\033[0m add " in on_terminal(command).out

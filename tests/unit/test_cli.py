@@ -37,7 +37,16 @@ def test_without_a_command_it_lists_them_as_bad_input(capsys: pytest.CaptureFixt
     assert main([]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "commands:\n  limits  limits of an account, and where each comes from\n" in shown.err
+    assert shown.err.endswith(
+        "commands:\n"
+        "  limits    limits of an account, and where each comes from\n"
+        "  verify    prove that this host is as it was deployed\n"
+        "  history   the last deploys: who, when, what\n"
+        "  rollback  deploy what an earlier generation wanted\n"
+        "  recover   finish or undo a deploy that was interrupted\n"
+        "\n"
+        "ds01 COMMAND --help says more.\n"
+    )
 
 
 @pytest.mark.parametrize("words", [["limts"], ["--nope"], ["--nope", "limits"]])

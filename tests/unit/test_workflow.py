@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from tests.integration.machine import write_inventory
 
 from ds01 import workflow
 from ds01.core.errors import BadInputError, ExitCode
-from ds01.deployer.verify import Check, Status
+from ds01.core.tree import Part
+from ds01.deployer.install import Source
+from ds01.deployer.plan import Scope
 from ds01.workflow import Options, Target
 
 ALICE = "/etc/systemd/system/ds01-student-alice.slice.d/10-resource-limits.conf"
@@ -19,7 +22,7 @@ ALICE = "/etc/systemd/system/ds01-student-alice.slice.d/10-resource-limits.conf"
 @pytest.fixture
 def target(tmp_path: Path) -> Target:
     (tmp_path / "root").mkdir()
-    return Target(write_inventory(tmp_path / "inventory"), None, tmp_path / "root")
+    return Target(write_inventory(tmp_path / "inventory"), None, tmp_path / "root", runtime=False)
 
 
 def test_a_good_inventory_is_counted_in_one_line(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,6 +59,38 @@ def test_plan_then_apply_then_plan(target: Target, capsys: pytest.CaptureFixture
     )
 
 
+def test_a_plan_with_the_runtime_is_about_it_and_all_that_calls_it(
+    target: Target, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = Source.of_checkout(workflow.CHECKOUT).release()
+    workflow.plan(replace(target, runtime=True), None, as_json=True, only_check=False)
+    document = json.loads(capsys.readouterr().out)
+    assert document["counts"]["add"] == 18
+    added = {action["path"]: action["reason"] for action in document["actions"]}
+    assert {path: reason for path, reason in added.items() if "ds01-recover" in path or "ds01/current" in reason} == {
+        "/etc/systemd/system/ds01-recover.service": ("new, from templates/etc/systemd/system/ds01-recover.service.j2"),
+        "/etc/systemd/system/multi-user.target.wants/ds01-recover.service": "a link to ../ds01-recover.service",
+        "/usr/local/bin/ds01": "a link to ../../../opt/ds01/current/bin/ds01",
+        "/usr/local/sbin/ds01-generate-limits": "a link to ../../../opt/ds01/current/bin/ds01-generate-limits",
+    }
+    assert added["/opt/ds01/current"] == f"runtime {release.name} ({release.words})"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "account", "pattern", "scope"),
+    [
+        (True, None, None, None),
+        (False, None, None, Scope(without=Part.RUNTIME)),
+        (True, "alice", None, Scope("alice")),
+        (False, "alice", "/etc/*", Scope("alice", "/etc/*", Part.RUNTIME)),
+    ],
+)
+def test_only_a_whole_target_has_no_scope(
+    target: Target, *, runtime: bool, account: str | None, pattern: str | None, scope: Scope | None
+) -> None:
+    assert replace(target, runtime=runtime).scope(account, pattern) == scope
+
+
 def test_what_is_committed_is_compared_with_the_checkouts_own_inventory_alone(
     target: Target, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,38 +121,3 @@ def test_an_account_without_a_file_of_its_own_is_bad_input(target: Target, accou
     with pytest.raises(BadInputError) as caught:
         workflow.plan(target, account, as_json=False, only_check=False)
     assert caught.value.brief == f"account {account!r} has no file of its own"
-
-
-def test_a_root_that_is_no_folder_is_bad_input(target: Target) -> None:
-    missing = target.root / "missing"
-    with pytest.raises(BadInputError) as caught:
-        workflow.verify(missing, as_json=False)
-    assert caught.value.render() == (
-        f"there is no folder {missing}\nTo fix: mkdir -p {missing}, or name another with --root"
-    )
-
-
-CHECKS = (
-    Check("applied", "files", Status.OK, "fine"),
-    Check("host", "docker", Status.WARNING, "down", "start it"),
-    Check("applied", "a.slice", Status.FAILED, "wrong", "mend it"),
-)
-
-
-@pytest.mark.parametrize(
-    ("checks", "code", "last"),
-    [
-        (CHECKS, ExitCode.FAILED, "3 checks: 1 failed, 1 warning"),
-        (CHECKS[:2], ExitCode.DONE, "2 checks: 0 failed, 1 warning"),
-        (CHECKS[:1], ExitCode.DONE, "1 check: 0 failed, 0 warnings"),
-    ],
-)
-def test_checks_are_a_line_each_and_a_sum(
-    checks: tuple[Check, ...], code: ExitCode, last: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert workflow.report_checks(checks, as_json=False) == code
-    lines = capsys.readouterr().out.splitlines()
-    assert (lines[0], lines[-1], len(lines)) == ("applied  ok      files: fine", last, len(checks) + 1)
-    workflow.report_checks(checks, as_json=True)
-    document = json.loads(capsys.readouterr().out)
-    assert (document["ok"], len(document["checks"])) == (code is ExitCode.DONE, len(checks))

@@ -5,7 +5,9 @@ Also what an interrupted deploy needs: it is undone, or goes through this part o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import PurePosixPath
 
 from ds01.core.errors import Ds01Error
 from ds01.core.paths import HostPaths
@@ -20,7 +22,8 @@ from ds01.deployer.handlers import (
     in_order,
     run_handler,
 )
-from ds01.deployer.owned import read_owned
+from ds01.deployer.owned import Owned, read_owned
+from ds01.deployer.plan import Scope
 from ds01.deployer.release import RELEASES
 from ds01.deployer.releases import remove_unused
 from ds01.deployer.report import say
@@ -55,23 +58,29 @@ def finish_interrupted(paths: HostPaths, run: Run, *, at_boot: bool = False) -> 
         undone = recovered.outcome is Outcome.UNDONE
         state = "was undone: the host is as before it" if undone else "had succeeded and is tidied up"
         say(f"An interrupted deploy (generation {number}) {state}.")
-        for path in recovered.kept:
-            say(f"notice: {path} was edited meanwhile and is left as it is; the old version is beside it")
+        _say_kept(recovered.kept)
         if at_boot:
             _read_again(paths, run)
         return True
     handlers = recovered.context.get("handlers")
     named = [str(name) for name in handlers] if isinstance(handlers, list) and paths.is_live else []
     if at_boot and DOCKER_RESTART in named:
-        recovered.transaction.undo()
+        kept = recovered.transaction.undo()
         _read_again(paths, run)
         say(f"An interrupted deploy (generation {number}) was undone: Docker had not yet been seen to start with it.")
+        _say_kept(kept)
         return True
     say(f"An interrupted deploy (generation {number}) had all its files in place; finishing it.")
     if at_boot:
-        named = [DAEMON_RELOAD, *(name for name in named if name not in {DAEMON_RELOAD, DOCKER_RELOAD})]
+        reload = [DAEMON_RELOAD] if is_running(paths) else []
+        named = [*reload, *(name for name in named if name != DOCKER_RELOAD)]
     conclude(recovered.transaction, named, paths, run)
     return True
+
+
+def _say_kept(kept: Iterable[PurePosixPath]) -> None:
+    for path in kept:
+        say(f"notice: {path} was edited meanwhile and is left as it is; the old version is beside it")
 
 
 def _read_again(paths: HostPaths, run: Run) -> None:
@@ -90,7 +99,7 @@ def conclude(transaction: Transaction, handlers: Iterable[str], paths: HostPaths
     try:
         named = in_order(handlers)
         _run([handler for handler in named if not handler.on_demand], begun, run)
-        _check(paths, run)
+        _check(transaction, paths, run)
         # Last, since taking a restart back is another one, with a file that may not know live-restore.
         _run([handler for handler in named if handler.on_demand], begun, run)
     except Ds01Error as error:
@@ -112,10 +121,21 @@ def _run(handlers: Iterable[Handler], begun: list[str], run: Run) -> None:
         run_handler(handler, run)
 
 
-def _check(paths: HostPaths, run: Run) -> None:
-    failed = [check for check in verify_applied(paths, read_owned(paths), run) if check.status is Status.FAILED]
+def _check(transaction: Transaction, paths: HostPaths, run: Run) -> None:
+    owned = _deployed(read_owned(paths), transaction.context)
+    failed = [check for check in verify_applied(paths, owned, run) if check.status is Status.FAILED]
     if failed:
         raise DeployError("the host does not do what was deployed", "\n".join(f"  {check}" for check in failed))
+
+
+def _deployed(owned: Owned, context: Mapping[str, object]) -> Owned:
+    """Return what a deploy was about: what it left alone on purpose may be wrong without being its fault."""
+    stored = context.get("scope")
+    if not isinstance(stored, dict):
+        return owned
+    scope = Scope.from_json(stored)
+    inside = {path: file for path, file in owned.files.items() if scope.covers(path, file.account, file.part)}
+    return replace(owned, files=inside)
 
 
 def sweep(paths: HostPaths) -> None:

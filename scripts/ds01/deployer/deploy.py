@@ -273,7 +273,11 @@ def _apply(  # noqa: PLR0913, PLR0917 - the parts of one deploy, all of them nee
         paths,
         changes,
         prune=(*unused, *emptied(plan)),
-        context={"generation": number, "handlers": list(handlers)},
+        context={
+            "generation": number,
+            "handlers": list(handlers),
+            "scope": None if options.scope is None else options.scope.to_json(),
+        },
         progress=ProgressBar("Writing", sys.stderr),
     )
     transaction.commit()

@@ -11,10 +11,13 @@ import os
 import platform
 import re
 import shutil
+import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from ds01 import __version__
@@ -22,16 +25,14 @@ from ds01.core.errors import Ds01Error
 from ds01.core.paths import HostPaths
 from ds01.core.process import Completed, Run
 from ds01.core.tree import sha256
-from ds01.deployer.files import explain, make_folder
-from ds01.deployer.release import LAUNCHERS, RELEASES, Release
-from ds01.deployer.releases import MANIFEST, UNFINISHED, release_manifest
+from ds01.deployer.files import Walk, explain, make_folder
+from ds01.deployer.release import LAUNCHERS, RELEASES, Release, candidates
+from ds01.deployer.releases import MANIFEST, UNFINISHED, discard, release_manifest
 
-# Raise it when what is built from the same sources changes.
-RECIPE: Final = 1
 # What a host needs of scripts/ds01; the generator stays in the checkout.
 PARTS: Final = ("__init__.py", "cli.py", "core", "deployer", "runtime")
 _OWN: Final = ("ds01", "Python")
-_PIN: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)(?:\s*;\s*(.*?))?\s*\\?$", re.MULTILINE)
+_PIN: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)(?:\s*;\s*(.*?))?(?:\s+--hash.*)?\s*\\?$", re.MULTILINE)
 _PIP_SECONDS: Final = 900
 # How pip says what went wrong; its last ERROR alone only says that no version was found.
 _CAUSES: Final = re.compile(r"HASHES.*|\[Errno [-0-9]+\] [^'\")]+|No space left on device|timed out|\w*SSLError.*")
@@ -39,8 +40,8 @@ _CAUSES: Final = re.compile(r"HASHES.*|\[Errno [-0-9]+\] [^'\")]+|No space left 
 _FOR_PIP: Final = re.compile(
     r"PIP_\w+|(HTTPS?|NO|ALL)_PROXY|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|HOME", re.IGNORECASE
 )
-# A kernel reads no more of a first line. Source: execve(2), BINPRM_BUF_SIZE.
-_LONGEST_SHEBANG: Final = 250
+# Kernels before 5.1 read no more of a first line, and leave out the rest. Source: execve(2), "Interpreter scripts".
+_LONGEST_SHEBANG: Final = 126
 
 
 class InstallError(Ds01Error):
@@ -87,7 +88,8 @@ class Source:
             brief = "the runtime cannot be built: the checkout is not whole"
             raise InstallError(brief, str(error), "git status shows what is gone") from error
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
-        made_from = [str(RECIPE), platform.machine(), python, sha256(lock), repr(dict(LAUNCHERS)), *parts]
+        # How it is built is among the parts: this very module.
+        made_from = [platform.machine(), python, sha256(lock), *parts]
         digest = sha256("\n".join(made_from).encode())
         packages = {**dict(zip(_OWN, (__version__, python), strict=True)), **_pinned(lock.decode())}
         return Release(f"{__version__}-{digest[:12]}", packages)
@@ -96,10 +98,9 @@ class Source:
         """Yield path below the package, and file, of everything a host needs."""
         for part in PARTS:
             whole = self.package / part
-            found = sorted(whole.rglob("*")) if whole.is_dir() else [whole]
-            for path in found:
-                if path.suffix in {".py", ".json"}:
-                    yield path.relative_to(self.package).as_posix(), path
+            inside = [path for path in sorted(whole.rglob("*")) if path.suffix in {".py", ".json"}]
+            for path in inside if whole.is_dir() else [whole]:
+                yield path.relative_to(self.package).as_posix(), path
 
 
 def _pinned(lock: str) -> dict[str, str]:
@@ -125,21 +126,62 @@ def install(
         InstallError: a step failed; says which, why and what to do. What was begun is removed again.
         FilesError: the folder cannot be written.
     """
+    base = _trusted_python(source.python)
     make_folder(paths, RELEASES)
-    work, final = paths.releases / f"{UNFINISHED}{release.name}", paths.releases / release.name
-    try:
-        for left in paths.releases.glob(f"{UNFINISHED}*"):
-            shutil.rmtree(left)
-        work.mkdir(mode=0o755)
+    if os.path.lexists(paths.releases / release.name):
+        raise InstallError(f"{RELEASES / release.name} is there already", None, "look at it, then deploy again")
+    for left in paths.releases.glob(f"{UNFINISHED}*"):
+        # What a program that outlived its deploy still writes there does no harm: this one has a folder of its own.
+        with suppress(OSError):
+            discard(left)
+    with _refusals(release), _private_folder(paths) as work:
+        _fill(_Build(source, release, work, paths.releases / release.name, base, run, environment, say))
         work.chmod(0o755)
-        _fill(_Build(source, release, work, final, run, environment, say))
         _sync(work)
-        work.rename(final)
+        work.rename(paths.releases / release.name)
         _sync_one(paths.releases)
+
+
+@contextmanager
+def _refusals(release: Release) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise explain(error, RELEASES / release.name) from error
+
+
+@contextmanager
+def _private_folder(paths: HostPaths) -> Iterator[Path]:
+    """Make a folder that nobody else can enter while it is filled, whatever the umask; gone afterwards."""
+    mask = os.umask(0o022)
+    try:
+        work = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=paths.releases))
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        os.umask(mask)
+
+
+def _trusted_python(python: Path) -> Path:
+    """Return the interpreter a release will run with: that of the machine, below all virtual environments.
+
+    Raises:
+        InstallError: root would run what others can change.
+    """
+    base = python.resolve()
+    fix = "make .venv anew with the system's Python (on Debian: apt-get install python3 python3-venv; rm -r .venv)"
+    try:
+        with Walk(HostPaths()) as walk:
+            walk.enter(PurePosixPath(base.parent))
+        found = base.stat()
+    except (OSError, Ds01Error) as error:
+        raise InstallError(f"the runtime will not run with {base}", str(error), fix) from error
+    if os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+        why = "others than root can change it, and root would run it from now on"
+        raise InstallError(f"the runtime will not run with {base}", why, fix)
+    return base
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +190,7 @@ class _Build:
     release: Release
     work: Path
     final: Path
+    base: Path
     run: Run
     environment: Mapping[str, str]
     say: Callable[[str], None]
@@ -162,7 +205,7 @@ class _Build:
 
 
 def _fill(build: _Build) -> None:
-    base = os.path.realpath(build.source.python)
+    base = os.fspath(build.base)
     build.say(f"runtime {build.release.name}: making its environment with {base}")
     made = build.run([base, "-I", "-m", "venv", "--without-pip", os.fspath(build.work / "venv")], timeout_seconds=120)
     if not made.ok:
@@ -170,19 +213,27 @@ def _fill(build: _Build) -> None:
         raise InstallError(f"{base} -m venv failed", made.words, fix)
     _tidy(build)
     _install_packages(build)
-    for name, path in build.source.modules():
-        target = build.site / "ds01" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+    _copy_modules(build)
     (build.work / "bin").mkdir()
     for name, module in LAUNCHERS.items():
-        launcher = build.work / "bin" / name
-        launcher.write_text(launcher_text(build.final / "venv/bin/python", module), encoding="utf-8")
+        text = launcher_text(build.final / "venv/bin/python", module)
+        (build.work / "bin" / name).write_bytes(os.fsencode(text))
     _compile(build)
     _set_modes(build.work)
     manifest = json.dumps(release_manifest(build.release, build.work), indent=1, ensure_ascii=False)
     (build.work / MANIFEST).write_text(manifest + "\n", encoding="utf-8")
     (build.work / MANIFEST).chmod(0o644)
+
+
+def _copy_modules(build: _Build) -> None:
+    for name, path in build.source.modules():
+        target = build.site / "ds01" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    if build.release.name not in candidates(build.source.release().name):
+        raise InstallError(
+            "the checkout changed while the runtime was built from it", None, "deploy again, and read the new plan"
+        )
 
 
 def _tidy(build: _Build) -> None:
@@ -210,6 +261,14 @@ def _install_packages(build: _Build) -> None:
         raise _explain_pip(done, build.source)
     # The packages' own commands name the folder they were built in, and nobody calls them.
     _tidy(build)
+    there = {path.name.partition("-")[0].lower() for path in build.site.glob("*.dist-info")}
+    missing = [name for name in packages if re.sub(r"[-_.]+", "_", name).lower() not in there]
+    if missing:
+        raise InstallError(
+            f"the runtime cannot be built: pip has put {', '.join(missing)} somewhere else",
+            f"{build.site} does not have it",
+            "take target, prefix, root and user out of pip's settings (pip config list, PIP_* variables)",
+        )
 
 
 def _explain_pip(done: Completed, source: Source) -> InstallError:
@@ -233,13 +292,12 @@ def _explain_pip(done: Completed, source: Source) -> InstallError:
 
 def launcher_text(python: Path, module: str) -> str:
     """Return a command that starts a module with the release's own Python, isolated from the caller's settings."""
-    start = f"from {module} import main\n\nsys.exit(main())\n"
-    first = f"#!{python} -I"
-    if len(first) > _LONGEST_SHEBANG or any(char.isspace() for char in os.fspath(python)):
-        # The shell reads the second line, Python takes it for a text.
-        quoted = "'" + os.fspath(python).replace("'", "'\"'\"'") + "'"
-        first = f"#!/bin/sh\n'''exec' {quoted} -I \"$0\" \"$@\"\n'''"
-    return f"{first}\nimport sys\n\n{start}"
+    first = f"#!{python} -IXutf8"
+    code = f"import sys\n\nfrom {module} import main\n\nsys.exit(main())\n"
+    if len(os.fsencode(first)) <= _LONGEST_SHEBANG and not any(char.isspace() for char in os.fspath(python)):
+        return f"{first}\n{code}"
+    quoted = "'" + os.fspath(python).replace("'", "'\"'\"'") + "'"
+    return f"#!/bin/sh\nexec {quoted} -IXutf8 -c '{code}' \"$@\"\n"
 
 
 def _compile(build: _Build) -> None:

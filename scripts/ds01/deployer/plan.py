@@ -95,13 +95,28 @@ class Scope:
         """Whether it is about some files alone."""
         return self.account is not None or self.pattern is not None
 
-    def covers(self, action: Action) -> bool:
-        """Whether an action lies in it."""
-        if self.account is not None and action.account != self.account:
+    def covers(self, path: PurePosixPath, account: str | None, part: Part | None) -> bool:
+        """Whether a file of an account and a part lies in it."""
+        if self.account is not None and account != self.account:
             return False
-        if self.without is not None and action.part is self.without:
+        if self.without is not None and part is self.without:
             return False
-        return self.pattern is None or fnmatch(str(action.path), self.pattern)
+        return self.pattern is None or fnmatch(str(path), self.pattern)
+
+    def to_json(self) -> dict[str, str | None]:
+        """Return the scope as a journal holds it."""
+        without = None if self.without is None else self.without.value
+        return {"account": self.account, "pattern": self.pattern, "without": without}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, str | None]) -> Scope:
+        """Rebuild what to_json() returned.
+
+        Raises:
+            KeyError, ValueError: it is not one of ours.
+        """
+        without = stored["without"]
+        return cls(stored["account"], stored["pattern"], None if without is None else Part(without))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +163,7 @@ class Plan:
 
     def within(self, scope: Scope) -> Plan:
         """Return the part of the plan that lies in a scope; what was left for later waits for whole plans."""
-        inside = tuple(action for action in self.actions if scope.covers(action))
+        inside = tuple(action for action in self.actions if scope.covers(action.path, action.account, action.part))
         return Plan(self.host, self.policy_hash, inside, () if scope.is_narrow else self.pending)
 
 

@@ -6,9 +6,10 @@ the one in force and is deployed like any other file, so that it comes and goes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -89,7 +90,7 @@ def release_of(goal: str | None) -> str | None:
     return name if folder == RELEASES.name and name and "/" not in name and not name.startswith(".") else None
 
 
-def candidates(name: str) -> Iterable[str]:
+def candidates(name: str) -> Iterator[str]:
     """Yield the names under which a release may lie: its own, and others when what lies there is spoilt."""
     yield name
     yield from (f"{name}.{number}" for number in range(2, _MOST_NAMES))
@@ -108,20 +109,32 @@ def judge(plan: Plan, wanted: Found, before: Found | None) -> Plan:
 def _judged(action: Action, wanted: Found, before: Found | None) -> Action:
     if action.path != CURRENT or action.file is None or action.verb in {Verb.BLOCKED, Verb.UNKNOWN}:
         return action
-    if wanted.state in {State.EDITED, State.BROKEN, State.UNKNOWN}:
-        verb = Verb.UNKNOWN if wanted.state is State.UNKNOWN else Verb.BLOCKED
-        return replace(action, verb=verb, reason=f"{RELEASES / wanted.release.name}: {wanted.why}")
-    if action.verb is Verb.UNCHANGED or action.drift:
+    folder = RELEASES / wanted.release.name
+    if wanted.state is State.UNKNOWN:
+        return replace(action, verb=Verb.UNKNOWN, reason=f"{folder}: {wanted.why}")
+    if wanted.state in {State.EDITED, State.BROKEN}:
+        reason = f"{folder}: {wanted.why}; --no-runtime leaves the runtime as it is"
+        return replace(action, verb=Verb.BLOCKED, reason=reason)
+    if action.verb is Verb.UNCHANGED and wanted.state is State.ABSENT:
+        reason = f"{folder} was removed by hand; it is built anew"
+        return replace(action, verb=Verb.CHANGE, reason=reason, drift=True)
+    stays = before is not None and before.state is State.WHOLE and before.release.name == wanted.release.name
+    if action.verb is Verb.UNCHANGED or action.drift or stays:
         return action
     if before is not None and before.state is State.EDITED:
-        reason = f"{RELEASES / before.release.name} was edited by hand: {before.why}; a fresh one takes its place"
+        folder = RELEASES / before.release.name
+        reason = f"{folder} was edited by hand: {before.why}; a fresh one takes its place, this one stays"
         return replace(action, reason=reason, drift=True)
     return replace(action, reason=_reason(wanted.release, before))
 
 
 def _reason(wanted: Release, before: Found | None) -> str:
+    if before is not None and before.state is State.BROKEN:
+        return f"{RELEASES / before.release.name}: {before.why}; {wanted.name} takes its place"
     if before is None or before.state is State.ABSENT:
         return f"runtime {wanted.name} ({wanted.words})"
+    if before.state is State.UNKNOWN:
+        return f"runtime {before.release.name} → {wanted.name} ({wanted.words})"
     old, new = before.release.packages, wanted.packages
     differing = [name for name in {**new, **old} if old.get(name) != new.get(name)]
     changed = [f"{name} {old.get(name, '(none)')} → {new.get(name, '(none)')}" for name in differing]
@@ -134,11 +147,15 @@ def releases_to_keep(current: str | None, used: Iterable[str | None]) -> frozens
     Args:
         used: what the generations put in force, newest first.
     """
-    kept = dict.fromkeys(name for name in (current, *used) if name is not None)
-    return frozenset(list(kept)[:KEPT])
+    kept: set[str] = set()
+    for name in chain([current], used):
+        if name is not None:
+            kept.add(name)
+        if len(kept) == KEPT:
+            break
+    return frozenset(kept)
 
 
 def gone(name: str) -> Found:
     """Return what is to be said of a release of an earlier deploy that is there no more."""
-    why = f"this release is gone, since only {KEPT} stay; --no-runtime goes back without it"
-    return Found(State.BROKEN, Release(name), why)
+    return Found(State.BROKEN, Release(name), f"this release is gone, since only {KEPT} stay")

@@ -6,18 +6,19 @@ that is install.py's.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from ds01.core.errors import Ds01Error
+from ds01.core.jsonstate import StateError, read_json
 from ds01.core.paths import HostPaths
-from ds01.core.tree import sha256
-from ds01.deployer.files import Walk, explain, observe_file
+from ds01.core.tree import Form, sha256
+from ds01.deployer.files import Walk, observe_file
 from ds01.deployer.history import numbers, read_generation
 from ds01.deployer.plan import Plan
 from ds01.deployer.release import (
@@ -37,10 +38,17 @@ MANIFEST: Final = "release.json"
 MANIFEST_VERSION: Final = 1
 UNFINISHED: Final = ".new-"
 _PYTHON: Final = "venv/bin/python"
+# A release that may not be read is for the plan to show, not a reason to take another.
+_STAYS: Final = frozenset({State.WHOLE, State.UNKNOWN})
+_USABLE: Final = _STAYS | {State.ABSENT}
 
 
 def release_manifest(release: Release, folder: Path) -> dict[str, object]:
-    """Return what release.json says of a finished folder."""
+    """Return what release.json says of a finished folder.
+
+    Raises:
+        OSError: something in it may not be read.
+    """
     return {
         "version": MANIFEST_VERSION,
         "release": release.name,
@@ -55,22 +63,24 @@ def _digests(folder: Path) -> Iterator[tuple[str, str]]:
     Raises:
         OSError: something may not be read.
     """
+    for shown, entry in _entries(folder):
+        if shown == MANIFEST or "__pycache__" in shown.split("/"):
+            continue
+        if entry.is_symlink():
+            yield shown, f"-> {os.readlink(entry)}"  # noqa: PTH115 - there are hundreds, and no Path is needed
+        elif entry.is_file(follow_symlinks=False):
+            yield shown, sha256(Path(entry).read_bytes())
+        elif not entry.is_dir(follow_symlinks=False):
+            yield shown, "no file"
 
-    def fail(error: OSError) -> None:
-        raise error
 
-    for above, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        for name in (*files, *folders):
-            path = Path(above, name)
-            mode = path.lstat().st_mode
-            shown = path.relative_to(folder).as_posix()
-            if stat.S_ISLNK(mode):
-                yield shown, f"-> {path.readlink()}"
-            elif stat.S_ISREG(mode) and shown != MANIFEST:
-                yield shown, sha256(path.read_bytes())
-            elif not stat.S_ISDIR(mode) and shown != MANIFEST:
-                yield shown, "no file"
+def _entries(folder: Path, below: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield all that a folder holds, each with its path in it; no link is followed."""
+    with os.scandir(folder / below) as found:
+        for entry in found:
+            yield f"{below}{entry.name}", entry
+            if entry.is_dir(follow_symlinks=False):
+                yield from _entries(folder, f"{below}{entry.name}/")
 
 
 def look_at(paths: HostPaths, name: str) -> Found:
@@ -84,23 +94,52 @@ def look_at(paths: HostPaths, name: str) -> Found:
     except Ds01Error as error:
         return Found(State.EDITED, nothing, error.brief)
     except OSError as error:
-        return Found(State.UNKNOWN, nothing, explain(error, RELEASES / name).brief)
-    folder = paths.releases / name
+        return Found(State.UNKNOWN, nothing, _denied(RELEASES / name, error))
     try:
-        stored = json.loads((folder / MANIFEST).read_bytes())
-        release = Release(name, {str(key): str(value) for key, value in stored["packages"].items()})
-        files: Mapping[str, str] = stored["files"]
-        why = _difference(files, dict(_digests(folder))) or _writable(folder)
-    except PermissionError as error:
-        return Found(State.UNKNOWN, nothing, f"{error.filename} may not be read; run the command as root (sudo)")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return _look_inside(paths.releases / name, nothing)
+    except OSError as error:
+        return Found(State.UNKNOWN, nothing, _denied(error.filename, error))
+
+
+def _denied(what: object, error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return f"{what} may not be read; run the command as root (sudo)"
+    return f"{what} cannot be read: {error.strerror}"
+
+
+def _look_inside(folder: Path, nothing: Release) -> Found:
+    """Hold a release against its release.json.
+
+    Raises:
+        OSError: something in it may not be read, or vanished meanwhile.
+    """
+    try:
+        release, files = _read_manifest(folder)
+    except StateError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise error.__cause__ from error
+        return Found(State.EDITED, nothing, f"{MANIFEST} cannot be used: {error.brief}")
+    except (KeyError, TypeError, AttributeError) as error:
         return Found(State.EDITED, nothing, f"{MANIFEST} cannot be used ({type(error).__name__}: {error})")
+    if release.name != nothing.name:
+        return Found(State.EDITED, nothing, f"it is a copy of {release.name}")
+    why = _difference(files, dict(_digests(folder))) or _writable(folder)
     if why is not None:
         return Found(State.EDITED, release, why)
-    if not (folder / _PYTHON).exists():
-        why = f"its Python is gone: {os.path.realpath(folder / _PYTHON)}; deploy again, with the Python of today"
-        return Found(State.BROKEN, release, why)
+    python = folder / _PYTHON
+    try:
+        python.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return Found(State.BROKEN, release, f"its Python is gone: {os.path.realpath(python)}")
     return Found(State.WHOLE, release)
+
+
+def _read_manifest(folder: Path) -> tuple[Release, Mapping[str, str]]:
+    stored = read_json(folder / MANIFEST)
+    if stored is None:
+        raise StateError("it is missing")
+    packages, files = cast("dict[str, str]", stored["packages"]), cast("dict[str, str]", stored["files"])
+    return Release(str(stored["release"]), dict(packages.items())), dict(files.items())
 
 
 def _difference(wanted: Mapping[str, str], there: Mapping[str, str]) -> str | None:
@@ -116,28 +155,34 @@ def _difference(wanted: Mapping[str, str], there: Mapping[str, str]) -> str | No
 
 def _writable(folder: Path) -> str | None:
     """Return what others than the owner of the release could change in it, compiled code too."""
-    owner = folder.stat().st_uid
-    for above, folders, files in os.walk(folder):
-        for name in (".", *folders, *files):
-            path = Path(above, name)
-            found = path.lstat()
-            shown = path.relative_to(folder)
-            if found.st_uid != owner:
-                return f"{shown} belongs to uid {found.st_uid}"
-            if not stat.S_ISLNK(found.st_mode) and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                return f"{shown} can be written by others"
+    own = folder.stat()
+    found = ((shown, entry.stat(follow_symlinks=False)) for shown, entry in _entries(folder))
+    for shown, status in chain([(".", own)], found):
+        if status.st_uid != own.st_uid:
+            return f"{shown} belongs to uid {status.st_uid}"
+        if not stat.S_ISLNK(status.st_mode) and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return f"{shown} can be written by others"
     return None
 
 
 def in_force(paths: HostPaths) -> str | None:
     """Return the name of the release that /opt/ds01/current names; None when there is none."""
-    content = observe_file(paths, CURRENT).content
-    return release_of(None if content is None else os.fsdecode(content))
+    there = observe_file(paths, CURRENT)
+    return release_of(os.fsdecode(there.content or b"")) if there.form is Form.LINK else None
 
 
 def usable_name(paths: HostPaths, name: str) -> str:
-    """Return the first name under which a release is whole, or free to be built under."""
-    return next(each for each in candidates(name) if look_at(paths, each).state in {State.WHOLE, State.ABSENT})
+    """Return under which name a release is whole or can be built: its own, or another when what lies there is spoilt.
+
+    The one in force stays as long as it will do, also when a name before it becomes free.
+
+    Raises:
+        FilesError: root would have to trust what others can change.
+    """
+    present = in_force(paths)
+    if present is not None and present in candidates(name) and look_at(paths, present).state in _STAYS:
+        return present
+    return next((each for each in candidates(name) if look_at(paths, each).state in _USABLE), name)
 
 
 def plan_runtime(plan: Plan, paths: HostPaths, offered: Release | None) -> Plan:
@@ -150,11 +195,12 @@ def plan_runtime(plan: Plan, paths: HostPaths, offered: Release | None) -> Plan:
     name = release_of(goal)
     if name is None:
         return plan
-    wanted = look_at(paths, name)
-    if wanted.state is State.ABSENT:
+    wanted = found = look_at(paths, name)
+    if found.state is State.ABSENT:
         wanted = Found(State.ABSENT, offered) if offered is not None and offered.name == name else gone(name)
     present = in_force(paths)
-    return judge(plan, wanted, None if present is None else look_at(paths, present))
+    before = found if present in {None, name} else look_at(paths, present)
+    return judge(plan, wanted, None if present is None else before)
 
 
 def remove_unused(paths: HostPaths) -> tuple[str, ...]:
@@ -164,21 +210,36 @@ def remove_unused(paths: HostPaths) -> tuple[str, ...]:
         Edited releases that would have gone too: they are left for somebody to look at.
 
     Raises:
+        FilesError: root would have to trust what others can change, or links are in the way.
         OSError: the system refused.
     """
-    if not paths.releases.is_dir():
+    try:
+        with Walk(paths) as walk:
+            walk.enter(RELEASES)
+    except FileNotFoundError:
         return ()
     kept = releases_to_keep(in_force(paths), _used(paths))
     left = []
-    for folder in sorted(paths.releases.iterdir()):
-        if folder.name in kept:
-            continue
-        unfinished = folder.name.startswith(UNFINISHED)
-        if unfinished or look_at(paths, folder.name).state in {State.WHOLE, State.BROKEN}:
-            shutil.rmtree(folder)
-        else:
-            left.append(folder.name)
+    for path in sorted(paths.releases.iterdir()):
+        if path.name.startswith(UNFINISHED):
+            discard(path)
+        elif path.name not in kept and look_at(paths, path.name).state in {State.WHOLE, State.BROKEN}:
+            shutil.rmtree(path)
+        elif path.name not in kept:
+            left.append(path.name)
     return tuple(left)
+
+
+def discard(path: Path) -> None:
+    """Remove a folder with all in it, or whatever lies in its place; no link is followed.
+
+    Raises:
+        OSError: the system refused.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _used(paths: HostPaths) -> Iterator[str | None]:

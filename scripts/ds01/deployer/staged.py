@@ -137,7 +137,8 @@ def check_staged(
         CheckError: a tool refused; says which file, what the tool said, and that nothing was changed.
     """
     with _scratch() as root:
-        _lay_out(everything, root, _in_release(everything, host))
+        _lay_out(everything, root)
+        _link_release(everything, root, host)
         notices: dict[str, None] = {}
         for argv, paths in _calls(actions, root):
             notices |= dict.fromkeys(_check(argv, paths, root, run))
@@ -154,13 +155,7 @@ def _scratch() -> Iterator[Path]:
         yield Path(name)
 
 
-def _in_release(everything: Sequence[Action], host: Path) -> str:
-    """Return where the commands lie that units will start by way of the link that is not in place yet."""
-    goal = next((action.after for action in everything if action.path == CURRENT), None)
-    return str(host / CURRENT.relative_to("/") if goal is None else host / CURRENT.parent.relative_to("/") / goal)
-
-
-def _lay_out(actions: Sequence[Action], root: Path, release: str) -> None:
+def _lay_out(actions: Sequence[Action], root: Path) -> None:
     try:
         for action in actions:
             if action.after is not None and (action.file is None or action.file.form is Form.FILE):
@@ -168,11 +163,23 @@ def _lay_out(actions: Sequence[Action], root: Path, release: str) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 text = action.after
                 if unit_of(action.path) is not None:
-                    text = text.replace(f"{CURRENT}/", f"{release}/")
+                    text = text.replace(f"{CURRENT}/", f"{root}{CURRENT}/")
                 if action.path.parent == _ROTATION:
                     # logrotate judges the folder of the logs too, which the deploy itself is about to put right.
                     text = text.replace("/var/log/", f"{root}/var/log/")
                 target.write_bytes(text.encode(errors="surrogateescape"))
+    except OSError as error:
+        raise _no_room(error) from error
+
+
+def _link_release(actions: Sequence[Action], root: Path, host: Path) -> None:
+    """Put the release that will be in force where laid out units look for their commands."""
+    goal = next((action.after for action in actions if action.path == CURRENT), None)
+    release = host / CURRENT.relative_to("/") if goal is None else host / CURRENT.parent.relative_to("/") / goal
+    link = root / CURRENT.relative_to("/")
+    try:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(release.absolute())
     except OSError as error:
         raise _no_room(error) from error
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -51,6 +51,12 @@ class LiveUnits:
         """The stale units for which systemd holds the values of the changed files all the same."""
         deviating = {each.unit for each in self.deviations}
         return tuple(unit for unit in self.stale if unit not in deviating)
+
+    def only(self, units: Collection[str]) -> LiveUnits:
+        """Return what was said of some units alone."""
+        deviations = tuple(each for each in self.deviations if each.unit in units)
+        stale = tuple(unit for unit in self.stale if unit in units)
+        return replace(self, asked=min(self.asked, len(units)), deviations=deviations, stale=stale)
 
 
 def is_running(paths: HostPaths) -> bool:

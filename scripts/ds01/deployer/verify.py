@@ -27,7 +27,7 @@ from ds01.deployer.files import observe_files
 from ds01.deployer.merge import ours_in
 from ds01.deployer.observed import Observed
 from ds01.deployer.owned import Owned, OwnedFile
-from ds01.deployer.release import CURRENT, Found, Release, State
+from ds01.deployer.release import CURRENT, State
 from ds01.deployer.releases import in_force, look_at
 from ds01.deployer.report import count
 from ds01.deployer.systemd import compare_live, is_running
@@ -139,10 +139,13 @@ def _runtime(paths: HostPaths, owned: Owned, run: Run) -> Iterator[Check]:
     if CURRENT not in owned.files:
         yield Check("applied", "runtime", Status.SKIPPED, "none was deployed (--no-runtime)")
         return
-    name = in_force(paths)
-    found = Found(State.ABSENT, Release(str(name))) if name is None else look_at(paths, name)
     fix = "sudo ./inv deploy --force builds it anew"
-    if found.state is State.UNKNOWN:
+    name = in_force(paths)
+    if name is None:
+        yield Check("applied", "runtime", Status.FAILED, f"{CURRENT} names no release", fix)
+        return
+    found = look_at(paths, name)
+    if found.state is State.UNKNOWN and os.geteuid() != 0:
         yield Check("applied", "runtime", Status.SKIPPED, found.why or "it may not be read", "run it with sudo")
     elif found.state is not State.WHOLE:
         yield Check("applied", "runtime", Status.FAILED, f"{name}: {found.why or 'it is gone'}", fix)

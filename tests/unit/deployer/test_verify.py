@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NO_SYSTEMD = Check(
     "applied", "slices", Status.SKIPPED, "systemd is not running here, so effective values were not compared"
 )
+NO_RUNTIME = Check("applied", "runtime", Status.SKIPPED, "none was deployed (--no-runtime)")
 AGAIN = "see ./inv plan; deploy --force writes it again"
 
 
@@ -53,6 +54,7 @@ def test_files_as_they_were_written_are_one_good_line(tmp_path: Path) -> None:
     lay(tmp_path, "/etc/a", "x\n")
     assert verify_applied(HostPaths(tmp_path), owned("/etc/a", "x\n"), no_tools) == (
         Check("applied", "files", Status.OK, "1 file as written by generation 4"),
+        NO_RUNTIME,
         NO_SYSTEMD,
     )
 
@@ -81,6 +83,7 @@ def test_each_way_to_damage_a_file_fails_with_its_fix(tmp_path: Path, damage: ob
     damage(lay(tmp_path, "/etc/a", "x\n"))  # type: ignore[operator]
     assert verify_applied(HostPaths(tmp_path), owned("/etc/a", "x\n"), no_tools) == (
         Check("applied", "/etc/a", Status.FAILED, text, AGAIN),
+        NO_RUNTIME,
         NO_SYSTEMD,
     )
 
@@ -102,14 +105,15 @@ def test_in_a_merged_file_only_our_keys_count(tmp_path: Path, content: str, mode
     lay(tmp_path, "/etc/docker/daemon.json", content, mode)
     state = owned("/etc/docker/daemon.json", MERGED, record=RECORD)
     found = verify_applied(HostPaths(tmp_path), state, no_tools)
-    assert [check.status for check in found] == [Status.FAILED if fails else Status.OK, Status.SKIPPED]
+    assert found[0].status is (Status.FAILED if fails else Status.OK)
+    assert found[1:] == (NO_RUNTIME, NO_SYSTEMD)
 
 
 def test_many_damaged_files_are_counted_not_listed(tmp_path: Path) -> None:
     files = {PurePosixPath(f"/etc/{number:02}"): OwnedFile("", 0o644, "root", "root", "") for number in range(50)}
     found = verify_applied(HostPaths(tmp_path), Owned(1, files=files), no_tools)
-    assert len(found) == 22
-    assert found[20] == Check("applied", "files", Status.FAILED, "and 30 more files", "see ./inv plan")
+    more = Check("applied", "files", Status.FAILED, "and 30 more files", "see ./inv plan")
+    assert (len(found), found[20:]) == (23, (more, NO_RUNTIME, NO_SYSTEMD))
 
 
 @pytest.mark.root
@@ -123,7 +127,7 @@ def test_a_file_that_may_not_be_read_is_skipped_with_a_word() -> None:
         finally:
             os.seteuid(0)
     text = "/etc/a may not be read; run the command as root (sudo) to see it"
-    assert found == (Check("applied", "/etc/a", Status.SKIPPED, text, "run it with sudo"), NO_SYSTEMD)
+    assert found == (Check("applied", "/etc/a", Status.SKIPPED, text, "run it with sudo"), NO_RUNTIME, NO_SYSTEMD)
 
 
 def test_a_check_is_one_line_and_one_object() -> None:

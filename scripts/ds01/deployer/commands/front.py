@@ -17,8 +17,15 @@ from ds01.deployer.report import say
 def parser(name: str, words: str) -> argparse.ArgumentParser:
     """Return a parser with the options that every command has."""
     made = argparse.ArgumentParser(prog=name, description=words)
-    made.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="folder that stands for /")
+    made.add_argument("--root", type=_folder, default=Path("/"), metavar="DIR", help="folder that stands for /")
     return made
+
+
+def _folder(text: str) -> Path:
+    """An empty option is a variable that was not set, never the folder one stands in."""
+    if not text:
+        raise argparse.ArgumentTypeError("needs a folder, this one is empty")
+    return Path(text)
 
 
 def run_command(
@@ -35,10 +42,11 @@ def run_command(
         say(f"error: {error.render()}")
         return error.exit_code
     except KeyboardInterrupt:
+        say("interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
+        return ExitCode.FAILED
     return code
 
 

@@ -10,12 +10,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ds01.core.errors import BadInputError, ExitCode
 from ds01.core.process import run
 from ds01.core.tree import Part, Tree
 from ds01.deployer import report
 from ds01.deployer.commands.front import host_paths, parser, run_command
+from ds01.deployer.directives import unit_of
 from ds01.deployer.history import read_generation
 from ds01.deployer.owned import read_owned
 from ds01.deployer.plan import Scope
@@ -48,6 +50,8 @@ def _compare(options: argparse.Namespace) -> int:
     _known(tree, options.user)
     survey = survey_host(tree, paths, owned, run)
     survey = survey.within(scope, title=f"Slices of generation {owned.generation}")
+    units = {unit_of(action.path) or "" for action in survey.plan.actions}
+    survey = replace(survey, live=survey.live.only(units))
     changes = survey.plan.changes
     if options.json or options.verbose:
         colour = report.wants_colour(sys.stdout, os.environ)

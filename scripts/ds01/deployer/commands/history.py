@@ -21,10 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def history(root: Path, *, as_json: bool) -> int:
-    """List the kept generations."""
+    """List the kept generations; fails when there are some, and none can be shown."""
     paths = host_paths(root)
+    kept = numbers(paths)
     found: list[Generation] = []
-    for number in reversed(numbers(paths)):
+    for number in reversed(kept):
         try:
             found.append(read_generation(paths, number))
         except StateError as error:
@@ -33,9 +34,9 @@ def history(root: Path, *, as_json: bool) -> int:
     if as_json:
         entries = [generation.to_json(files=False) for generation in found]
         report.print_json({"version": report.JSON_VERSION, "generations": entries}, sys.stdout)
-    elif not found:
+    elif not kept:
         print("Nothing was deployed here yet.")
-    else:
+    elif found:
         rows = [(str(g.number), g.when, g.who, g.policy_hash[:12], g.what) for g in found]
         print(report.table([("GENERATION", "WHEN", "WHO", "POLICY", "WHAT"), *rows]))
-    return ExitCode.DONE
+    return ExitCode.DONE if found or not kept else ExitCode.FAILED
