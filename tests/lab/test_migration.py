@@ -161,7 +161,7 @@ def make_older(machine: Machine, folder: Path) -> None:
         f"""
         for name in alice bob j.doe@lab-x.org; do usermod -aG docker "$name" || gpasswd -a "$name" docker; done
         mkdir -p {STATE} /var/log/ds01
-        chown root:docker {STATE}; chmod 0775 {STATE}
+        chown root:docker {STATE} /var/log/ds01; chmod 0775 {STATE} /var/log/ds01
         systemctl daemon-reload
         systemctl start ds01-exporter.service ds01-workload-detector.timer
         systemctl restart docker.service
@@ -258,6 +258,9 @@ def deploy(walk: Walk) -> None:
     done = walk.good("6. Deploy")
     assert "Deployed generation 1: " in done.stderr
     assert walk.there(*OLDER, MADE) == KEPT
+    for folder in (STATE, "/var/log/ds01"):
+        assert walk.machine.must(["stat", "-c", "%a %U", folder]) == "755 root\n"
+    walk.machine.must(["sh", "-c", ">/var/log/ds01/gpu-allocator.lock"], user="alice")
     three_containers = str(3 * 64 * 1024**2)
     assert walk.limit("ds01-student-alice.slice") == walk.limit("ds01-student-bob.slice") == three_containers
     assert walk.machine.run(["systemctl", "is-active", "ds01-exporter.service"]).stdout.strip() == "inactive"

@@ -19,8 +19,8 @@ _DEVICE_MAKER: Final = PurePosixPath("/usr/sbin/ub-device-create")
 _NAMED: Final = 3
 # Words of scripts that write to what is DS01's now.
 _CLASHES: Final = {
-    "permissions-manifest": "makes /var/lib/ds01 writable for a group time and again, in which deploy then refuses to"
-    " write",
+    "permissions-manifest": "makes /var/lib/ds01 and /var/log/ds01 writable for a group time and again: deploy then"
+    " refuses to write, logrotate to rotate",
     "create-user-slice": "lets others write slices and drop-ins beside DS01's",
     "generate-user-slice-limits": "writes DS01's own drop-ins anew, which then are [drift]",
 }

@@ -111,6 +111,7 @@ _DAEMON_KEYS: Final = frozenset(
         "validate",
     ]
 )
+_ROTATION: Final = PurePosixPath("/etc/logrotate.d")
 # Where distributions put units. Source: systemd.unit(5), "Unit File Load Path".
 _VENDOR_UNITS: Final = "/usr/local/lib/systemd/system:/usr/lib/systemd/system:/lib/systemd/system"
 
@@ -163,6 +164,9 @@ def _lay_out(actions: Sequence[Action], root: Path) -> None:
                 text = action.after
                 if unit_of(action.path) is not None:
                     text = text.replace(f"{CURRENT}/", f"{root}{CURRENT}/")
+                if action.path.parent == _ROTATION:
+                    # logrotate judges the folder of the logs too, which the deploy itself is about to put right.
+                    text = text.replace("/var/log/", f"{root}/var/log/")
                 target.write_bytes(text.encode(errors="surrogateescape"))
     except OSError as error:
         raise _no_room(error) from error

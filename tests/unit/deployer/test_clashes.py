@@ -151,8 +151,8 @@ def test_what_stays_is_named_with_what_it_does_to_ours() -> None:
     )
     assert if_it_stays([*staying, link, EXPORTER], Tree.of("ds01", "", [])) == (
         (
-            "/etc/cron.d/ds01-maintenance stays and makes /var/lib/ds01 writable for a group time and again, in which"
-            " deploy then refuses to write"
+            "/etc/cron.d/ds01-maintenance stays and makes /var/lib/ds01 and /var/log/ds01 writable for a group time and"
+            " again: deploy then refuses to write, logrotate to rotate"
         ),
         "/etc/sudoers.d/ds01-user-slice stays and lets others write slices and drop-ins beside DS01's",
         "/usr/local/bin/ds01-generate-limits stays and writes DS01's own drop-ins anew, which then are [drift]",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,30 @@ def test_a_file_is_checked_where_it_is_staged() -> None:
     (call,) = tool.calls
     root = call[3].removeprefix("--root=")
     assert call == ("bash", "-n", f"{root}/usr/local/sbin/x", f"--root={root}")
+
+
+@pytest.mark.skipif(shutil.which("logrotate") is None, reason="logrotate is not installed")
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [("    weekly\n    missingok\n", False), ("    weekly\n    dailyish\n", True)],
+    ids=["good", "bad"],
+)
+def test_logrotate_judges_the_file_and_not_the_folder_that_the_deploy_puts_right(
+    options: str, *, refused: bool
+) -> None:
+    check = ("logrotate", "--debug", "--state", "/dev/null", "{file}")
+    rotation = action("/etc/logrotate.d/ds01", f"/var/log/ds01/*.jsonl {{\n{options}}}\n", check)
+    asked: list[str] = []
+
+    def look(argv: Sequence[str], *, environment: Mapping[str, str] | None = None, **_: object) -> Completed:
+        asked.append(Path(argv[-1]).read_text())
+        return run(argv, environment=environment)
+
+    with pytest.raises(CheckError) if refused else nullcontext():
+        check_staged([rotation], [rotation], look)
+    (text,) = asked
+    assert not text.startswith("/var/log/")
+    assert "/var/log/ds01/*.jsonl {" in text
 
 
 def test_removals_and_files_without_a_check_are_not_checked() -> None:

@@ -99,7 +99,7 @@ def test_a_choice_made_before_holds_and_is_said_each_time() -> None:
         f" {UNITS}/ds01-student-gone.slice.d/10-resource-limits.conf, {UNITS}/ds01-x.service and 2 more;"
         " sudo ./inv deploy --older remove removes what is left"
     )
-    assert decision.notices[1].startswith("/etc/cron.d/ds01-maintenance stays and makes /var/lib/ds01 writable ")
+    assert decision.notices[1].startswith("/etc/cron.d/ds01-maintenance stays and makes /var/lib/ds01 and ")
 
 
 def test_a_host_without_older_files_hears_nothing() -> None:
