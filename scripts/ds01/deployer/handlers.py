@@ -49,9 +49,8 @@ class Handler:
 def _write_control_groups(run: Run) -> None:
     """Have systemd write what it has read to the control groups of slices that are there already.
 
-    A reload alone does it up to systemd 256. From 257 on a slice's group keeps its old values until a unit starts
-    beside or below it, so an empty slice is started, and stopped, beside those of each level. No account's slice has a
-    dot in its name.
+    systemd 252 does it at a reload. With 257 a slice's group keeps its old values until a unit starts beside or below
+    it, so an empty slice is started, and stopped, beside those of each level. No account's slice has a dot in its name.
 
     Raises:
         HandlerError: systemctl cannot.
