@@ -63,7 +63,6 @@ EMPTY_CALLS = {
     "fchmodat": lambda: os.chmod("x", 0, dir_fd=NOT_OPEN),
     "fchown": lambda: os.fchown(NOT_OPEN, -1, -1),
     "fchownat": lambda: os.chown("x", -1, -1, dir_fd=NOT_OPEN, follow_symlinks=False),
-    "fsync": lambda: os.fsync(NOT_OPEN),
     "ftruncate": lambda: os.ftruncate(NOT_OPEN, 0),
     "linkat": lambda: os.link("x", "x", src_dir_fd=NOT_OPEN, dst_dir_fd=NOT_OPEN, follow_symlinks=False),
     "mkdir": lambda: Path("/nowhere/x").mkdir(),

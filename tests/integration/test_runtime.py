@@ -160,6 +160,11 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     told.said["verify edited"] = checkout.inv("verify")
     told.said["plan edited"] = checkout.inv("plan", "--check")
     told.tell("deploy edited", checkout.inv("deploy", "--yes"))
+    third = told.root / "opt/ds01/releases" / told.name(3)
+    release = Release(f"{third.name}.2", json.loads((third / "release.json").read_text())["packages"])
+    module.write_text(module.read_text().removesuffix("# mine\n"))
+    transplant(third, told.root, release)  # as it would be built, in less time
+    module.write_text(module.read_text() + "# mine\n")
     told.tell("deploy forced", checkout.inv("deploy", "--yes", "--force"))
     shutil.rmtree(told.root / "opt/ds01/releases" / told.current["deploy forced"])
     told.said["plan removed"] = checkout.inv("plan", "--check")
@@ -276,6 +281,7 @@ def test_a_release_that_was_removed_by_hand_is_built_anew(story: Story) -> None:
         in story.said["plan removed"].out
     )
     assert story.said["deploy removed"].code == 0, story.said["deploy removed"].err
+    assert f"runtime {name}: installing tiny from the wheels in " in story.said["deploy removed"].err
     assert (story.current["deploy removed"], name in story.releases["deploy removed"]) == (name, True)
 
 
