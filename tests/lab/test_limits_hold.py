@@ -143,7 +143,7 @@ def test_past_memory_high_the_account_crawls_and_nothing_is_killed(
     assert (bob.number("memory.max"), bob.number("memory.high")) == (256 * MIB, 230 * MIB)
     rest = pace(machine, bob)
     for name in ("bob-one", "bob-two"):
-        bob.start(name, hold(116))
+        bob.start(name, hold(120))
     wait_for("more than MemoryHigh", lambda: bob.counters("memory.events")["high"] > 0)
 
     crowded = pace(machine, bob)
