@@ -192,4 +192,6 @@ def test_a_reload_that_shows_nowhere_is_a_failure(shell: Shell, brief: str, look
 
 
 def test_without_dockers_client_nobody_can_be_asked_about_the_reload() -> None:
-    run_handler(BY_NAME["docker-reload"], Shell(events=127), sleep=lambda _: None)
+    shell = Shell(events=127)
+    run_handler(BY_NAME["docker-reload"], shell, sleep=lambda _: None)
+    assert shell.ran.count(EVENTS) == 1
