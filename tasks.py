@@ -21,6 +21,8 @@ _HELP = {
     "yes": "do not ask",
     "force": "overwrite hand edits; a copy is kept",
     "restart_docker": "restart Docker when daemon.json changed; names the containers it stops",
+    "older": "remove or keep: what becomes of an older DS01's files that were found",
+    "keep": "with --older remove: leave those that fit this pattern, such as '/usr/local/bin/*'; may be repeated",
     "runtime": "whether the runtime below /opt/ds01 goes with it; --no-runtime leaves what is there",
 }
 _LAB_HELP = {
@@ -66,7 +68,12 @@ def render(_: Context, host: str | None = None, inventory: str = INVENTORY, chec
     return workflow.render(_folder(inventory), host, only_check=check)
 
 
-@task(help=_help("host", "root", "inventory", "json", "user", "runtime", check="exit 3 when changes are pending"))
+@task(
+    help=_help(
+        "host", "root", "inventory", "json", "user", "runtime", "older", "keep", check="exit 3 when changes are pending"
+    ),
+    iterable=["keep"],
+)
 def plan(
     _: Context,
     host: str | None = None,
@@ -76,15 +83,21 @@ def plan(
     check: bool = False,
     user: str | None = None,
     runtime: bool = True,
+    older: str | None = None,
+    keep: list[str] | None = None,
 ) -> int:
     """Show what a deploy would change on this machine; changes nothing."""
     from ds01 import workflow
 
-    place = workflow.Target(_folder(inventory), host, _folder(root), runtime)
+    choice = workflow.Choice.of(older, keep or ())
+    place = workflow.Target(_folder(inventory), host, _folder(root), runtime, choice)
     return workflow.plan(place, user, as_json=json, only_check=check)
 
 
-@task(help=_help("host", "root", "inventory", "yes", "force", "restart_docker", "runtime"))
+@task(
+    help=_help("host", "root", "inventory", "yes", "force", "restart_docker", "runtime", "older", "keep"),
+    iterable=["keep"],
+)
 def deploy(
     _: Context,
     host: str | None = None,
@@ -94,12 +107,15 @@ def deploy(
     force: bool = False,
     restart_docker: bool = False,
     runtime: bool = True,
+    older: str | None = None,
+    keep: list[str] | None = None,
 ) -> int:
     """Show the plan, ask, and apply it: all of it or nothing."""
     from ds01 import workflow
 
     options = workflow.Options(yes=yes, force=force, restart_docker=restart_docker)
-    return workflow.apply(workflow.Target(_folder(inventory), host, _folder(root), runtime), options)
+    choice = workflow.Choice.of(older, keep or ())
+    return workflow.apply(workflow.Target(_folder(inventory), host, _folder(root), runtime, choice), options)
 
 
 @task(help=_help("host", "root", "inventory", "user", "force", dry_run="change nothing", verbose="show the diffs too"))

@@ -13,12 +13,17 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
     from ds01.deployer.release import Release
+
+# A busy machine is no fault: what a property says, it says at any speed.
+settings.register_profile("any-speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-speed")
 
 STRICT = os.environ.get("DS01_TEST_STRICT") == "1"
 

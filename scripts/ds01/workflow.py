@@ -21,6 +21,7 @@ from ds01.deployer.plan import Scope
 from ds01.deployer.release import Release, with_runtime
 from ds01.deployer.releases import usable_name
 from ds01.deployer.survey import survey_host
+from ds01.deployer.takeover import Choice, ask_about_older, refusal
 from ds01.generator.build import InventoryError, build, check, host_names
 from ds01.generator.generated import left_over, stale_reason, write_generated
 from ds01.generator.problems import Problem
@@ -75,12 +76,14 @@ class Target:
 
     Attributes:
         runtime: whether the runtime goes there too, or what there is of it stays as it is.
+        older: what becomes of an older DS01's files; None when nothing was said.
     """
 
     inventory: Path
     host: str | None = None
     root: Path = Path("/")
     runtime: bool = True
+    older: Choice | None = None
 
     def scope(self, account: str | None = None, pattern: str | None = None) -> Scope | None:
         """Return the part of the plan that is meant; None for all of it."""
@@ -102,7 +105,8 @@ def plan(target: Target, account: str | None, *, as_json: bool, only_check: bool
     """Show what a deploy would change; changes nothing."""
     survey = _survey(target, target.scope(account))
     report.show_survey(survey, as_json=as_json, out=sys.stdout, colour=report.wants_colour(sys.stdout, os.environ))
-    pending = bool(survey.plan.changes or survey.plan.blocked or survey.plan.pending or survey.live.deviations)
+    plan = survey.plan
+    pending = bool(plan.changes or plan.blocked or plan.pending or refusal(plan) or survey.live.deviations)
     return ExitCode.CHANGES_PENDING if only_check and pending else ExitCode.DONE
 
 
@@ -129,7 +133,9 @@ def _survey(target: Target, scope: Scope | None) -> report.Survey:
     wanted = _wanted(target, paths)
     offered = None if wanted.runtime is None else wanted.runtime[0]
     words = (*interrupted(paths), *wanted.words)
-    survey = survey_host(wanted.tree, paths, read_owned(paths), run, words, offered)
+    owned = read_owned(paths)
+    question = ask_about_older(scope, target.older, owned)
+    survey = survey_host(wanted.tree, paths, owned, run, words, offered, question)
     if scope is None:
         return survey
     _known_account(wanted.tree, scope.account, paths)
@@ -144,7 +150,9 @@ def apply(target: Target, options: Options) -> int:
         options = replace(options, scope=target.scope())
     else:
         _known_account(wanted.tree, options.scope.account, paths)
-    deploy(wanted.tree, paths, replace(options, notices=wanted.words, runtime=wanted.runtime), World())
+    deploy(
+        wanted.tree, paths, replace(options, notices=wanted.words, runtime=wanted.runtime, older=target.older), World()
+    )
     return ExitCode.DONE
 
 

@@ -43,7 +43,7 @@ from pathlib import Path
 name, words = Path(sys.argv[0]).name, sys.argv[1:]
 state = Path("/fake")
 line = " ".join([name, *words])
-if "show" not in words and name != "docker":
+if not {"show", "list-units"} & set(words) and words[:2] != ["is-active", "--"] and name != "docker":
     with (state / "log").open("a") as log:
         log.write(line + "\n")
 for trap in sorted(state.glob("trap.*")):
@@ -103,12 +103,15 @@ def show(unit):
         values |= json.loads(forced.read_text()).get(unit, {})
     print("\n".join(f"{key}={value}" for key, value in values.items()), end="\n\n")
 
-if name == "systemctl" and words[0] == "show":
+if name == "systemctl" and words[:2] == ["is-active", "--"]:
+    active = (state / "active").read_text().split() if (state / "active").exists() else []
+    print(*("active" if unit in active else "inactive" for unit in words[2:]), sep="\n")
+elif name == "systemctl" and words[0] == "show":
     for unit in words[words.index("--") + 1:]:
         show(unit)
 elif name == "systemctl" and words == ["daemon-reload"]:
     shutil.rmtree(state / "loaded", ignore_errors=True)
-    shutil.copytree("/etc/systemd/system", state / "loaded")
+    shutil.copytree("/etc/systemd/system", state / "loaded", symlinks=True)
 elif name == "systemd-tmpfiles":
     real = Path("/real/bin/systemd-tmpfiles")
     if real.exists():
@@ -319,6 +322,7 @@ def build_machine(root: Path, farm: Path) -> Machine:
         (root / name).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)
     (root / "sys/fs/cgroup/cgroup.controllers").write_text("cpu io memory pids\n")
+    (root / "fake/docker-events").write_text("daemon reload\n")
     for name in ("passwd", "group"):
         shutil.copy(f"/etc/{name}", root / "etc" / name)
     for entry in os.scandir("/usr/local/bin"):

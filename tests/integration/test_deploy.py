@@ -141,7 +141,7 @@ def test_a_key_that_would_keep_docker_down_stops_everything(folder: Folder) -> N
         assert done.err == (
             "error: /etc/docker/daemon.json has the key 'dnss', which keeps Docker from starting;"
             " nothing was changed\n"
-            "To fix: remove the key from /etc/docker/daemon.json\n"
+            "To fix: remove the key from /etc/docker/daemon.json, then deploy again\n"
         )
 
 

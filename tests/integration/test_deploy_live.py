@@ -17,6 +17,10 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"),
 ]
 
+RELOADED = [
+    "systemctl is-active --quiet docker.service",
+    "systemctl reload docker.service",
+]
 RESTARTED = [
     "systemctl reset-failed docker.service",
     "systemctl restart docker.service",
@@ -24,7 +28,7 @@ RESTARTED = [
 UP = {
     "info": json.dumps({"ServerVersion": "20.10.24", "CgroupDriver": "cgroupfs", "LiveRestoreEnabled": False}),
     "ps": "aaa\nbbb\n",
-    "inspect": '/train\t[{"Count":-1}]\trunc\n/web\tnull\trunc\n',
+    "inspect": '/train\t[{"Count":-1}]\trunc\tnull\t0\t""\t{}\n/web\tnull\trunc\tnull\t0\t""\t{}\n',
 }
 GPU_WARNING = (
     "Warning: daemon-reload may detach GPUs from running containers"
@@ -78,8 +82,7 @@ def test_a_first_deploy_runs_handlers_in_order_and_leaves_the_restart_for_its_wo
     assert fresh.log() == [
         "systemd-tmpfiles --create /etc/tmpfiles.d/ds01.conf",
         "systemctl daemon-reload",
-        "systemctl is-active --quiet docker.service",
-        "systemctl reload docker.service",
+        *RELOADED,
     ]
 
     second = fresh.inv("deploy", "--yes")
@@ -94,8 +97,8 @@ def test_a_first_deploy_runs_handlers_in_order_and_leaves_the_restart_for_its_wo
     assert fresh.inv("plan", "--check").code == 3
 
     third = fresh.inv("deploy", "--yes", "--restart-docker")
-    assert (third.code, fresh.log()) == (0, RESTARTED)
-    assert third.err.endswith("Deployed generation 2: ran docker-restart.\n")
+    assert (third.code, fresh.log()) == (0, [*RELOADED, *RESTARTED])
+    assert third.err.endswith("Deployed generation 2: ran docker-reload, docker-restart.\n")
     assert fresh.inv("plan", "--check").code == 0
     assert fresh.inv("deploy", "--yes", "--restart-docker").err == "Nothing to do: the host is as the policy says.\n"
 
@@ -165,12 +168,29 @@ def test_a_docker_that_stays_down_gets_its_old_file_back(fresh: Machine) -> None
         "systemctl is told to fail\n"
         "Rolled back: the files are as before the deploy; but docker-restart failed again with the old files:"
         " systemctl restart docker.service failed with exit code 1.\n"
-        "To fix: journalctl -xe shows what the service said\n"
+        'To fix: mend /etc/docker/daemon.json and keep "live-restore": true in it, or its start stops every container'
+        " that still runs; then systemctl restart docker.service\n"
     )
     after = fresh.tree()
     assert after.pop("var/log/ds01/events.jsonl") == (0o640, "")  # systemd-tmpfiles made it; its folder is the log's
     assert after == before
     assert fresh.log()[-2:] == RESTARTED
+
+
+def test_a_docker_that_takes_no_reload_is_not_restarted_either_way(fresh: Machine) -> None:
+    fresh.trap("reload", count=1)
+    done = fresh.inv("deploy", "--yes", "--restart-docker")
+    assert done.code == 1
+    assert "Rolled back: the files are as before the deploy and services have read them again.\n" in done.err
+    assert fresh.log()[2:] == [*RELOADED, "systemctl daemon-reload", *RELOADED]
+
+
+def test_checks_come_before_docker_is_restarted(fresh: Machine) -> None:
+    forced = fresh.root / "fake/forced.json"
+    forced.write_text(json.dumps({"ds01-student-alice.slice": {"MemoryMax": "infinity"}}))
+    done = fresh.inv("deploy", "--yes", "--restart-docker")
+    assert (done.code, "error: not deployed: the host does not do what was deployed\n" in done.err) == (1, True)
+    assert not [line for line in fresh.log() if " restart " in line]
 
 
 def test_a_value_that_does_not_take_effect_rolls_back_and_names_it(deployed: Machine) -> None:
@@ -286,9 +306,8 @@ def test_a_deploy_without_root_is_refused(deployed: Machine) -> None:
 
 
 def test_the_command_line_itself_deploys(fresh: Machine) -> None:
-    done = fresh.run(
-        str(CHECKOUT / "inv"), "deploy", "--no-runtime", "--yes", "--inventory", "/inventory", SUDO_UID="0"
-    )
+    words = ("deploy", "--yes", "--no-runtime", "--inventory", "/inventory")
+    done = fresh.run(str(CHECKOUT / "inv"), *words, SUDO_UID="0")
     assert done.code == 0, done.err
     assert "Deployed generation 1: 13 to add" in done.err
 

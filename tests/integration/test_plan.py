@@ -122,6 +122,7 @@ def test_json_has_every_documented_key(deployed: Folder) -> None:
             "handlers",
             "warnings",
             "notices",
+            "lacking",
             "live",
         },
     )

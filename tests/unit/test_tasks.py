@@ -49,8 +49,8 @@ def test_a_task_is_a_call_and_no_more(task: Task[object]) -> None:
 EXPECTED = {
     "validate": {"host", "inventory", "json"},
     "render": {"host", "inventory", "check"},
-    "plan": {"host", "root", "inventory", "json", "user", "check", "runtime"},
-    "deploy": {"host", "root", "inventory", "yes", "force", "restart-docker", "runtime"},
+    "plan": {"host", "root", "inventory", "json", "user", "check", "runtime", "older", "keep"},
+    "deploy": {"host", "root", "inventory", "yes", "force", "restart-docker", "runtime", "older", "keep"},
     "rollback": {"to", "root", "yes", "force", "restart-docker", "runtime"},
     "verify": {"root", "json"},
     "history": {"root", "json"},
@@ -66,7 +66,7 @@ EXPECTED = {
     "lab.test": {"only", "suite"},
 }
 FLAGS = {"json", "check", "yes", "force", "restart-docker", "runtime", "prepared", "stdin", "keep-disk"}
-MORE_THAN_ONCE = {("lab.build", "suite"), ("lab.up", "share"), ("lab.run", "env")}
+MORE_THAN_ONCE = {("lab.build", "suite"), ("lab.up", "share"), ("lab.run", "env"), ("plan", "keep"), ("deploy", "keep")}
 
 
 @pytest.mark.parametrize("name", EXPECTED)

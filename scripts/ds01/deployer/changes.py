@@ -18,6 +18,7 @@ from ds01.deployer.owned import MANIFEST_NAME, Owned, OwnedFile
 from ds01.deployer.plan import Plan
 from ds01.deployer.release import CURRENT
 from ds01.deployer.survey import identity
+from ds01.deployer.takeover import is_settling
 
 STATE: Final = PurePosixPath("/var/lib/ds01/deploy")
 
@@ -111,7 +112,9 @@ def next_owned(
     # In a folder there is no Docker to restart, so nothing is left for later.
     due = {DOCKER_RESTART} & {*plan.handlers, *owned.pending}
     on_demand = due - set(handlers) if paths.is_live else set()
-    return Owned(number, plan.host, plan.policy_hash, files, tuple(sorted(made | kept)), tuple(sorted(on_demand)))
+    folders = tuple(sorted(made | kept))
+    settled = owned.settled or is_settling(plan)
+    return Owned(number, plan.host, plan.policy_hash, files, folders, tuple(sorted(on_demand)), settled)
 
 
 def unused_folders(owned: Owned, manifest: Owned) -> tuple[PurePosixPath, ...]:

@@ -17,6 +17,7 @@ from ds01.deployer.handlers import (
     DAEMON_RELOAD,
     DOCKER_RELOAD,
     DOCKER_RESTART,
+    Handler,
     HandlerError,
     in_order,
     run_handler,
@@ -94,16 +95,15 @@ def conclude(transaction: Transaction, handlers: Iterable[str], paths: HostPaths
     Raises:
         DeployError: something failed and everything was put back.
     """
+    begun: list[str] = []
     try:
-        for handler in in_order(handlers):
-            say(f"{handler.name}: {handler.purpose}")
-            run_handler(handler, run)
-        owned = _deployed(read_owned(paths), transaction.context)
-        failed = [check for check in verify_applied(paths, owned, run) if check.status is Status.FAILED]
-        if failed:
-            raise DeployError("the host does not do what was deployed", "\n".join(f"  {check}" for check in failed))
+        named = in_order(handlers)
+        _run([handler for handler in named if not handler.on_demand], begun, run)
+        _check(transaction, paths, run)
+        # Last, since taking a restart back is another one, with a file that may not know live-restore.
+        _run([handler for handler in named if handler.on_demand], begun, run)
     except Ds01Error as error:
-        _put_back(transaction, handlers, run, error)
+        _put_back(transaction, begun, run, error)
     except KeyboardInterrupt:
         say(
             "interrupted: the files are in place, but handlers and checks are not through; ./inv deploy goes on with it"
@@ -111,6 +111,21 @@ def conclude(transaction: Transaction, handlers: Iterable[str], paths: HostPaths
         raise
     transaction.finish()
     sweep(paths)
+
+
+def _run(handlers: Iterable[Handler], begun: list[str], run: Run) -> None:
+    """Run handlers; `begun` gets the name of each before it is run."""
+    for handler in handlers:
+        say(f"{handler.name}: {handler.purpose}")
+        begun.append(handler.name)
+        run_handler(handler, run)
+
+
+def _check(transaction: Transaction, paths: HostPaths, run: Run) -> None:
+    owned = _deployed(read_owned(paths), transaction.context)
+    failed = [check for check in verify_applied(paths, owned, run) if check.status is Status.FAILED]
+    if failed:
+        raise DeployError("the host does not do what was deployed", "\n".join(f"  {check}" for check in failed))
 
 
 def _deployed(owned: Owned, context: Mapping[str, object]) -> Owned:
@@ -136,6 +151,9 @@ def sweep(paths: HostPaths) -> None:
 
 def _put_back(transaction: Transaction, handlers: Iterable[str], run: Run, cause: Ds01Error) -> None:
     """Undo the files, and let what read the new ones read the old ones again.
+
+    Args:
+        handlers: those that were begun; a service that read nothing is left alone.
 
     Raises:
         DeployError: always; names the cause and what became of the host.

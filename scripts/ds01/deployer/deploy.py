@@ -33,7 +33,7 @@ from ds01.deployer.changes import (
 )
 from ds01.deployer.conclude import conclude, finish_interrupted
 from ds01.deployer.files import explain, make_folder
-from ds01.deployer.handlers import in_order
+from ds01.deployer.handlers import DOCKER_RELOAD, DOCKER_RESTART, in_order
 from ds01.deployer.history import Generation, numbers, stamp, who_runs
 from ds01.deployer.install import Source, install
 from ds01.deployer.owned import Owned, OwnedFile, read_owned
@@ -42,7 +42,8 @@ from ds01.deployer.release import CURRENT, Release, State, release_of
 from ds01.deployer.releases import look_at
 from ds01.deployer.report import ProgressBar, count, say
 from ds01.deployer.staged import check_staged
-from ds01.deployer.survey import plan_host, survey_host
+from ds01.deployer.survey import plan_all, survey_host
+from ds01.deployer.takeover import Choice, Question, ask_about_older, emptied, is_settling, refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Options:
         scope: only a part of the plan, or None for all of it.
         what: what history says; None for the plan's summary.
         runtime: the release that can be built, and from what; None when only installed ones can be used.
+        older: what becomes of an older DS01's files; None when nothing was said.
     """
 
     yes: bool = False
@@ -63,6 +65,7 @@ class Options:
     what: str | None = None
     notices: tuple[str, ...] = ()
     runtime: tuple[Release, Source] | None = None
+    older: Choice | None = None
 
     def saying(self, what: str) -> Options:
         """Return the options with what history will say."""
@@ -72,6 +75,10 @@ class Options:
     def offered(self) -> Release | None:
         """The release that can be built."""
         return None if self.runtime is None else self.runtime[0]
+
+    def question(self, owned: Owned) -> Question | None:
+        """What the plan is asked about an older DS01's files: nothing where it is about some files, or goes back."""
+        return None if self.what is not None else ask_about_older(self.scope, self.older, owned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,8 @@ def deploy(wanted: Tree, paths: HostPaths, options: Options, world: World) -> bo
     with alone(paths):
         finish_interrupted(paths, world.run)
         owned = read_owned(paths)
-        survey = survey_host(wanted, paths, owned, world.run, options.notices, options.offered)
+        question = options.question(owned)
+        survey = survey_host(wanted, paths, owned, world.run, options.notices, options.offered, question)
         if options.scope is not None:
             survey = replace(survey, plan=survey.plan.within(options.scope))
         plan = survey.plan
@@ -119,7 +127,7 @@ def deploy(wanted: Tree, paths: HostPaths, options: Options, world: World) -> bo
             and not world.ask("Deploy this?" if options.what is None else "Roll back?")
         ):
             raise RefusedError("not deployed: the answer was not yes", None, "answer y, or deploy --yes")
-        _refuse_moved(wanted, plan, paths, owned, options)
+        _refuse_moved(wanted, plan, paths, owned, options, world)
         _install(plan, paths, options, world)
         for notice in check_staged(plan.changes, plan.actions, world.run, paths.root):
             say(f"notice: {notice}")
@@ -177,6 +185,9 @@ def _refuse(plan: Plan, options: Options) -> None:
             _listed(plan.blocked),
             "see to what each line names, then deploy again",
         )
+    undecided = refusal(plan)
+    if undecided is not None:
+        raise RefusedError(*undecided)
     if plan.drifted and not options.force:
         raise RefusedError(
             f"{count(len(plan.drifted), 'file')} changed by hand since the last deploy; nothing was deployed",
@@ -185,9 +196,9 @@ def _refuse(plan: Plan, options: Options) -> None:
         )
 
 
-def _refuse_moved(wanted: Tree, plan: Plan, paths: HostPaths, owned: Owned, options: Options) -> None:
+def _refuse_moved(wanted: Tree, plan: Plan, paths: HostPaths, owned: Owned, options: Options, world: World) -> None:
     """Look once more: somebody may have edited a file while the plan was being read."""
-    now = plan_host(wanted, paths, owned, options.offered)
+    now, _ = plan_all(wanted, paths, owned, world.run, options.offered, options.question(owned))
     if (now if options.scope is None else now.within(options.scope)).actions != plan.actions:
         raise RefusedError(
             "the host changed while the plan was being read; nothing was deployed",
@@ -204,12 +215,18 @@ def _due(handlers: Iterable[str], paths: HostPaths, options: Options) -> tuple[s
     """Return the handlers to run now; a restart of Docker waits for its flag."""
     if not paths.is_live:
         return ()
-    return tuple(handler.name for handler in in_order(handlers) if not handler.on_demand or options.restart_docker)
+    due = {handler.name for handler in in_order(handlers) if not handler.on_demand or options.restart_docker}
+    # The engine that runs reads the file first: one that it refuses, by a hand's edit too, would keep it down.
+    if DOCKER_RESTART in due:
+        due.add(DOCKER_RELOAD)
+    return tuple(handler.name for handler in in_order(due))
 
 
 def _must_learn(plan: Plan, owned: Owned, *, whole: bool) -> bool:
     """Whether all files are as wanted, but the manifest does not say so yet, or names some that are not wanted."""
     wanted = [action for action in plan.actions if action.file is not None]
+    if is_settling(plan) and not owned.settled:
+        return True
     if whole and not owned.files.keys() <= {action.path for action in wanted}:
         return True
     return any(_is_news(action, owned.files.get(action.path)) for action in wanted)
@@ -255,7 +272,7 @@ def _apply(  # noqa: PLR0913, PLR0917 - the parts of one deploy, all of them nee
     transaction = stage(
         paths,
         changes,
-        prune=unused,
+        prune=(*unused, *emptied(plan)),
         context={
             "generation": number,
             "handlers": list(handlers),

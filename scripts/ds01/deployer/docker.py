@@ -5,22 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from ds01.core.names import cgroup_path
 from ds01.core.process import Run
+from ds01.deployer.containers import RunningContainer
 
 _PATIENCE_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunningContainer:
-    """One running container.
-
-    Attributes:
-        has_gpu: whether it was given devices of a GPU, by a request or by the nvidia runtime.
-    """
-
-    name: str
-    has_gpu: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +60,61 @@ def ask_engine(run: Run) -> Engine:
     return Engine(info)
 
 
-def running_containers(run: Run) -> tuple[RunningContainer, ...] | None:
-    """Return the running containers by name, or None when the engine does not answer."""
+def running_containers(run: Run, proc: Path = Path("/proc")) -> tuple[RunningContainer, ...] | None:
+    """Return the running containers by name, or None when the engine does not answer.
+
+    Args:
+        proc: where the kernel says in which control group a process is; what Docker was asked for is only second best,
+            since a default that the daemon filled in is not in its answer.
+    """
     listed = run(["docker", "ps", "--quiet", "--no-trunc"], timeout_seconds=_PATIENCE_SECONDS)
     if not listed.ok:
         return None
     ids = listed.stdout.split()
     if not ids:
         return ()
-    form = "{{.Name}}\t{{json .HostConfig.DeviceRequests}}\t{{.HostConfig.Runtime}}"
-    shown = run(["docker", "inspect", "--format", form, *ids], timeout_seconds=_PATIENCE_SECONDS)
-    containers = []
-    for line in shown.stdout.splitlines():
-        name, requests, runtime = (*line.split("\t"), "", "")[:3]
-        containers.append(
-            RunningContainer(name.removeprefix("/"), requests not in {"", "null", "[]"} or runtime == "nvidia")
-        )
+    shown = run(["docker", "inspect", "--format", "\t".join(_ASKED), *ids], timeout_seconds=_PATIENCE_SECONDS)
+    rows = (line.split("\t") for line in shown.stdout.splitlines())
+    containers = [_container(row, proc) for row in rows if len(row) == len(_ASKED)]
     return tuple(sorted(containers, key=lambda each: each.name))
+
+
+# Names and runtimes hold no tabs, and in JSON a tab is written as \t.
+_ASKED = (
+    "{{.Name}}",
+    "{{json .HostConfig.DeviceRequests}}",
+    "{{.HostConfig.Runtime}}",
+    "{{json .Config.Env}}",
+    "{{.State.Pid}}",
+    "{{json .HostConfig.CgroupParent}}",
+    "{{json .Config.Labels}}",
+)
+
+
+def _container(row: list[str], proc: Path) -> RunningContainer:
+    name, requests, runtime, environment, pid, parent, labels = row
+    has_gpu = requests not in {"", "null", "[]"} or (runtime == "nvidia" and _is_given_gpus(json.loads(environment)))
+    cgroup = _cgroup(proc / pid) or _asked_for(json.loads(parent))
+    return RunningContainer(name.removeprefix("/"), has_gpu, cgroup, json.loads(labels) or {})
+
+
+def _is_given_gpus(environment: list[str] | None) -> bool:
+    """Whether the nvidia runtime gives a container GPUs, which it does only when its environment asks for some.
+
+    Source: nvidia-container-toolkit, "Environment variables (OCI spec)"; images from before it say CUDA_VERSION alone.
+    """
+    known = dict(each.split("=", 1) for each in environment or () if "=" in each)
+    return known.get("NVIDIA_VISIBLE_DEVICES", "all" if "CUDA_VERSION" in known else "") not in {"", "void", "none"}
+
+
+def _cgroup(process: Path) -> str:
+    """Return the control group of a process, empty when it cannot be read. Source: cgroups(7), /proc/pid/cgroup."""
+    try:
+        lines = (process / "cgroup").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "")
+
+
+def _asked_for(parent: str) -> str:
+    return f"/{cgroup_path(parent)}" if parent.endswith(".slice") else ""

@@ -50,6 +50,7 @@ class Owned:
         generation: number of the last deploy; 0 before the first.
         folders: folders that DS01 made; they are removed when nothing is left in them.
         pending: handlers that a deploy left for later, such as a restart of Docker.
+        settled: an admin has said what becomes of an older DS01's files.
     """
 
     generation: int = 0
@@ -58,6 +59,7 @@ class Owned:
     files: Mapping[PurePosixPath, OwnedFile] = field(default_factory=dict)
     folders: tuple[PurePosixPath, ...] = ()
     pending: tuple[str, ...] = ()
+    settled: bool = False
 
     def to_json(self) -> dict[str, object]:
         """Return the manifest as it is stored."""
@@ -82,6 +84,7 @@ class Owned:
             },
             "folders": [str(folder) for folder in self.folders],
             "pending": list(self.pending),
+            **({"settled": True} if self.settled else {}),
         }
 
 
@@ -149,4 +152,5 @@ def _owned(stored: Mapping[str, object]) -> Owned:
         },
         folders=tuple(PurePosixPath(folder) for folder in folders),
         pending=tuple(map(str, pending)),
+        settled=stored.get("settled") is True,
     )

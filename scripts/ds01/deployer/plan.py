@@ -27,6 +27,9 @@ class Verb(Enum):
     CHANGE = "change"
     TAKE_OVER = "take over"
     REMOVE = "remove"
+    RETIRE = "remove older"  # of these three takeover.py decides
+    KEEP = "keep older"
+    OLDER = "older"
     UNCHANGED = "unchanged"
     BLOCKED = "blocked"
     UNKNOWN = "unknown"
@@ -64,7 +67,7 @@ class Action:
     @property
     def changes(self) -> bool:
         """Whether anything is written or removed."""
-        return self.verb in {Verb.ADD, Verb.CHANGE, Verb.TAKE_OVER, Verb.REMOVE}
+        return self.verb in {Verb.ADD, Verb.CHANGE, Verb.TAKE_OVER, Verb.REMOVE, Verb.RETIRE}
 
     @property
     def words(self) -> str:
@@ -155,7 +158,7 @@ class Plan:
         """One line: what changes and how much stays."""
         counts = Counter(action.verb for action in self.actions)
         words = [f"{counts[verb]} to {verb.value}" for verb in _COUNTED if counts[verb] or verb in _ALWAYS]
-        words += [f"{counts[verb]} {verb.value}" for verb in (Verb.BLOCKED, Verb.UNKNOWN) if counts[verb]]
+        words += [f"{counts[verb]} {phrase}" for verb, phrase in _PHRASES.items() if counts[verb]]
         return ", ".join([*words, f"{counts[Verb.UNCHANGED]} unchanged"])
 
     def within(self, scope: Scope) -> Plan:
@@ -166,6 +169,13 @@ class Plan:
 
 _USUAL: Final = (0o644, "root", "root")
 _COUNTED: Final = (Verb.ADD, Verb.CHANGE, Verb.TAKE_OVER, Verb.REMOVE)
+_PHRASES: Final = {
+    Verb.RETIRE: "older to remove",
+    Verb.KEEP: "older to keep",
+    Verb.OLDER: "older to decide about",
+    Verb.BLOCKED: "blocked",
+    Verb.UNKNOWN: "unknown",
+}
 _ALWAYS: Final = frozenset({Verb.ADD, Verb.CHANGE, Verb.REMOVE})
 
 

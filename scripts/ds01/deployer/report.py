@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TextIO
 
 from ds01.core.tree import Form
-from ds01.deployer.docker import RunningContainer
+from ds01.deployer.containers import Finding, RunningContainer, describe
+from ds01.deployer.diff import diff, printable
 from ds01.deployer.handlers import DAEMON_RELOAD, in_order
 from ds01.deployer.plan import Action, Plan, Scope, Verb
 from ds01.deployer.systemd import LiveUnits
+from ds01.deployer.takeover import HOW
 
 JSON_VERSION: Final = 1
 _SIGNS: Final = {
@@ -23,6 +25,9 @@ _SIGNS: Final = {
     Verb.CHANGE: "~",
     Verb.TAKE_OVER: "!",
     Verb.REMOVE: "-",
+    Verb.RETIRE: "-",
+    Verb.KEEP: "o",
+    Verb.OLDER: "o",
     Verb.BLOCKED: "x",
     Verb.UNKNOWN: "?",
 }
@@ -33,6 +38,7 @@ _COLOURS: Final = {
     "!": "35",
     "x": "31;1",
     "?": "33",
+    "o": "35",
     "@": "36",
     "head": "1",
     "warn": "33;1",
@@ -41,6 +47,8 @@ _COLOURS: Final = {
 
 # Below this many files the bar would be gone before it was seen.
 _FEW: Final = 30
+_OLDER: Final = frozenset({Verb.RETIRE, Verb.KEEP, Verb.OLDER})
+_MOST_OF_OLDER: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,8 @@ class Survey:
     Attributes:
         notices: one line each: of the inventory, of the committed tree, of foreign files.
         containers: running containers; None when the engine was not asked or gave no answer.
+        overfull: slices that hold more than they are to have, one line each.
+        lacking: those of them for which something will not hold; looked at before the first deploy.
         checks: what can only be said later, such as a restart left pending.
     """
 
@@ -58,6 +68,8 @@ class Survey:
     notices: tuple[str, ...] = ()
     live: LiveUnits = field(default_factory=LiveUnits)
     containers: tuple[RunningContainer, ...] | None = None
+    lacking: tuple[Finding, ...] = ()
+    overfull: tuple[str, ...] = ()
     live_restore: bool = False
     can_run_handlers: bool = True
     title: str = "Plan"
@@ -75,7 +87,7 @@ class Survey:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What would disturb running containers."""
-        found = []
+        found = list(self.overfull)
         running = self.containers or ()
         gpus = [each.name for each in running if each.has_gpu]
         for handler in in_order(self.handlers):
@@ -103,6 +115,10 @@ class Survey:
             ],
             "warnings": list(self.warnings),
             "notices": list(self.notices),
+            "lacking": [
+                {"container": each.name, "lacks": {lack.name.lower(): words for lack, words in each.lacks.items()}}
+                for each in self.lacking
+            ],
             "live": {
                 "units": self.live.asked,
                 "deviations": [
@@ -123,13 +139,18 @@ class Survey:
 def _action_json(action: Action) -> dict[str, object]:
     return {
         "action": action.verb.value,
-        "path": str(action.path),
-        "reason": action.reason,
+        "path": _encodable(str(action.path)),
+        "reason": _encodable(action.reason),
         "drift": action.drift,
         "account": action.account,
         "source": action.file.source if action.file else None,
-        "diff": "\n".join(_diff(action)),
+        "diff": "\n".join(diff(action)),
     }
+
+
+def _encodable(text: str) -> str:
+    """Escape the bytes that were no UTF-8, which JSON cannot hold."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def show_survey(survey: Survey, *, as_json: bool, out: TextIO, colour: bool) -> None:
@@ -144,12 +165,17 @@ def show_survey(survey: Survey, *, as_json: bool, out: TextIO, colour: bool) -> 
 
 def _survey_lines(survey: Survey, paint: _Painter) -> Iterator[str]:
     plan = survey.plan
-    head = _printable(f"{survey.title} for {plan.host} on {survey.root}: {plan.summary}")
+    head = printable(f"{survey.title} for {plan.host} on {survey.root}: {plan.summary}")
     yield paint(head, "head")
+    brief = False
     for action in plan.actions:
         if action.verb is not Verb.UNCHANGED:
-            yield ""
-            yield from _action_lines(action, paint)
+            lines = list(_action_lines(action, paint))
+            # Files of an older DS01 are many, and most are shown by one line: those stand together.
+            if not (brief and len(lines) == 1 and action.verb in _OLDER):
+                yield ""
+            brief = len(lines) == 1 and action.verb in _OLDER
+            yield from lines
     if survey.handlers:
         yield ""
         yield paint("Afterwards" if survey.can_run_handlers else "Afterwards, on the host itself", "head")
@@ -165,6 +191,8 @@ def _survey_lines(survey: Survey, paint: _Painter) -> Iterator[str]:
         yield paint(head, "head")
     if plan.drifted:
         yield "Files marked [drift] were changed by hand; deploy refuses to overwrite them without --force."
+    if any(action.verb is Verb.OLDER for action in plan.actions):
+        yield f"Files marked older are of an older DS01; deploy waits for a choice: {HOW}."
 
 
 def _remarks(survey: Survey, paint: _Painter) -> Iterator[str]:
@@ -173,55 +201,36 @@ def _remarks(survey: Survey, paint: _Painter) -> Iterator[str]:
         ("Warning", survey.warnings),
         ("Live value differs", tuple(map(str, survey.live.deviations))),
         ("Changed since systemd read it, though no value in effect differs", survey.live.harmless),
+        ("Runs already", describe(survey.lacking)),
         ("Notice", survey.notices),
     ):
         if lines:
             yield ""
-            yield from (f"{paint(title, 'warn')}: {_printable(line)}" for line in lines)
+            yield from (f"{paint(title, 'warn')}: {printable(line)}" for line in lines)
     if survey.live.error:
-        words = _printable(f"systemd gave no answer, so its values were not compared: {survey.live.error}")
+        words = printable(f"systemd gave no answer, so its values were not compared: {survey.live.error}")
         yield f"{paint('Notice', 'warn')}: {words}"
 
 
 def _action_lines(action: Action, paint: _Painter) -> Iterator[str]:
     sign = _SIGNS[action.verb]
     drift = paint(" [drift]", "warn") if action.drift else ""
-    first, *more = map(_printable, action.words.splitlines())
+    first, *more = map(printable, action.words.splitlines())
     path = str(action.path)
     words = first.replace(path, f"{paint(path, 'head')}{drift}", 1)
     yield f"{paint(sign, sign)} {action.verb.value} {words}"
     yield from (f"    {line}" for line in more)
-    for line in _diff(action):
+    for line in _shown(action):
         yield f"    {paint(line, line[:1])}"
 
 
-def _diff(action: Action) -> list[str]:
-    """Return a unified diff without line ends."""
-    form = action.file.form if action.file else Form.FILE
-    if not action.changes or (action.before == action.after and form is action.was):
-        return []
-    old, new = _lines(_content(action.before, action.was)), _lines(_content(action.after, form))
-    names = ("/dev/null" if action.before is None else str(action.path), str(action.path))
-    names = (names[0], "/dev/null") if action.after is None else names
-    import difflib  # noqa: PLC0415 - a plan with nothing to do needs none
-
-    return [_printable(line) for line in difflib.unified_diff(old, new, *names, lineterm="")]
-
-
-def _content(text: str | None, form: Form) -> str | None:
-    """Return what a diff shows: of a link where it leads, in words that no file would hold."""
-    return f"symbolic link to {text}\n" if text is not None and form is Form.LINK else text
-
-
-def _lines(text: str | None) -> list[str]:
-    """Split at newlines alone, so that a carriage return or a missing last line end shows as a difference."""
-    *lines, rest = (text or "").split("\n")
-    return [*lines, rest, "\\ No newline at end of file"] if rest else lines
-
-
-def _printable(line: str) -> str:
-    """Escape control characters: what stands in a foreign file must not drive the admin's terminal."""
-    return "".join(char if char.isprintable() or char == "\t" else ascii(char)[1:-1] for char in line)
+def _shown(action: Action) -> list[str]:
+    """Return the diff, without what the words say already and without the end of an older script that goes."""
+    if action.verb is not Verb.RETIRE:
+        return diff(action)
+    lines = [] if action.was is Form.LINK else diff(action)
+    rest = len(lines) - _MOST_OF_OLDER
+    return lines if rest <= 0 else [*lines[:_MOST_OF_OLDER], f"… and {count(rest, 'line')} more; --json shows all"]
 
 
 class _Painter:
@@ -252,7 +261,7 @@ def print_json(value: Mapping[str, object], out: TextIO) -> None:
 def say(line: str) -> None:
     """Tell people something on stderr, so that stdout stays the result alone."""
     sys.stdout.flush()
-    print("\n".join(map(_printable, line.split("\n"))), file=sys.stderr, flush=True)
+    print("\n".join(map(printable, line.split("\n"))), file=sys.stderr, flush=True)
 
 
 def ask(question: str) -> bool:

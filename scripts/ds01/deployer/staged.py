@@ -111,6 +111,9 @@ _DAEMON_KEYS: Final = frozenset(
         "validate",
     ]
 )
+_ROTATION: Final = PurePosixPath("/etc/logrotate.d")
+# Where distributions put units. Source: systemd.unit(5), "Unit File Load Path".
+_VENDOR_UNITS: Final = "/usr/local/lib/systemd/system:/usr/lib/systemd/system:/lib/systemd/system"
 
 
 class CheckError(Ds01Error):
@@ -161,6 +164,9 @@ def _lay_out(actions: Sequence[Action], root: Path) -> None:
                 text = action.after
                 if unit_of(action.path) is not None:
                     text = text.replace(f"{CURRENT}/", f"{root}{CURRENT}/")
+                if action.path.parent == _ROTATION:
+                    # logrotate judges the folder of the logs too, which the deploy itself is about to put right.
+                    text = text.replace("/var/log/", f"{root}/var/log/")
                 target.write_bytes(text.encode(errors="surrogateescape"))
     except OSError as error:
         raise _no_room(error) from error
@@ -207,7 +213,8 @@ def _calls(actions: Sequence[Action], root: Path) -> list[tuple[tuple[str, ...],
 
 
 def _check(argv: tuple[str, ...], paths: Sequence[PurePosixPath], root: Path, run: Run) -> list[str]:
-    environment = {"SYSTEMD_UNIT_PATH": f"{root}/etc/systemd/system:"}
+    # Not the host's own /etc/systemd/system: a mistake in what others put there is not ours to be refused for.
+    environment = {"SYSTEMD_UNIT_PATH": f"{root}/etc/systemd/system:{_VENDOR_UNITS}"}
     done = run(argv, environment=environment)
     if done.missing:
         return [
@@ -219,7 +226,11 @@ def _check(argv: tuple[str, ...], paths: Sequence[PurePosixPath], root: Path, ru
     if not done.ok:
         what = str(paths[0]) if len(paths) == 1 else f"{len(paths)} files"
         words = done.words.replace(str(root), "")
-        raise CheckError(f"{argv[0]} refuses {what}; nothing was changed", words, "mend the policy or the template")
+        fix = "mend the policy or the template"
+        if argv[0] == "dockerd":
+            # Others write it too, and what the engine refuses is hardly ever of ours.
+            fix = f"mend {what}, then deploy again; Docker runs on, but would not start with this file"
+        raise CheckError(f"{argv[0]} refuses {what}; nothing was changed", words, fix)
     return []
 
 
@@ -234,6 +245,6 @@ def _own_check(tool: str, paths: Sequence[PurePosixPath], root: Path) -> list[st
             raise CheckError(
                 f"{path} has the key {unknown[0]!r}, which keeps Docker from starting; nothing was changed",
                 None,
-                f"remove the key from {path}",
+                f"remove the key from {path}, then deploy again",
             )
     return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Final
@@ -14,6 +14,7 @@ from ds01.deployer.directives import SHOWN, differences, expected_properties, is
 
 # Arguments of one call; far below the kernel's limit of 128 KiB an argument list is sure to have.
 _BATCH: Final = 400
+_AT_WORK: Final = frozenset({"active", "activating", "deactivating", "reloading", "refreshing"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,19 @@ def is_running(paths: HostPaths) -> bool:
     Source: sd_booted(3).
     """
     return paths.is_live and paths.at("/run/systemd/system").is_dir()
+
+
+def active_units(units: Sequence[str], run: Run) -> frozenset[str] | None:
+    """Return which of these units run, or None when systemd gives no answer.
+
+    Source: systemctl(1), is-active: one state a line, in the order asked; the exit code says nothing about each.
+    """
+    if not units:
+        return frozenset()
+    states = run(["systemctl", "is-active", "--", *units]).stdout.split()
+    if len(states) != len(units):
+        return None
+    return frozenset(unit for unit, state in zip(units, states, strict=True) if state in _AT_WORK)
 
 
 def compare_live(files: Iterable[tuple[PurePosixPath, str]], run: Run) -> LiveUnits:

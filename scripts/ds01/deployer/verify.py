@@ -18,9 +18,11 @@ from ds01.core.errors import Ds01Error
 from ds01.core.jsonstate import StateError, read_json
 from ds01.core.override import override
 from ds01.core.paths import HostPaths
+from ds01.core.policy import Policy, PolicyError
 from ds01.core.process import Run
 from ds01.core.tree import Form, sha256
-from ds01.deployer.docker import Engine, ask_engine
+from ds01.deployer.containers import ADVICE, Homes, look_at_containers, summarise
+from ds01.deployer.docker import Engine, ask_engine, running_containers
 from ds01.deployer.files import observe_files
 from ds01.deployer.merge import ours_in
 from ds01.deployer.observed import Observed
@@ -210,7 +212,7 @@ def verify_host(paths: HostPaths, run: Run) -> tuple[Check, ...]:
     except StateError as error:
         text = f"{error.brief}, so what it asks of the host was not looked at"
         unread.append(Check("host", "policy", Status.WARNING, text, "sudo ./inv deploy --force writes it anew"))
-    return (*unread, *look_at_host(paths, policy, ask_engine(run)), *_versions(run))
+    return (*unread, *look_at_host(paths, policy, ask_engine(run)), *_containers(paths, policy, run), *_versions(run))
 
 
 def look_at_host(paths: HostPaths, policy: Mapping[str, object], engine: Engine) -> tuple[Check, ...]:
@@ -262,6 +264,24 @@ def _plugins(facts: _Facts) -> Iterator[Check]:
             text,
             f"update Docker to {wanted} or later, or drop the plugins",
         )
+
+
+def _containers(paths: HostPaths, policy: Mapping[str, object], run: Run) -> Iterator[Check]:
+    """Say for which running containers something does not hold, in a few lines however many they are."""
+    running = running_containers(run, paths.proc) if policy else None
+    if not running:
+        return
+    try:
+        homes = Homes.of(Policy.from_document(policy))
+    except PolicyError as error:
+        text = f"{error.brief}, so running containers were not held against it"
+        yield Check("host", "containers", Status.WARNING, text, "sudo ./inv deploy --force writes it anew")
+        return
+    findings = look_at_containers(running, homes)
+    for line in summarise(findings):
+        yield Check("host", "containers", Status.WARNING, line, ADVICE)
+    if not findings:
+        yield Check("host", "containers", Status.OK, f"{count(len(running), 'container')}, each where it belongs")
 
 
 def _versions(run: Run) -> Iterator[Check]:

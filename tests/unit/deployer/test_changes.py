@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path, PurePosixPath
 
+import pytest
+
 from ds01.core.paths import HostPaths
-from ds01.core.tree import Tree, TreeFile
-from ds01.deployer.apply import Remove, Write
+from ds01.core.tree import Form, Tree, TreeFile
+from ds01.deployer.apply import Link, Remove, Write
 from ds01.deployer.changes import (
     STATE,
     deployed_tree,
@@ -53,6 +55,27 @@ def test_unchanged_files_are_not_written(tmp_path: Path) -> None:
 def test_what_somebody_else_wrote_is_copied_for_the_owner_alone() -> None:
     taken = Action(Verb.TAKE_OVER, A, "a file that DS01 did not write is here", "theirs", "ours", keep=True)
     assert kept_copies(plan(taken, add(B, "b")), 7) == [Write(kept_folder(7) / "etc/ds01/a", b"theirs", 0o600)]
+
+
+def test_an_older_file_goes_and_is_copied_as_it_was() -> None:
+    gone = Action(Verb.RETIRE, A, "a link", "/opt/older/x", keep=True, was=Form.LINK)
+    program = Action(Verb.RETIRE, B, "no text", "\x7fELF\udcff\0", keep=True)
+    stays = Action(Verb.KEEP, C, "stays")
+    found = plan(gone, program, stays)
+    assert file_changes(found, HostPaths(Path("/nowhere"))) == [Remove(A), Remove(B)]
+    assert kept_copies(found, 3) == [
+        Link(kept_folder(3) / "etc/ds01/a", "/opt/older/x"),
+        Write(kept_folder(3) / "etc/ds01/b", b"\x7fELF\xff\0", 0o600),
+    ]
+
+
+@pytest.mark.parametrize(("verb", "settled"), [(Verb.RETIRE, True), (Verb.KEEP, True), (Verb.OLDER, False)])
+def test_a_choice_about_older_files_is_remembered(tmp_path: Path, verb: Verb, *, settled: bool) -> None:
+    def settles(action: Action, owned: Owned) -> bool:
+        return next_owned(plan(action), HostPaths(tmp_path), owned, 1, (), whole=True).settled
+
+    assert settles(Action(verb, A, "what it does", "x"), Owned()) is settled
+    assert settles(add(A, "a"), Owned(settled=True))
 
 
 def test_manifest_is_the_last_of_all_changes(tmp_path: Path) -> None:

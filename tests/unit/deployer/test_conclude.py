@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 A, B = PurePosixPath("/etc/a"), PurePosixPath("/etc/ds01/b")
+# What a reload makes systemd do: look which slices are there.
+SLICES = "systemctl list-units --type=slice --state=active --plain --no-legend ds01.slice ds01-*.slice"
 RELOAD, TMPFILES = "systemctl daemon-reload", "systemd-tmpfiles --create /etc/tmpfiles.d/ds01.conf"
 
 
@@ -90,7 +92,7 @@ def test_handlers_run_in_their_order_and_good_files_are_kept(
     tools = Tools()
     conclude(deployed(tmp_path), ["daemon-reload", "tmpfiles"], HostPaths(tmp_path), tools)
     assert (files(tmp_path), pending(HostPaths(tmp_path))) == (NEW, None)
-    assert tools.ran == ["test -e /etc/tmpfiles.d/ds01.conf", TMPFILES, RELOAD]
+    assert tools.ran == ["test -e /etc/tmpfiles.d/ds01.conf", TMPFILES, RELOAD, SLICES]
     assert capsys.readouterr().err == (
         "tmpfiles: make DS01's folders\ndaemon-reload: let systemd read the changed slices\n"
     )
@@ -108,7 +110,7 @@ def test_a_handler_that_fails_puts_the_files_back_and_what_read_them_reads_again
         "Rolled back: the files are as before the deploy and services have read them again.\n"
         "To fix: journalctl -xe shows what the service said"
     )
-    assert (files(tmp_path), tools.ran, pending(HostPaths(tmp_path))) == (OLD, [RELOAD, RELOAD], None)
+    assert (files(tmp_path), tools.ran, pending(HostPaths(tmp_path))) == (OLD, [RELOAD, RELOAD, SLICES], None)
     assert capsys.readouterr().err.endswith(
         "failed: systemctl daemon-reload failed with exit code 1; putting the files back\n"
     )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ds01.core.process import Completed
-from ds01.deployer.docker import Engine, RunningContainer, ask_engine, running_containers
+from ds01.deployer.containers import RunningContainer
+from ds01.deployer.docker import Engine, ask_engine, running_containers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,13 +61,64 @@ def test_running_containers_are_named_with_who_has_a_gpu() -> None:
         ps=(0, (DATA / "ps.txt").read_text(), ""),
         inspect=(1, (DATA / "inspect.txt").read_text(), "Error: No such object: e114c734684950"),
     )
-    assert running_containers(client) == (
+    alice = "/ds01.slice/ds01-student.slice/ds01-student-alice.slice"
+    assert running_containers(client, DATA / "proc") == (
         RunningContainer("g2", has_gpu=True),
-        RunningContainer("gpus", has_gpu=True),
-        RunningContainer("my-project._.alice", has_gpu=False),
-        RunningContainer("old-style", has_gpu=True),
-        RunningContainer("plain", has_gpu=False),
+        RunningContainer("gpus", has_gpu=True, labels={"ds01.user": "alice", "ds01.allocation": "7f3a"}),
+        RunningContainer(
+            "my-project._.alice",
+            has_gpu=False,
+            cgroup=f"{alice}/docker-a575393b71a30e3c5ce1d804a4081c2fb4e8ed1f1254d81bdd72defb694d054d.scope",
+            labels={"ds01.user": "alice", "note": "a\tb"},
+        ),
+        RunningContainer("old-style", has_gpu=True, labels={"aime.mlc.USER": "bob"}),
+        RunningContainer(
+            "plain",
+            has_gpu=False,
+            cgroup="/system.slice/docker-4b51202b1fd8d7e7070ecd5571d16a7333b0782f6a0a76a8c22143268b65b07b.scope",
+        ),
+        RunningContainer("void", has_gpu=False),
+        RunningContainer("web", has_gpu=False),
     )
+
+
+@pytest.mark.parametrize(
+    ("runtime", "environment", "has_gpu"),
+    [
+        ("nvidia", '["PATH=/bin","NVIDIA_VISIBLE_DEVICES=0,1"]', True),
+        ("nvidia", '["CUDA_VERSION=11.8"]', True),  # an image from before the variable
+        ("nvidia", '["CUDA_VERSION=11.8","NVIDIA_VISIBLE_DEVICES="]', False),
+        ("nvidia", '["NVIDIA_VISIBLE_DEVICES=none"]', False),
+        ("nvidia", "[]", False),
+        ("runc", '["NVIDIA_VISIBLE_DEVICES=all"]', False),
+    ],
+)
+def test_the_nvidia_runtime_gives_gpus_to_those_that_ask(
+    tmp_path: Path, runtime: str, environment: str, *, has_gpu: bool
+) -> None:
+    client = Client(ps=(0, "id\n", ""), inspect=(0, f'/a\tnull\t{runtime}\t{environment}\t0\t""\tnull\n', ""))
+    assert running_containers(client, tmp_path) == (RunningContainer("a", has_gpu=has_gpu),)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "parent", "cgroup"),
+    [
+        ("0::/system.slice/docker-1.scope\n", "ds01-a-b.slice", "/system.slice/docker-1.scope"),
+        ("12:cpu:/docker/1\n0::/docker/1\n", "", "/docker/1"),
+        ("12:cpu:/docker/1\n", "", ""),
+        (None, "ds01-student-alice.slice", "/ds01.slice/ds01-student.slice/ds01-student-alice.slice"),
+        (None, "/somewhere", ""),
+        (None, "", ""),
+    ],
+)
+def test_the_kernel_knows_where_a_container_runs_and_what_was_asked_for_is_second_best(
+    tmp_path: Path, kernel: str | None, parent: str, cgroup: str
+) -> None:
+    if kernel is not None:
+        (tmp_path / "7").mkdir()
+        (tmp_path / "7/cgroup").write_text(kernel)
+    client = Client(ps=(0, "id\n", ""), inspect=(0, f'/a\tnull\trunc\tnull\t7\t"{parent}"\tnull\n', ""))
+    assert running_containers(client, tmp_path) == (RunningContainer("a", has_gpu=False, cgroup=cgroup),)
 
 
 def test_no_containers_is_another_answer_than_no_answer() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -27,6 +28,7 @@ WHOLE = Owned(
     },
     folders=(PurePosixPath("/etc/ds01"),),
     pending=("docker-restart",),
+    settled=True,
 )
 
 RESTORE = (
@@ -48,6 +50,12 @@ def test_what_is_stored_is_read_back(tmp_path: Path) -> None:
 
 def test_before_the_first_deploy_nothing_is_owned(tmp_path: Path) -> None:
     assert read_owned(HostPaths(tmp_path)) == Owned()
+
+
+def test_a_manifest_that_says_nothing_of_a_choice_knows_of_none(tmp_path: Path) -> None:
+    stored = {key: value for key, value in WHOLE.to_json().items() if key != "settled"}
+    assert read_owned(store(tmp_path, json.dumps(stored))) == replace(WHOLE, settled=False)
+    assert "settled" not in Owned().to_json()
 
 
 def edited(**changes: object) -> str:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from ds01.core.tree import TreeFile
-from ds01.deployer.docker import RunningContainer
+from ds01.deployer.containers import RunningContainer
 from ds01.deployer.plan import Action, Plan, Verb
 from ds01.deployer.report import ProgressBar, Survey, ask, count, print_json, show_survey, table, wants_colour
 from ds01.deployer.systemd import Deviation, LiveUnits
@@ -148,6 +148,16 @@ def test_colour_only_adds_colour() -> None:
     assert painted.replace("\033[0m", "") == TEXT
 
 
+def test_json_holds_names_that_are_no_utf_8() -> None:
+    path = PurePosixPath("/usr/local/bin/gr\udcfcn")
+    odd = Survey(Plan("ds01", "hash", (Action(Verb.CHANGE, path, "leads to a instead of \udcff", "\udcff", "a"),)), "/")
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    show_survey(odd, as_json=True, out=out, colour=False)
+    out.seek(0)
+    (action,) = json.loads(out.read())["actions"]
+    assert (action["path"], action["reason"]) == ("/usr/local/bin/gr\\udcfcn", "leads to a instead of \\udcff")
+
+
 def test_json_says_all_that_the_text_says() -> None:
     document = json.loads(shown(FULL, as_json=True))
     changed = next(each for each in document["actions"] if each["account"] == "alice")
@@ -173,6 +183,9 @@ def test_json_says_all_that_the_text_says() -> None:
             "change": 3,
             "take over": 1,
             "remove": 1,
+            "remove older": 0,
+            "keep older": 0,
+            "older": 0,
             "unchanged": 1,
             "blocked": 1,
             "unknown": 1,
@@ -192,6 +205,7 @@ def test_json_says_all_that_the_text_says() -> None:
         ],
         "warnings": list(FULL.warnings),
         "notices": ["inventory/x.yaml:1:1: a; b"],
+        "lacking": [],
         "live": {
             "units": 3,
             "deviations": [{"unit": "b.slice", "property": "TasksMax", "wanted": "5", "actual": "infinity"}],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -48,8 +49,12 @@ def test_units_are_checked_in_one_call_together_with_those_that_stay() -> None:
     tool = Tool()
     assert check_staged([drop_in, group], [drop_in, group, stays], tool) == ()
     assert tool.calls == [(*VERIFY[:-1], "ds01-student-any.slice", "ds01-student.slice")]
-    scratch = Path(tool.unit_path.removesuffix(f"{UNITS}:"))
-    assert not scratch.exists()
+    staged, *vendor = tool.unit_path.split(":")
+    assert staged.endswith(f"{UNITS}")
+    assert not Path(staged).exists()
+    # What an admin or an older DS01 put on this host is not ours to be refused for.
+    assert vendor
+    assert not [folder for folder in vendor if folder.startswith(("/etc", "/run"))]
 
 
 def test_a_file_is_checked_where_it_is_staged() -> None:
@@ -59,6 +64,30 @@ def test_a_file_is_checked_where_it_is_staged() -> None:
     (call,) = tool.calls
     root = call[3].removeprefix("--root=")
     assert call == ("bash", "-n", f"{root}/usr/local/sbin/x", f"--root={root}")
+
+
+@pytest.mark.skipif(shutil.which("logrotate") is None, reason="logrotate is not installed")
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [("    weekly\n    missingok\n", False), ("    weekly\n    dailyish\n", True)],
+    ids=["good", "bad"],
+)
+def test_logrotate_judges_the_file_and_not_the_folder_that_the_deploy_puts_right(
+    options: str, *, refused: bool
+) -> None:
+    check = ("logrotate", "--debug", "--state", "/dev/null", "{file}")
+    rotation = action("/etc/logrotate.d/ds01", f"/var/log/ds01/*.jsonl {{\n{options}}}\n", check)
+    asked: list[str] = []
+
+    def look(argv: Sequence[str], *, environment: Mapping[str, str] | None = None, **_: object) -> Completed:
+        asked.append(Path(argv[-1]).read_text())
+        return run(argv, environment=environment)
+
+    with pytest.raises(CheckError) if refused else nullcontext():
+        check_staged([rotation], [rotation], look)
+    (text,) = asked
+    assert not text.startswith("/var/log/")
+    assert "/var/log/ds01/*.jsonl {" in text
 
 
 def test_removals_and_files_without_a_check_are_not_checked() -> None:
@@ -154,7 +183,7 @@ def test_without_a_validating_engine_unknown_keys_of_daemon_json_are_refused(too
         check_staged([daemon], [daemon], tool)
     assert caught.value.render() == (
         "/etc/docker/daemon.json has the key 'max-gpus', which keeps Docker from starting; nothing was changed\n"
-        "To fix: remove the key from /etc/docker/daemon.json"
+        "To fix: remove the key from /etc/docker/daemon.json, then deploy again"
     )
 
 
@@ -173,7 +202,7 @@ def test_an_engine_that_validates_has_the_last_word() -> None:
     assert caught.value.render() == (
         "dockerd refuses /etc/docker/daemon.json; nothing was changed\n"
         f"{words}\n"
-        "To fix: mend the policy or the template"
+        "To fix: mend /etc/docker/daemon.json, then deploy again; Docker runs on, but would not start with this file"
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ds01.core.paths import HostPaths
 from ds01.core.process import Completed
-from ds01.deployer.systemd import Deviation, LiveUnits, compare_live, is_running
+from ds01.deployer.systemd import Deviation, LiveUnits, active_units, compare_live, is_running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,3 +122,22 @@ def test_systemd_runs_only_on_the_machine_itself(tmp_path: Path) -> None:
     (tmp_path / "run/systemd/system").mkdir(parents=True)
     assert not is_running(HostPaths(tmp_path))
     assert is_running(HostPaths()) == Path("/run/systemd/system").is_dir()
+
+
+def test_units_that_run_are_told_by_their_states() -> None:
+    # As systemd 252 answers; the exit code is 3, since not all of them are active.
+    says = Says("active\ninactive\nfailed\nactivating\nunknown\n", 3)
+    assert active_units(["a.service", "b.service", "c.service", "d.timer", "e.service"], says) == {
+        "a.service",
+        "d.timer",
+    }
+    assert says.asked == [
+        ("systemctl", "is-active", "--", "a.service", "b.service", "c.service", "d.timer", "e.service")
+    ]
+
+
+def test_no_units_ask_nothing_and_no_answer_is_none() -> None:
+    silent = Says("", 1, "Failed to connect to bus: No such file or directory")
+    assert active_units([], silent) == frozenset()
+    assert silent.asked == []
+    assert active_units(["a.service"], silent) is None
