@@ -38,9 +38,10 @@ def measure(lab: Lab) -> Section:
 
 _WORDS: Final = f"""
 Each row is a whole process, from the shell script to its exit, with its output going to a file. *empty* is a first
-plan, which shows every file as a diff; *deployed* is a plan with nothing to do. The larger inventories are the shipped
-one with invented accounts added. All rows are run in turn, round after round. The ratio is to `{_LIST}`; whether
-the time is linear is told from the fastest runs.
+plan, which shows every file as a diff; *deployed* is a plan with nothing to do. Both are about the runtime too, as an
+admin's are: what it would be built from is hashed, and in the deployed root every file of its release. The larger
+inventories are the shipped one with invented accounts added. All rows are run in turn, round after round. The ratio is
+to `{_LIST}`; whether the time is linear is told from the fastest runs.
 """
 
 

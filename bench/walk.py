@@ -27,6 +27,7 @@ _STEPS: Final = (
     ("make the model", "ds01.generator.build", "make_model"),
     ("render", "ds01.generator.build", "render_tree"),
     ("compare with generated/", "ds01.workflow", "stale_reason"),
+    ("look for the runtime's release", "ds01.workflow", "usable_name"),
     ("read what DS01 owns", "ds01.workflow", "read_owned"),
     ("observe and plan", "ds01.workflow", "survey_host"),
     ("show", "ds01.deployer.report", "show_survey"),

@@ -418,8 +418,12 @@ def test_a_release_whose_python_is_gone_is_replaced_without_force(
     assert deployed.inv("plan", "--check").code == 0
 
 
-def test_a_rollback_to_before_the_runtime_takes_it_away_and_back(folder: Folder) -> None:
+def test_a_rollback_to_before_the_runtime_takes_it_away_and_back(
+    folder: Folder, tiny_release: tuple[Release, Path]
+) -> None:
     assert folder.inv("deploy", "--yes", runtime=False).code == 0
+    assert installed(folder.root) == set()  # nothing needed it
+    transplant(tiny_release[1], folder.root, folder.release)
     write_inventory(folder.inventory, memory="8g")
     assert folder.inv("deploy", "--yes").code == 0
     assert folder.inv("rollback", "--yes").code == 0
