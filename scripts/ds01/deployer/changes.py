@@ -15,7 +15,7 @@ from ds01.deployer.apply import Change, Link, Remove, Write
 from ds01.deployer.handlers import DOCKER_RESTART
 from ds01.deployer.history import KEPT, Generation, generation_path, numbers, read_generation
 from ds01.deployer.owned import MANIFEST_NAME, Owned, OwnedFile
-from ds01.deployer.plan import Plan
+from ds01.deployer.plan import Action, Plan
 from ds01.deployer.release import CURRENT
 from ds01.deployer.survey import identity
 from ds01.deployer.takeover import is_settling
@@ -27,11 +27,12 @@ def file_changes(plan: Plan, paths: HostPaths) -> list[Change]:
     """Return the writes and removals of a plan.
 
     The runtime comes first, the link that puts it in force before what calls it: from then on a power cut is cleared
-    up at the next boot, before anything of the policy has changed. The rest keeps the plan's order.
+    up at the next boot, before anything of the policy has changed. Where it goes, it goes last, the link at the very
+    end. The rest keeps the plan's order.
     """
     as_root = os.geteuid() == 0
     changes: list[Change] = []
-    for action in sorted(plan.changes, key=lambda each: (each.part is not Part.RUNTIME, each.path != CURRENT)):
+    for action in _in_order(plan.changes):
         if action.after is None:
             changes.append(Remove(action.path))
             continue
@@ -49,6 +50,14 @@ def file_changes(plan: Plan, paths: HostPaths) -> list[Change]:
             else:
                 changes.append(Write(action.path, content, action.file.mode, *ids))
     return changes
+
+
+def _in_order(actions: Iterable[Action]) -> list[Action]:
+    runtime = [action for action in actions if action.part is Part.RUNTIME]
+    come = sorted((action for action in runtime if action.after is not None), key=lambda each: each.path != CURRENT)
+    gone = [action for action in reversed(runtime) if action.after is None]
+    gone.sort(key=lambda each: each.path == CURRENT)
+    return [*come, *(action for action in actions if action.part is not Part.RUNTIME), *gone]
 
 
 def kept_copies(plan: Plan, number: int) -> list[Change]:

@@ -64,16 +64,16 @@ def finish_interrupted(paths: HostPaths, run: Run, *, at_boot: bool = False) -> 
         return True
     handlers = recovered.context.get("handlers")
     named = [str(name) for name in handlers] if isinstance(handlers, list) and paths.is_live else []
-    if at_boot and DOCKER_RESTART in named:
+    if at_boot and {DOCKER_RELOAD, DOCKER_RESTART} & set(named):
         kept = recovered.transaction.undo()
         _read_again(paths, run)
-        say(f"An interrupted deploy (generation {number}) was undone: Docker had not yet been seen to start with it.")
+        say(f"An interrupted deploy (generation {number}) was undone: Docker had not yet been seen to take its file.")
         _say_kept(kept)
         return True
     say(f"An interrupted deploy (generation {number}) had all its files in place; finishing it.")
     if at_boot:
         reload = [DAEMON_RELOAD] if is_running(paths) else []
-        named = [*reload, *(name for name in named if name != DOCKER_RELOAD)]
+        named = [*reload, *named]
     conclude(recovered.transaction, named, paths, run)
     return True
 

@@ -61,7 +61,9 @@ def ask_engine(run: Run) -> Engine:
 
 
 def running_containers(run: Run, proc: Path = Path("/proc")) -> tuple[RunningContainer, ...] | None:
-    """Return the running containers by name, or None when the engine does not answer.
+    """Return the running containers by name, or None when the engine does not answer for each of them.
+
+    None is never the same as none: what a user can hide one container behind would hide them all.
 
     Args:
         proc: where the kernel says in which control group a process is; what Docker was asked for is only second best,
@@ -74,8 +76,15 @@ def running_containers(run: Run, proc: Path = Path("/proc")) -> tuple[RunningCon
     if not ids:
         return ()
     shown = run(["docker", "inspect", "--format", "\t".join(_ASKED), *ids], timeout_seconds=_PATIENCE_SECONDS)
-    rows = (line.split("\t") for line in shown.stdout.splitlines())
-    containers = [_container(row, proc) for row in rows if len(row) == len(_ASKED)]
+    # At newlines alone: labels and environments are the users' own, and hold what other characters break lines.
+    rows = [line.split("\t") for line in shown.stdout.split("\n") if line]
+    ended = shown.stderr.count("No such object")
+    if len(rows) + ended < len(ids):
+        return None
+    try:
+        containers = [_container(row, proc) for row in rows]
+    except ValueError:
+        return None
     return tuple(sorted(containers, key=lambda each: each.name))
 
 
@@ -110,7 +119,7 @@ def _is_given_gpus(environment: list[str] | None) -> bool:
 def _cgroup(process: Path) -> str:
     """Return the control group of a process, empty when it cannot be read. Source: cgroups(7), /proc/pid/cgroup."""
     try:
-        lines = (process / "cgroup").read_text().splitlines()
+        lines = (process / "cgroup").read_text(errors="surrogateescape").split("\n")
     except OSError:
         return ""
     return next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "")

@@ -25,6 +25,8 @@ FOLDER_MODE: Final = 0o755
 _PASS: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Debian gives ordinary accounts ids from 1000 on. Source: adduser.conf(5), FIRST_GID.
 _LAST_SYSTEM_GROUP: Final = 999
+# What root runs, or takes for what DS01 knows: no group but root's may write there.
+_BELIEVED: Final = ("/var/lib/ds01", "/opt/ds01", "/etc/ds01", "/etc/systemd")
 _STRANGE: Final = {
     stat.S_IFIFO: "pipe",
     stat.S_IFSOCK: "socket",
@@ -169,7 +171,7 @@ class Walk:
         # What is sticky, like /tmp, lets nobody exchange what is root's. Groups of the system (staff below
         # /usr/local, adm, syslog) are trusted, except with what DS01 itself will believe later.
         by_others = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
-        own_state = shown.startswith("/var/lib/ds01")
+        own_state = any(shown == own or shown.startswith(f"{own}/") for own in _BELIEVED)
         by_group = found.st_mode & stat.S_IWGRP and (found.st_gid > _LAST_SYSTEM_GROUP or (own_state and found.st_gid))
         if found.st_uid == 0 and not by_others and not by_group:
             return

@@ -10,6 +10,8 @@ from typing import Final
 from ds01.core.errors import Ds01Error
 from ds01.core.process import TIMED_OUT, Run
 
+# Source: systemd.unit(5), "must not exceed 255 characters".
+_LONGEST_UNIT: Final = 255
 _JOURNAL: Final = "journalctl -xe shows what the service said"
 
 
@@ -61,6 +63,8 @@ def _write_control_groups(run: Run) -> None:
     listed = _must(run, ("systemctl", "list-units", *active, "ds01.slice", "ds01-*.slice"))
     above = {line.split(".slice", 1)[0].rpartition("-")[0] for line in listed.splitlines()} - {""}
     beside = sorted(f"{parent}-.reload.slice" for parent in above)
+    # Anybody can have a slice made under a name of his own; one too long for a neighbour is none of DS01's.
+    beside = [name for name in beside if len(name) <= _LONGEST_UNIT]
     if beside:
         _must(run, ("systemctl", "start", *beside))
         _must(run, ("systemctl", "stop", *beside))

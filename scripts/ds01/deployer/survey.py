@@ -91,7 +91,8 @@ def _ask(plan: Plan, paths: HostPaths, run: Run) -> _Asked:
     containers = running_containers(run, paths.proc)
     notices = []
     if containers is None and not engine.missing:
-        notices.append(f"running containers cannot be named, since Docker gave no answer: {engine.error}")
+        why = engine.error or "not for every one of them (docker ps, docker inspect)"
+        notices.append(f"running containers cannot be named, since Docker gave no answer: {why}")
     if DOCKER_RESTART in plan.handlers and engine.in_swarm:
         notices.append(_SWARM)
     # The reload switches live-restore on before the restart, and the driver containers run under stays.

@@ -212,7 +212,9 @@ def verify_host(paths: HostPaths, run: Run) -> tuple[Check, ...]:
     except StateError as error:
         text = f"{error.brief}, so what it asks of the host was not looked at"
         unread.append(Check("host", "policy", Status.WARNING, text, "sudo ./inv deploy --force writes it anew"))
-    return (*unread, *look_at_host(paths, policy, ask_engine(run)), *_containers(paths, policy, run), *_versions(run))
+    engine = ask_engine(run)
+    found = (*look_at_host(paths, policy, engine), *_containers(paths, policy, engine, run))
+    return (*unread, *found, *_versions(run))
 
 
 def look_at_host(paths: HostPaths, policy: Mapping[str, object], engine: Engine) -> tuple[Check, ...]:
@@ -266,9 +268,14 @@ def _plugins(facts: _Facts) -> Iterator[Check]:
         )
 
 
-def _containers(paths: HostPaths, policy: Mapping[str, object], run: Run) -> Iterator[Check]:
+def _containers(paths: HostPaths, policy: Mapping[str, object], engine: Engine, run: Run) -> Iterator[Check]:
     """Say for which running containers something does not hold, in a few lines however many they are."""
-    running = running_containers(run, paths.proc) if policy else None
+    if not policy or engine.error is not None:
+        return
+    running = running_containers(run, paths.proc)
+    if running is None:
+        text = "Docker does not answer for every running container, so whether each is where it belongs is not known"
+        yield Check("host", "containers", Status.WARNING, text, "see docker ps, then docker inspect for each")
     if not running:
         return
     try:

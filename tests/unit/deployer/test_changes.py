@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from ds01.core.paths import HostPaths
-from ds01.core.tree import Form, Tree, TreeFile
+from ds01.core.tree import Form, Part, Tree, TreeFile
 from ds01.deployer.apply import Link, Remove, Write
 from ds01.deployer.changes import (
     STATE,
@@ -24,6 +24,7 @@ from ds01.deployer.changes import (
 from ds01.deployer.history import Generation
 from ds01.deployer.owned import Owned, OwnedFile
 from ds01.deployer.plan import Action, Plan, Verb
+from ds01.deployer.release import CURRENT
 
 A, B, C = (PurePosixPath(f"/etc/ds01/{name}") for name in "abc")
 
@@ -113,3 +114,24 @@ def test_tree_of_a_part_on_a_fresh_host_is_that_part(tmp_path: Path) -> None:
     whole = Tree.of("box", "f" * 64, [wanted(A, "a"), wanted(B, "b")])
     part = deployed_tree(whole, plan(add(A, "a")), HostPaths(tmp_path), Owned())
     assert part == Tree.of("box", "f" * 64, [wanted(A, "a")])
+
+
+def test_the_runtime_comes_before_all_else_and_goes_after_it(tmp_path: Path) -> None:
+    unit, wants, command = map(
+        PurePosixPath,
+        (
+            "/etc/systemd/system/r.service",
+            "/etc/systemd/system/x.wants/r.service",
+            "/usr/bin/ds01",
+        ),
+    )
+    comes = [
+        Action(Verb.ADD, path, "new", None, "x", file=wanted(path, "x", part=Part.RUNTIME), part=Part.RUNTIME)
+        for path in (unit, wants, CURRENT, command)
+    ]
+    goes = [Action(Verb.REMOVE, each.path, "no longer", "x", part=Part.RUNTIME) for each in comes]
+    paths = HostPaths(tmp_path)
+    found = [each.path for each in file_changes(plan(add(A, "a"), *comes, add(B, "b")), paths)]
+    assert found == [CURRENT, unit, wants, command, A, B]
+    found = [each.path for each in file_changes(plan(*goes, add(A, "a"), add(B, "b")), paths)]
+    assert found == [A, B, command, wants, unit, CURRENT]

@@ -125,3 +125,34 @@ def test_no_containers_is_another_answer_than_no_answer() -> None:
     assert running_containers(Client(ps=(0, "", ""))) == ()
     assert running_containers(Client(ps=(1, "", DOWN))) is None
     assert running_containers(Client(ps=(127, "", "docker is not installed"))) is None
+
+
+ROW = '/{name}\tnull\trunc\t{environment}\t0\t""\t{labels}\n'
+WELL = ROW.format(name="well", environment="null", labels="null")
+# U+0085 and U+2028 break lines for Python, and stand in JSON as they are.
+BREAKS = "a\x85b\u2028c"
+
+
+def test_what_a_user_writes_into_labels_and_environment_hides_nobody(tmp_path: Path) -> None:
+    odd = ROW.format(name="odd", environment=f'["A={BREAKS}"]', labels=f'{{"a": "{BREAKS}"}}')
+    client = Client(ps=(0, "1\n2\n", ""), inspect=(0, odd + WELL, ""))
+    assert running_containers(client, tmp_path) == (
+        RunningContainer("odd", has_gpu=False, labels={"a": BREAKS}),
+        RunningContainer("well", has_gpu=False),
+    )
+
+
+@pytest.mark.parametrize(
+    "inspect",
+    [
+        (124, "", "docker gave no answer within 10 s"),
+        (1, WELL, "Error response from daemon: it hangs"),
+        (0, WELL + "/cut\tnull\trunc\n", ""),
+        (0, WELL + ROW.format(name="torn", environment="null", labels='{"a": "'), ""),
+    ],
+    ids=["no answer", "one is missing", "too short", "no JSON"],
+)
+def test_a_container_that_cannot_be_judged_is_no_answer_and_never_none(
+    tmp_path: Path, inspect: tuple[int, str, str]
+) -> None:
+    assert running_containers(Client(ps=(0, "1\n2\n", ""), inspect=inspect), tmp_path) is None

@@ -285,13 +285,14 @@ def test_folders_of_the_system_are_trusted(tmp_path: Path, gid: int, mode: int) 
 
 
 @pytest.mark.root
-def test_state_may_not_even_be_writable_by_a_group_of_the_system(tmp_path: Path) -> None:
-    folder = tmp_path / "var/lib/ds01"
+@pytest.mark.parametrize("place", ["var/lib/ds01", "opt/ds01", "etc/ds01", "etc/systemd"])
+def test_state_and_programs_may_not_even_be_writable_by_a_group_of_the_system(tmp_path: Path, place: str) -> None:
+    folder = tmp_path / place
     folder.mkdir(parents=True)
     os.chown(folder, 0, 50)
     folder.chmod(0o2775)
     with pytest.raises(UnsafeFolderError):
-        observe_file(HostPaths(tmp_path), PurePosixPath("/var/lib/ds01/deploy/x"))
+        observe_file(HostPaths(tmp_path), PurePosixPath(f"/{place}/deploy/x"))
 
 
 @pytest.mark.root

@@ -89,6 +89,13 @@ ds01.slice                            loaded active active Slice /ds01
 """
 
 
+def test_a_slice_of_somebodys_making_with_a_name_too_long_for_a_neighbour_stops_no_deploy() -> None:
+    shell = Shell(slices=f"{ACTIVE}ds01-{'a' * 237}-x.slice loaded active active Slice /ds01/a/x\n")
+    run_handler(BY_NAME["daemon-reload"], shell)
+    started = next(line for line in shell.ran if line.startswith("systemctl start"))
+    assert started == "systemctl start ds01-.reload.slice ds01-researcher-.reload.slice ds01-student-.reload.slice"
+
+
 def test_after_a_reload_a_slice_starts_beside_those_that_are_there_so_that_the_kernel_gets_their_values() -> None:
     shell = Shell(slices=ACTIVE)
     run_handler(BY_NAME["daemon-reload"], shell)
