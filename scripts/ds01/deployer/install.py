@@ -84,14 +84,15 @@ class Source:
         try:
             lock = self.lock.read_bytes()
             parts = [f"{name}\0{sha256(path.read_bytes())}" for name, path in self.modules()]
-        except OSError as error:
+            pinned = _pinned(lock.decode())
+        except (OSError, UnicodeDecodeError) as error:
             brief = "the runtime cannot be built: the checkout is not whole"
-            raise InstallError(brief, str(error), "git status shows what is gone") from error
+            raise InstallError(brief, str(error), "git status shows what is gone or changed") from error
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         # How it is built is among the parts: this very module.
         made_from = [platform.machine(), python, sha256(lock), *parts]
         digest = sha256("\n".join(made_from).encode())
-        packages = {**dict(zip(_OWN, (__version__, python), strict=True)), **_pinned(lock.decode())}
+        packages = {**dict(zip(_OWN, (__version__, python), strict=True)), **pinned}
         return Release(f"{__version__}-{digest[:12]}", packages)
 
     def modules(self) -> Iterator[tuple[str, Path]]:

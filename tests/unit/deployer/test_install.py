@@ -341,7 +341,7 @@ def test_a_checkout_that_is_not_whole_is_named(tmp_path: Path, missing: str) -> 
     assert caught.value.render() == (
         "the runtime cannot be built: the checkout is not whole\n"
         f"[Errno 2] No such file or directory: '{gone}'\n"
-        "To fix: git status shows what is gone"
+        "To fix: git status shows what is gone or changed"
     )
 
 

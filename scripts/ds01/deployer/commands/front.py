@@ -28,12 +28,21 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
+def _take_closed_streams() -> None:
+    """Put nothing in the place of a stream that the caller closed: the first file opened would get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # Of the free numbers the lowest is taken, so this is the stream's own. Source: open(2).
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
 def run_command(
     made: argparse.ArgumentParser,
     argv: Sequence[str] | None,
     act: Callable[[argparse.Namespace], int],
 ) -> int:
     """Read the command line, act, and return the exit code; a foreseen failure is its message."""
+    _take_closed_streams()
     options = made.parse_args(argv)
     try:
         code = act(options)

@@ -135,3 +135,18 @@ def test_a_journal_that_cannot_be_read_is_said_and_no_error(tmp_path: Path) -> N
     journal.write_text("{")
     (line,) = interrupted(HostPaths(tmp_path))
     assert line.startswith("whether an earlier deploy was interrupted cannot be seen: the journal of an interrupted")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_traceback_and_gives_its_number_to_no_file(tmp_path: Path, closed: str) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {os.fspath(PACKAGE.parent)!r})\n"
+        "from ds01.deployer.commands.front import parser, run_command\n"
+        "def act(_):\n"
+        "    print('words'); print('words', file=sys.stderr)\n"
+        f"    return 3 if open({os.fspath(tmp_path / 'file')!r}, 'w').fileno() > 2 else 4\n"
+        "sys.exit(run_command(parser('x', 'X.'), [], act))\n"
+    )
+    words = ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False)
