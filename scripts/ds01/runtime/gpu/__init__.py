@@ -1,0 +1,1 @@
+"""GPUs on the host: what there is, who holds it, who waits for it."""

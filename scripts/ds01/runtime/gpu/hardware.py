@@ -1,0 +1,165 @@
+"""GPUs and their MIG instances as values, and the units that can be handed out. Pure; devices.py looks at the machine.
+
+Two names for one thing: the UUID is what a unit is, the slot (`0`, or `0:1` for the second MIG instance of GPU 0) is what
+people call it. Indices may have another order after a reboot or a repair, so nothing is ever decided by a slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final, NewType
+
+GpuUuid = NewType("GpuUuid", str)
+
+# Compute slices of an A100 or H100. Source: NVIDIA MIG user guide, "GPU instance profiles".
+USUAL_SLICES: Final = 7
+
+
+@dataclass(frozen=True, slots=True)
+class MigInstance:
+    """One MIG device: a compute instance inside a GPU instance.
+
+    Attributes:
+        uuid: `MIG-…`.
+        profile: as nvidia-smi names it, such as `2g.20gb` or `1c.2g.20gb`.
+        compute_slices: of the GPU's, so many are its own.
+    """
+
+    uuid: GpuUuid
+    gpu_instance_id: int
+    compute_instance_id: int
+    profile: str
+    compute_slices: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One physical GPU.
+
+    Attributes:
+        index: NVML's, which nvidia-smi shows too.
+        slices: compute slices it can be split into; 7 on an A100, 4 on an A30.
+        mig: whether it is in MIG mode; then it is no unit itself, only its instances are.
+        instances: ordered by GPU instance id, then compute instance id.
+        problem: why nothing on it can be handed out, in words with the usual cause; None when it is well.
+    """
+
+    index: int
+    uuid: GpuUuid
+    name: str
+    memory_bytes: int
+    slices: int = USUAL_SLICES
+    mig: bool = False
+    instances: tuple[MigInstance, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What one container can be given: a whole GPU or one MIG instance.
+
+    Attributes:
+        slot: `0` or `0:1`.
+        gpu_uuid: of the physical GPU it is or is part of.
+        profile: None for a whole GPU.
+        share: of a whole GPU; 1 for one, 2/7 for a `2g.20gb` instance.
+        problem: as the GPU's.
+    """
+
+    slot: str
+    uuid: GpuUuid
+    gpu_index: int
+    gpu_uuid: GpuUuid
+    profile: str | None
+    share: Fraction
+    memory_bytes: int
+    problem: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a whole GPU."""
+        return self.profile is None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process that computes on a unit.
+
+    Attributes:
+        user: account that owns it; `uid 1234` when that has no name.
+        command: short name of its program, safe to print.
+        container_id: of the Docker container it runs in; None on the host itself.
+        memory_bytes: GPU memory it uses; None when the driver does not say.
+    """
+
+    pid: int
+    uuid: GpuUuid
+    user: str
+    command: str
+    container_id: str | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How busy a unit is.
+
+    Attributes:
+        utilisation_percent: None where the driver has no such figure, as for MIG instances.
+    """
+
+    utilisation_percent: int | None
+    memory_used_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """The hardware as it was when somebody looked.
+
+    Attributes:
+        gpus: in the order of their index.
+        processes: everything that computes on them, inside containers and outside.
+    """
+
+    gpus: tuple[Gpu, ...]
+    processes: tuple[GpuProcess, ...] = ()
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """Everything that can be handed out, by index, then by instance."""
+        return tuple(unit for gpu in self.gpus for unit in _units_of(gpu))
+
+    @property
+    def outside(self) -> Mapping[GpuUuid, tuple[GpuProcess, ...]]:
+        """Processes that run on the host itself, by unit."""
+        found: dict[GpuUuid, tuple[GpuProcess, ...]] = {}
+        for process in self.processes:
+            if process.container_id is None:
+                found[process.uuid] = (*found.get(process.uuid, ()), process)
+        return found
+
+    def find(self, name: str) -> Unit | None:
+        """Return the unit with a slot or a UUID; None when there is none now."""
+        return next((unit for unit in self.units if name in {unit.slot, unit.uuid}), None)
+
+
+def _units_of(gpu: Gpu) -> tuple[Unit, ...]:
+    if not gpu.mig:
+        whole = Unit(str(gpu.index), gpu.uuid, gpu.index, gpu.uuid, None, Fraction(1), gpu.memory_bytes, gpu.problem)
+        return (whole,)
+    return tuple(
+        Unit(
+            slot=f"{gpu.index}:{number}",
+            uuid=instance.uuid,
+            gpu_index=gpu.index,
+            gpu_uuid=gpu.uuid,
+            profile=instance.profile,
+            share=Fraction(instance.compute_slices, gpu.slices),
+            memory_bytes=instance.memory_bytes,
+            problem=gpu.problem,
+        )
+        for number, instance in enumerate(gpu.instances)
+    )
