@@ -1,7 +1,7 @@
 """GPUs and their MIG instances as values, and the units that can be handed out. Pure; devices.py looks at the machine.
 
-Two names for one thing: the UUID is what a unit is, the slot (`0`, or `0:1` for the second MIG instance of GPU 0) is what
-people call it. Indices may have another order after a reboot or a repair, so nothing is ever decided by a slot.
+Two names for one thing: the UUID is what a unit is, the slot (`0`, or `0:1` for the second MIG instance of GPU 0) is
+what people call it. Indices may have another order after a reboot or a repair: nothing is ever decided by a slot.
 """
 
 from __future__ import annotations
