@@ -53,3 +53,8 @@ class HostPaths:
     def proc(self) -> Path:
         """Mount point of procfs."""
         return self.at("/proc")
+
+    @property
+    def gpu_topology(self) -> Path:
+        """Cache of the GPUs and MIG instances there are; gone with a reboot."""
+        return self.at("/run/ds01/gpu-topology.json")
