@@ -13,23 +13,10 @@ from typing import Final
 
 from ds01.runtime.gpu.hardware import GpuUuid
 from ds01.runtime.gpu.request import Wanted
+from ds01.runtime.identity import ProcessRef
 
 # What docker ps shows of an id.
 _SHORTEST_ID: Final = 12
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessRef:
-    """A process as nobody else can be it, also when its number is given again; the same before and after exec.
-
-    Attributes:
-        started: clock ticks since boot. Source: proc_pid_stat(5), field 22.
-        boot: which boot that was. Source: random(4), boot_id.
-    """
-
-    pid: int
-    started: int
-    boot: str
 
 
 @dataclass(frozen=True, slots=True)
