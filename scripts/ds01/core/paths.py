@@ -63,3 +63,18 @@ class HostPaths:
     def proc(self) -> Path:
         """Mount point of procfs."""
         return self.at("/proc")
+
+    @property
+    def events(self) -> Path:
+        """The log of events, one JSON object a line."""
+        return self.at("/var/log/ds01/events.jsonl")
+
+    @property
+    def engine(self) -> Path:
+        """Docker's socket, which every client knows; the gateway's on a host that has one."""
+        return self.at("/run/docker.sock")
+
+    @property
+    def engine_behind_gateway(self) -> Path:
+        """The engine's own socket on a host where the gateway has the usual one."""
+        return self.at("/run/docker-real.sock")
