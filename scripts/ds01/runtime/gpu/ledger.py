@@ -147,7 +147,8 @@ class Ledger:
     def left(self, request_ids: Iterable[str]) -> Ledger:
         """Take some out of the line."""
         gone = frozenset(request_ids)
-        return replace(self, queue=tuple(each for each in self.queue if each.id not in gone))
+        stay = tuple(each for each in self.queue if each.id not in gone)
+        return self if len(stay) == len(self.queue) else replace(self, queue=stay)
 
 
 def _add(ledger: Ledger, allocation: Allocation) -> Ledger:
