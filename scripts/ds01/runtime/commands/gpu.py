@@ -17,8 +17,8 @@ _MOST_DIGITS: Final = 9
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
 _Act = Callable[[argparse.Namespace], int]
 if TYPE_CHECKING:
-    # argparse has no public name for it, and it is generic for the type checker alone.
-    _Actions = argparse._SubParsersAction[argparse.ArgumentParser]
+    # It has no public name, and takes a type in brackets for the type checker alone.
+    _Actions = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -155,7 +155,8 @@ def _look(paths: HostPaths) -> Scene:
     nothing: Mapping[GpuUuid, Usage] = {}
     usage = reader.read(lambda: read_usage(paths), nothing) if devices.gpus else nothing
     ledger = reader.read(lambda: _ledger(paths), Ledger())
-    account_of = reader.read(lambda: account_reader(read_policy(paths.policy)), _no_policy)
+    no_policy: AccountOf = _no_policy
+    account_of = reader.read(lambda: account_reader(read_policy(paths.policy)), no_policy)
     return Scene(devices, ledger, usage, account_of, tuple(reader.lacking))
 
 
