@@ -35,6 +35,16 @@ class HostPaths:
         return self.at("/var/lib/ds01/deploy")
 
     @property
+    def gpu_state(self) -> Path:
+        """Who holds which GPU, and who waits for one."""
+        return self.at("/var/lib/ds01/gpu-state.json")
+
+    @property
+    def gpu_lock(self) -> Path:
+        """Held while that is changed; never replaced."""
+        return self.at("/var/lib/ds01/gpu-state.lock")
+
+    @property
     def releases(self) -> Path:
         """The installed releases of the runtime, a folder each."""
         return self.at("/opt/ds01/releases")
@@ -53,6 +63,21 @@ class HostPaths:
     def proc(self) -> Path:
         """Mount point of procfs."""
         return self.at("/proc")
+
+    @property
+    def events(self) -> Path:
+        """The log of events, one JSON object a line."""
+        return self.at("/var/log/ds01/events.jsonl")
+
+    @property
+    def engine(self) -> Path:
+        """Docker's socket, which every client knows; the gateway's on a host that has one."""
+        return self.at("/run/docker.sock")
+
+    @property
+    def engine_behind_gateway(self) -> Path:
+        """The engine's own socket on a host where the gateway has the usual one."""
+        return self.at("/run/docker-real.sock")
 
     @property
     def gpu_topology(self) -> Path:

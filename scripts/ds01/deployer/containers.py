@@ -11,16 +11,12 @@ from enum import Enum
 from pathlib import PurePosixPath
 from typing import Final
 
+from ds01.core import labels
 from ds01.core.limits import resolve_listed
 from ds01.core.names import OTHER_SLICE, ROOT_SLICE, cgroup_path, group_slice
 from ds01.core.override import override
 from ds01.core.policy import Policy
 
-OWNER: Final = "ds01.user"
-ALLOCATION: Final = "ds01.allocation"
-_OLDER_OWNER: Final = "aime.mlc.USER"
-_FOLDER: Final = "devcontainer.local_folder"
-_HOMES: Final = PurePosixPath("/home")
 ADVICE: Final = "nothing stops them; create them anew, when their owners can, for all of it to hold"
 _EACH: Final = 8
 _NAMED: Final = 5
@@ -117,23 +113,15 @@ def summarise(findings: Sequence[Finding]) -> tuple[str, ...]:
 
 
 def _lacks(container: RunningContainer, homes: Homes) -> Iterator[tuple[Lack, str]]:
-    labels = container.labels
-    owner = labels.get(OWNER) or labels.get(_OLDER_OWNER) or _owner_of_folder(labels.get(_FOLDER, ""))
+    owner = labels.owner(container.labels)
     if container.cgroup:
-        yield from _of_slice(PurePosixPath(container.cgroup), owner, homes)
-    if OWNER not in labels:
-        if owner:
-            label = _OLDER_OWNER if labels.get(_OLDER_OWNER) else _FOLDER
-            yield Lack.OLDER_OWNER, f"only the older label {label} says that it is {owner}'s"
-        else:
-            yield Lack.OWNER, "it carries no owner label"
-    if container.has_gpu and ALLOCATION not in labels:
+        yield from _of_slice(PurePosixPath(container.cgroup), owner.name if owner else "", homes)
+    if owner is None:
+        yield Lack.OWNER, "it carries no owner label"
+    elif owner.is_older:
+        yield Lack.OLDER_OWNER, f"only the older label {owner.label} says that it is {owner.name}'s"
+    if container.has_gpu and labels.allocation_id(container.labels) is None:
         yield Lack.GPU, "its GPU is in no record"
-
-
-def _owner_of_folder(folder: str) -> str:
-    path = PurePosixPath(folder)
-    return path.relative_to(_HOMES).parts[0] if path.is_relative_to(_HOMES) and path != _HOMES else ""
 
 
 def _of_slice(cgroup: PurePosixPath, owner: str, homes: Homes) -> Iterator[tuple[Lack, str]]:

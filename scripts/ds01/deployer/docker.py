@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ds01.core.gpurequest import gpu_request
 from ds01.core.names import cgroup_path
 from ds01.core.process import Run
 from ds01.deployer.containers import RunningContainer
@@ -102,18 +103,10 @@ _ASKED = (
 
 def _container(row: list[str], proc: Path) -> RunningContainer:
     name, requests, runtime, environment, pid, parent, labels = row
-    has_gpu = requests not in {"", "null", "[]"} or (runtime == "nvidia" and _is_given_gpus(json.loads(environment)))
+    host_config = {"DeviceRequests": json.loads(requests or "null"), "Runtime": runtime}
+    has_gpu = gpu_request(host_config, json.loads(environment) or ()) is not None
     cgroup = _cgroup(proc / pid) or _asked_for(json.loads(parent))
     return RunningContainer(name.removeprefix("/"), has_gpu, cgroup, json.loads(labels) or {})
-
-
-def _is_given_gpus(environment: list[str] | None) -> bool:
-    """Whether the nvidia runtime gives a container GPUs, which it does only when its environment asks for some.
-
-    Source: nvidia-container-toolkit, "Environment variables (OCI spec)"; images from before it say CUDA_VERSION alone.
-    """
-    known = dict(each.split("=", 1) for each in environment or () if "=" in each)
-    return known.get("NVIDIA_VISIBLE_DEVICES", "all" if "CUDA_VERSION" in known else "") not in {"", "void", "none"}
 
 
 def _cgroup(process: Path) -> str:

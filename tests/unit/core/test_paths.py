@@ -11,12 +11,17 @@ from ds01.core.paths import HostPaths
 
 def test_every_path_lies_below_the_root() -> None:
     paths = HostPaths(Path("/srv/trial"))
-    assert (paths.policy, paths.deploy, paths.units, paths.cgroup, paths.proc) == (
+    assert (paths.policy, paths.deploy, paths.units, paths.cgroup, paths.proc, paths.events) == (
         Path("/srv/trial/etc/ds01/policy.json"),
         Path("/srv/trial/var/lib/ds01/deploy"),
         Path("/srv/trial/etc/systemd/system"),
         Path("/srv/trial/sys/fs/cgroup"),
         Path("/srv/trial/proc"),
+        Path("/srv/trial/var/log/ds01/events.jsonl"),
+    )
+    assert (paths.engine, paths.engine_behind_gateway) == (
+        Path("/srv/trial/run/docker.sock"),
+        Path("/srv/trial/run/docker-real.sock"),
     )
 
 

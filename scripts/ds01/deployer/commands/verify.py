@@ -6,10 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import ExitCode
 from ds01.core.process import run
+from ds01.core.terminal import print_json
+from ds01.core.words import count
 from ds01.deployer import report
-from ds01.deployer.commands.front import host_paths, interrupted, parser, run_command
+from ds01.deployer.commands.front import interrupted
 from ds01.deployer.owned import read_owned
 from ds01.deployer.verify import Check, Status, verify_applied, verify_host
 
@@ -36,10 +39,10 @@ def report_checks(checks: tuple[Check, ...], *, as_json: bool) -> int:
     failed = sum(each.status is Status.FAILED for each in checks)
     if as_json:
         listed = [each.to_json() for each in checks]
-        report.print_json({"version": report.JSON_VERSION, "ok": not failed, "checks": listed}, sys.stdout)
+        print_json({"version": report.JSON_VERSION, "ok": not failed, "checks": listed}, sys.stdout)
     else:
         for each in checks:
             print(f"{each.part:8} {each}")
         warned = sum(each.status is Status.WARNING for each in checks)
-        print(f"{report.count(len(checks), 'check')}: {failed} failed, {report.count(warned, 'warning')}")
+        print(f"{count(len(checks), 'check')}: {failed} failed, {count(warned, 'warning')}")
     return ExitCode.FAILED if failed else ExitCode.DONE

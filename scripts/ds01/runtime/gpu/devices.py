@@ -15,7 +15,8 @@ from ds01.runtime.gpu.driver import fingerprint, list_gpus
 from ds01.runtime.gpu.hardware import Devices, DevicesError, GpuUuid, NoToolError, Usage
 from ds01.runtime.gpu.naming import all_gpus
 from ds01.runtime.gpu.processes import identify
-from ds01.runtime.gpu.topology import recall, recall_any, remember, uptime_seconds
+from ds01.runtime.gpu.topology import recall, recall_any, remember
+from ds01.runtime.machine import Machine
 
 _Answer = TypeVar("_Answer")
 
@@ -31,15 +32,15 @@ def read_devices(paths: HostPaths, run: Run = run, *, live: bool = False, who: b
         NoToolError: nothing is installed that could tell.
         DevicesError: it cannot be told; says why and what to do.
     """
-    sign = fingerprint(paths.proc)
-    known = None if live else recall(paths, sign, uptime_seconds())
+    machine, sign = Machine(paths.proc), fingerprint(paths.proc)
+    known = None if live else recall(paths, sign, machine.boot_seconds())
     if known is not None and not who:
         return Devices(known)
     # NVML, once started, tells all of it faster than the cache is worth; nvidia-smi starts anew for each question.
     seen = _first(lambda: nvml.look(who=who), lambda: smi.look(run, who=who, known=known))
     gpus = all_gpus(seen, list_gpus(paths.proc), recall_any(paths))
     if gpus != known and fingerprint(paths.proc) == sign:
-        remember(paths, gpus, sign, uptime_seconds())
+        remember(paths, gpus, sign, machine.boot_seconds())
     found = identify(seen.running, paths.proc)
     unknown = "; ".join(filter(None, (seen.unknown, found.unknown)))
     return Devices(gpus, found.processes, unknown or None)

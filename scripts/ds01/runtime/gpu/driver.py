@@ -9,8 +9,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from ds01.core.visible import visible
 from ds01.runtime.gpu.hardware import GpuUuid
-from ds01.runtime.gpu.sighting import read_uuid, readable
+from ds01.runtime.gpu.sighting import read_uuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def _listed(folder: Path) -> Listed:
     except ValueError:
         uuid = None
     excluded = any(facts.get(key) == "Yes" for key in ("GPU Excluded", "GPU Blacklisted", "Blacklisted"))
-    return Listed(readable(folder.name), uuid, readable(facts.get("Model", "unknown")), excluded)
+    return Listed(visible(folder.name), uuid, visible(facts.get("Model", "unknown")), excluded)
 
 
 def fingerprint(proc: Path) -> str | None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Final, NewType
 
+from ds01.core.visible import visible
 from ds01.runtime.gpu.causes import explain, in_words
 from ds01.runtime.gpu.hardware import USUAL_SLICES, DevicesError, Gpu, GpuUuid, MigInstance, NoToolError, Usage
-from ds01.runtime.gpu.sighting import Lost, Running, Sighting, read_profile, read_uuid, readable
+from ds01.runtime.gpu.sighting import Lost, Running, Sighting, read_profile, read_uuid
 
 # What pynvml hands out for a GPU or a MIG device.
 Handle = NewType("Handle", object)
@@ -113,7 +114,7 @@ def _see(nvml: ModuleType) -> _Look:
             seen.lost.append(Lost(in_words(_code(nvml, error)), index))
         except ValueError as error:
             # Bytes that are no text are one too.
-            seen.lost.append(Lost(readable(str(error), 200), index))
+            seen.lost.append(Lost(visible(str(error), 200), index))
         else:
             _see_one(seen, index, uuid, handle)
     return seen
@@ -123,7 +124,7 @@ def _see_one(seen: _Look, index: int, uuid: GpuUuid, handle: Handle) -> None:
     """Add one GPU, with as much of it as can be read."""
     nvml, name, memory_bytes, problem = seen.nvml, "unknown", 0, None
     try:
-        name = readable(nvml.nvmlDeviceGetName(handle)) or "unknown"
+        name = visible(nvml.nvmlDeviceGetName(handle)) or "unknown"
         memory_bytes = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
         mode, wanted = _mig_mode(nvml, handle)
         if mode != wanted:
@@ -137,7 +138,7 @@ def _see_one(seen: _Look, index: int, uuid: GpuUuid, handle: Handle) -> None:
     except nvml.NVMLError as error:
         problem = in_words(_code(nvml, error))
     except (ValueError, _ShiftingError) as error:
-        problem = readable(str(error), 200)
+        problem = visible(str(error), 200)
     else:
         listed = tuple(sorted(instances, key=lambda each: (each.gpu_instance_id, each.compute_instance_id)))
         seen.gpus.append(Gpu(index, uuid, name, memory_bytes, slices, mig=True, instances=listed, problem=problem))

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ds01.core.visible import visible
 from ds01.runtime.gpu.hardware import GpuProcess
-from ds01.runtime.gpu.sighting import Running, readable
+from ds01.runtime.gpu.sighting import Running
+from ds01.runtime.machine import Machine
 
 # As Docker's two cgroup drivers name the group of a container, below any parent.
 _CONTAINER: Final = re.compile(r"/(?:docker-([0-9a-f]{64})\.scope|docker/([0-9a-f]{64}))(?:/|$)", re.ASCII)
 # What systemd hands over to an account: it can make groups of any name there, and rootless Docker is not the host's.
 _DELEGATED: Final = re.compile(r"(?:^|/)(?:user\.slice|user@\d+\.service)/", re.ASCII)
 _LONGEST_NAME: Final = 32
-# Field 22, counted behind the name, which may itself have blanks and brackets. Source: proc_pid_stat(5).
-_START: Final = 22 - 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Identified:
 def account_of(uid: int) -> str:
     """Return the name of an account, `uid 1234` when it has none."""
     try:
-        return readable(pwd.getpwuid(uid).pw_name)
+        return visible(pwd.getpwuid(uid).pw_name)
     except (KeyError, OverflowError):
         return f"uid {uid}"
 
@@ -51,57 +51,42 @@ def identify(running: Iterable[Running], proc: Path, account: Callable[[int], st
         proc: mount point of procfs, of the PID namespace that the driver's numbers are of: the host's.
         account: uid to name.
     """
-    found, dark = [], []
-    # With hidepid=2 others' processes look as if they had ended; then process 1 does too. Source: proc(5).
-    hidden = not (proc / "1").exists()
+    machine = Machine(proc)
+    # With hidepid others' processes look as if they had ended; then process 1 does too. Source: proc(5).
+    hidden = machine.process(1) is None
+    found, dark = [], set()
     for each in sorted(running, key=lambda one: (one.uuid, one.pid)):
-        try:
-            process = _identify(each, proc / str(each.pid), account)
-        except PermissionError:
-            dark.append(each.pid)
-            continue
+        process = _identify(each, machine, account)
         if process is not None:
             found.append(process)
         elif hidden:
-            dark.append(each.pid)
+            dark.add(each.pid)
     if not dark:
         return Identified(tuple(found))
-    pids = ", ".join(map(str, sorted(set(dark))))
+    pids = ", ".join(map(str, sorted(dark)))
     return Identified(
         tuple(found), f"whose process {pids} is may not be seen by this account; run the command as root (sudo)"
     )
 
 
-def _identify(running: Running, folder: Path, account: Callable[[int], str]) -> GpuProcess | None:
+def _identify(running: Running, machine: Machine, account: Callable[[int], str]) -> GpuProcess | None:
+    pid = running.pid
+    before, uid, command = machine.process(pid), machine.uid(pid), machine.command(pid)
     try:
-        before = _started(folder)
-        uid = _uid((folder / "status").read_text(errors="replace"))
-        command = readable((folder / "comm").read_text(errors="replace"), _LONGEST_NAME)
-        groups = (folder / "cgroup").read_text(errors="replace")
-        after = _started(folder)
-    except (FileNotFoundError, ProcessLookupError):
+        groups = (machine.proc / str(pid) / "cgroup").read_text(errors="replace")
+    except OSError:
         return None
-    if before != after:
-        # Another process got the number meanwhile.
+    if before is None or uid is None or machine.process(pid) != before:
+        # It has ended, or another process got its number meanwhile.
         return None
     return GpuProcess(
-        pid=running.pid,
+        pid=pid,
         uuid=running.uuid,
         user=account(uid),
-        command=command or "?",
+        command=visible(command, _LONGEST_NAME) or "?",
         container_id=container_in(groups),
         memory_bytes=running.memory_bytes,
     )
-
-
-def _started(folder: Path) -> str:
-    return (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[_START]
-
-
-def _uid(status: str) -> int:
-    """Return the real uid; the owner of the folder is root for a program that hides its memory. Source: proc(5)."""
-    line = next(line for line in status.split("\n") if line.startswith("Uid:"))
-    return int(line.split()[1])
 
 
 def container_in(groups: str) -> str | None:

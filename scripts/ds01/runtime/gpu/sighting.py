@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from ds01.core.visible import visible
 from ds01.runtime.gpu.hardware import Gpu, GpuUuid
 
 # `GPU-…`, `MIG-…`, and `MIG-GPU-…/7/0` before R470. Source: NVIDIA MIG user guide, "CUDA device enumeration".
@@ -85,7 +86,7 @@ def read_uuid(text: str) -> GpuUuid:
         ValueError: it has not the form of one; says so in words.
     """
     if len(text) > _LONGEST_UUID or not _UUID.fullmatch(text):
-        raise ValueError(f"the driver gives it the UUID {readable(text)!r}, which has not the form of one")
+        raise ValueError(f"the driver gives it the UUID {visible(text, _SHORT)}, which has not the form of one")
     return GpuUuid(text)
 
 
@@ -97,11 +98,5 @@ def read_profile(name: str) -> Profile:
     """
     found = _PROFILE.fullmatch(name)
     if found is None:
-        raise ValueError(f"the driver names a MIG profile {readable(name)!r}, which has not the form of one")
+        raise ValueError(f"the driver names a MIG profile {visible(name, _SHORT)}, which has not the form of one")
     return Profile(name, int(found["compute"] or found["slices"]), int(found["gigabytes"]) * _GIB)
-
-
-def readable(text: str, longest: int = _SHORT) -> str:
-    """Make text from outside short and safe to print on a terminal."""
-    safe = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text.strip())
-    return safe if len(safe) <= longest else f"{safe[: longest - 1]}…"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from ds01.core.process import Completed, Run
+from ds01.core.visible import visible
 from ds01.runtime.gpu.hardware import USUAL_SLICES, DevicesError, Gpu, GpuUuid, MigInstance, NoToolError, Usage
-from ds01.runtime.gpu.sighting import Lost, Running, Sighting, read_uuid, readable
+from ds01.runtime.gpu.sighting import Lost, Running, Sighting, read_uuid
 from ds01.runtime.gpu.smitext import (
     NO_COMPUTE_INSTANCES,
     NO_DEVICES,
@@ -80,7 +81,7 @@ def _ask(run: Run, *words: str, answers: Sequence[str] = ()) -> Completed:
     if done.ok or answered:
         return done
     raise DevicesError(
-        f"nvidia-smi {' '.join(words)} fails", readable(done.words, 300), "run it by hand; see journalctl -k for NVRM"
+        f"nvidia-smi {' '.join(words)} fails", visible(done.words, 300), "run it by hand; see journalctl -k for NVRM"
     )
 
 
@@ -145,7 +146,7 @@ def _gpu(line: GpuLine, facts: _Facts, rows: Sequence[Row] | None) -> Gpu:
     instances: tuple[MigInstance, ...] = ()
     mig = bool(line.mig) or facts.mig
     if facts.memory_bytes is None:
-        problem = f"nvidia-smi tells nothing of its memory ({readable(facts.instead)}): it is lost or needs a reset"
+        problem = f"nvidia-smi tells nothing of its memory ({visible(facts.instead)}): it is lost or needs a reset"
     elif facts.mig != facts.pending:
         problem = (
             f"its MIG mode is being reconfigured: it is {'on' if facts.mig else 'off'} until the GPU is reset; end what"
@@ -171,7 +172,7 @@ def _running(run: Run, gpus: Sequence[Gpu]) -> tuple[tuple[Running, ...], str | 
     except DevicesError as error:
         return (), f"what runs on the GPUs cannot be told: {error.brief}: {error.details}"
     except ValueError as error:
-        return (), f"what runs on the GPUs cannot be told: {readable(str(error), 200)}"
+        return (), f"what runs on the GPUs cannot be told: {visible(str(error), 200)}"
     split = {gpu.uuid: gpu.index for gpu in gpus if gpu.mig}
     vague = sorted({split[each.uuid] for each in found if each.uuid in split})
     if vague:

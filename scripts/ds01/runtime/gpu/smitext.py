@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ds01.core.visible import visible
 from ds01.runtime.gpu.hardware import DevicesError, GpuUuid, MigInstance
-from ds01.runtime.gpu.sighting import Lost, read_profile, read_uuid, readable
+from ds01.runtime.gpu.sighting import Lost, read_profile, read_uuid
 
 NO_DEVICES: Final = ("No devices found", "No devices were found")
 NO_GPU_INSTANCES: Final = (
@@ -84,7 +85,7 @@ def parse_list(text: str) -> tuple[tuple[GpuLine, ...], tuple[Lost, ...]]:
     gpus: list[GpuLine] = []
     for line in filter(str.strip, text.split("\n")):
         if (gpu := _GPU.fullmatch(line.rstrip())) is not None:
-            gpus.append(GpuLine(int(gpu["index"]), readable(gpu["name"]), tool_uuid(gpu["uuid"])))
+            gpus.append(GpuLine(int(gpu["index"]), visible(gpu["name"]), tool_uuid(gpu["uuid"])))
         elif (mig := _MIG.fullmatch(line.rstrip())) is not None and gpus:
             last = gpus.pop()
             device = MigLine(_profile(mig["profile"], line), tool_uuid(mig["uuid"]))
@@ -101,7 +102,7 @@ def lost_in(text: str) -> tuple[Lost, ...]:
 
 
 def _lost(gone: re.Match[str]) -> Lost:
-    why = readable(gone["why"]).rstrip(".")
+    why = visible(gone["why"]).rstrip(".")
     return Lost(
         f"nvidia-smi gets no answer from it ({why}): it fell off the bus, or the driver failed; see journalctl -k",
         None if gone["index"] is None else int(gone["index"]),
@@ -222,6 +223,6 @@ def _profile(text: str, line: str) -> str:
 def _not_understood(what: str, line: str) -> DevicesError:
     return DevicesError(
         f"nvidia-smi {what} says something that DS01 does not understand",
-        f"this line: {readable(line, 160)}",
+        f"this line: {visible(line, 160)}",
         "install nvidia-ml-py for this Python, so that NVML is asked itself",
     )

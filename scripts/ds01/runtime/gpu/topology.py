@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Final
@@ -15,8 +14,9 @@ from typing import Final
 from ds01.core.errors import Ds01Error
 from ds01.core.jsonstate import read_json, write_json
 from ds01.core.paths import HostPaths
-from ds01.runtime.gpu.hardware import Gpu, GpuUuid, MigInstance
-from ds01.runtime.gpu.sighting import read_profile, read_uuid, readable
+from ds01.core.visible import visible
+from ds01.runtime.gpu.hardware import Gpu, MigInstance
+from ds01.runtime.gpu.sighting import read_profile, read_uuid
 
 VERSION: Final = 1
 OLDEST_SECONDS: Final = 300.0
@@ -24,17 +24,12 @@ OLDEST_SECONDS: Final = 300.0
 logger = logging.getLogger(__name__)
 
 
-def uptime_seconds() -> float:
-    """Return the seconds since boot, with those spent asleep: a clock that nobody sets."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 def recall(paths: HostPaths, sign: str | None, now: float) -> tuple[Gpu, ...] | None:
     """Return the GPUs of the last look if nothing changed since; None when somebody must look.
 
     Args:
         sign: what driver.fingerprint() says now; with None nothing is believed.
-        now: seconds since boot.
+        now: seconds since boot; the wall clock may jump.
     """
     found = _read(paths)
     if sign is None or found is None or found.get("fingerprint") != sign:
@@ -88,7 +83,7 @@ def _gpu(entry: Mapping[str, object]) -> Gpu:
     return Gpu(
         index=_number(entry["index"]),
         uuid=read_uuid(str(entry["uuid"])),
-        name=readable(str(entry["name"])),
+        name=visible(str(entry["name"])),
         memory_bytes=_number(entry["memory_bytes"]),
         slices=_number(entry["slices"], least=1),
         mig=entry["mig"],
@@ -98,7 +93,7 @@ def _gpu(entry: Mapping[str, object]) -> Gpu:
 
 def _instance(entry: Mapping[str, object]) -> MigInstance:
     return MigInstance(
-        uuid=GpuUuid(read_uuid(str(entry["uuid"]))),
+        uuid=read_uuid(str(entry["uuid"])),
         gpu_instance_id=_number(entry["gpu_instance_id"]),
         compute_instance_id=_number(entry["compute_instance_id"]),
         profile=read_profile(str(entry["profile"])).name,

@@ -1,0 +1,221 @@
+"""A container as a value, read from what the Docker engine answers. Pure; engine.py asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Final
+
+from ds01.core import labels as known
+from ds01.core.gpurequest import GpuRequest, gpu_request
+from ds01.core.labels import ContainerType, Owner
+
+# Go's zero time, which the engine says for "never".
+_NEVER_YEAR: Final = 1
+
+
+class AnswerError(ValueError):
+    """An answer of the engine lacks something, or has it in another form."""
+
+
+class State(Enum):
+    """What the engine says of a container's processes. Source: Docker Engine API 1.41, ContainerState.Status."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    REMOVING = "removing"
+    EXITED = "exited"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSummary:
+    """One line of the engine's list.
+
+    Attributes:
+        name: without the slash that the engine puts before it; empty for one whose removal is under way.
+        image: as it was asked for.
+    """
+
+    id: str
+    name: str
+    state: State
+    created_at: datetime
+    image: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What the engine knows of one container.
+
+    Attributes:
+        name: without the slash that the engine puts before it.
+        created_at: all times in UTC, to the microsecond; None for what never was.
+        image: as it was asked for.
+        cgroup_parent: as it was asked for; empty when the engine's default holds.
+        restart_policy: `no`, `always`, `unless-stopped` or `on-failure`.
+        pid: of its first process; None when it does not run.
+        gpu: the GPUs it was given; None when none.
+    """
+
+    id: str
+    name: str
+    state: State
+    created_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    image: str
+    cgroup_parent: str
+    restart_policy: str
+    pid: int | None
+    gpu: GpuRequest | None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether it was given a GPU, or carries a label of ours that says so."""
+        return self.gpu is not None or known.ALLOCATION in self.labels or known.GPU_UUIDS in self.labels
+
+    @property
+    def owner(self) -> Owner | None:
+        """Whose it is by its labels."""
+        return known.owner(self.labels)
+
+    @property
+    def type(self) -> ContainerType:
+        """By which way it came to be."""
+        return known.container_type(self.labels)
+
+    @property
+    def allocation_id(self) -> str | None:
+        """The token of its GPU allocation."""
+        return known.allocation_id(self.labels)
+
+    @property
+    def gpu_uuids(self) -> tuple[str, ...]:
+        """UUIDs of the units that its labels name."""
+        return known.gpu_uuids(self.labels)
+
+    @property
+    def gpu_slots(self) -> tuple[str, ...]:
+        """Slots that its labels name."""
+        return known.gpu_slots(self.labels)
+
+    @property
+    def is_managed(self) -> bool:
+        """Whether its labels say that DS01 made it."""
+        return known.is_managed(self.labels)
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether its labels ask to leave it alone."""
+        return known.is_protected(self.labels)
+
+
+def read_summary(said: object) -> ContainerSummary:
+    """Read one entry of `/containers/json`.
+
+    Raises:
+        AnswerError: something is missing or has another form.
+    """
+    entry = _object(said, "container")
+    names = _list(entry.get("Names"), "Names")
+    # Links of other containers to it stand beside its own name as /other/alias.
+    own = [name for name in names if name.count("/") == 1 and name.startswith("/")]
+    return ContainerSummary(
+        id=_text(entry, "Id"),
+        name=own[0][1:] if own else "",
+        state=_state(entry.get("State")),
+        created_at=_seconds(entry, "Created"),
+        image=_text(entry, "Image"),
+        labels=_labels(entry.get("Labels")),
+    )
+
+
+def read_container(said: object) -> Container:
+    """Read the answer of `/containers/{id}/json`.
+
+    Raises:
+        AnswerError: something is missing or has another form.
+    """
+    whole = _object(said, "container")
+    state = _object(whole.get("State"), "State")
+    config = _object(whole.get("Config"), "Config")
+    host_config = _object(whole.get("HostConfig"), "HostConfig")
+    return Container(
+        id=_text(whole, "Id"),
+        name=_text(whole, "Name").removeprefix("/"),
+        state=_state(state.get("Status")),
+        created_at=_time(whole, "Created"),
+        started_at=_time(state, "StartedAt"),
+        finished_at=_time(state, "FinishedAt"),
+        image=_text(config, "Image"),
+        cgroup_parent=_text(host_config, "CgroupParent"),
+        restart_policy=_text(_object(host_config.get("RestartPolicy"), "RestartPolicy"), "Name") or "no",
+        pid=_number(state, "Pid") or None,
+        gpu=gpu_request(host_config, _list(config.get("Env"), "Env")),
+        labels=_labels(config.get("Labels")),
+    )
+
+
+def _object(value: object, what: str) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise AnswerError(f"{what} is no object")
+    return value
+
+
+def _list(value: object, what: str) -> list[str]:
+    """Return a list of texts; the engine writes an empty one as null."""
+    if not isinstance(value, list | None) or not all(isinstance(each, str) for each in value or ()):
+        raise AnswerError(f"{what} is no list of texts")
+    return value or []
+
+
+def _text(of: Mapping[str, object], key: str) -> str:
+    value = of.get(key)
+    if not isinstance(value, str):
+        raise AnswerError(f"{key} is no text")
+    return value
+
+
+def _number(of: Mapping[str, object], key: str) -> int:
+    value = of.get(key)
+    if not isinstance(value, int):
+        raise AnswerError(f"{key} is no number")
+    return value
+
+
+def _state(value: object) -> State:
+    try:
+        return State(value)
+    except ValueError:
+        raise AnswerError(f"a container is in a state that DS01 does not know: {value!r}") from None
+
+
+def _seconds(of: Mapping[str, object], key: str) -> datetime:
+    try:
+        return datetime.fromtimestamp(_number(of, key), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise AnswerError(f"{key} is no time: {of[key]!r}") from None
+
+
+def _time(of: Mapping[str, object], key: str) -> datetime | None:
+    """Read RFC 3339 with nanoseconds; fromisoformat drops what is finer than a microsecond."""
+    text = _text(of, key)
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+        return None if time.year <= _NEVER_YEAR else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise AnswerError(f"{key} is no time: {text!r}") from None
+
+
+def _labels(value: object) -> Mapping[str, str]:
+    labels = {} if value is None else _object(value, "Labels")
+    return {key: text for key, text in labels.items() if isinstance(text, str)}

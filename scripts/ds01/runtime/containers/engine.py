@@ -1,0 +1,243 @@
+"""A small reader of the Docker engine's socket, for everything that must start fast. Never changes anything.
+
+Speaks HTTP/1.0, to which an engine answers in one piece and closes: no chunks, no kept connection, no http.client,
+whose import alone takes longer than a question. Paths carry no API version: what is read here has been the same in all
+of them, and a fixed one is refused by some engine one day (20.10 ends at 1.41, 29 begins at 1.44).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ds01.core.errors import BadInputError, Ds01Error
+from ds01.core.paths import HostPaths
+from ds01.core.visible import visible
+from ds01.runtime.containers.container import AnswerError, Container, ContainerSummary, read_container, read_summary
+
+__all__ = ["Container", "ContainerSummary", "Engine", "EngineError", "Version", "engine_socket"]
+
+_OK: Final = 200
+_NOT_FOUND: Final = 404
+_SERVER_ERROR: Final = 500
+# A thousand containers fill 10 MiB.
+_MOST_BYTES: Final = 64 * 1024**2
+_MOST_HEAD_BYTES: Final = 64 * 1024
+_PIECE_BYTES: Final = 256 * 1024
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?")
+_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*(?:\r\n|\Z)", re.IGNORECASE)
+_CODED: Final = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
+# What the engine takes for a name or an id; nothing in it has to be escaped in a path. Source: moby, names.go.
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}", re.ASCII)
+_START: Final = "sudo systemctl status docker says whether it runs; sudo systemctl start docker starts it"
+_LOOK: Final = "journalctl -u docker says more"
+
+
+class EngineError(Ds01Error):
+    """The Docker engine gave no answer that can be used. Nothing may be concluded about containers then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What the engine says of itself.
+
+    Attributes:
+        api: the newest API it speaks, such as `1.41`.
+    """
+
+    engine: str
+    api: str
+
+
+def engine_socket(paths: HostPaths) -> Path:
+    """Return the engine's own socket: behind the gateway where there is one, else where Docker puts it."""
+    return paths.engine_behind_gateway if paths.engine_behind_gateway.exists() else paths.engine
+
+
+class Engine:
+    """The engine behind a socket; a connection for each question, so it may be kept for long.
+
+    Args:
+        timeout_seconds: for one question, from connecting to the last byte.
+    """
+
+    def __init__(self, socket_path: Path, *, timeout_seconds: float = 10.0) -> None:
+        self._path = socket_path
+        self._timeout_seconds = timeout_seconds
+
+    def ping(self) -> None:
+        """Return when the engine answers.
+
+        Raises:
+            EngineError: as every other question: no socket, not allowed, too slow, or an answer that is none.
+        """
+        status, body = self._get("/_ping")
+        if status != _OK or body.strip() != b"OK":
+            raise self._refused("/_ping", status, body)
+
+    def version(self) -> Version:
+        """Return which engine it is."""
+        said = self._json("/version")
+        if not isinstance(said, dict) or not said.get("Version") or not said.get("ApiVersion"):
+            raise self._unreadable("/version", "it has no Version and ApiVersion")
+        return Version(visible(str(said["Version"])), visible(str(said["ApiVersion"])))
+
+    def containers(self, *, all_states: bool = True) -> tuple[ContainerSummary, ...]:
+        """Return the containers, newest first as the engine lists them.
+
+        Args:
+            all_states: False for those that run or are paused alone.
+        """
+        path = f"/containers/json?all={int(all_states)}"
+        said = self._json(path)
+        if not isinstance(said, list):
+            raise self._unreadable(path, "it is no list")
+        try:
+            return tuple(map(read_summary, said))
+        except AnswerError as error:
+            raise self._unreadable(path, str(error)) from error
+
+    def inspect(self, name_or_id: str) -> Container | None:
+        """Return a container by its name or its whole id; None when there is none.
+
+        The engine also takes the beginning of an id. That is no answer here, or a name that nobody has any more would
+        find another's container.
+
+        Raises:
+            BadInputError: no container can have such a name.
+        """
+        if not _NAME.fullmatch(name_or_id):
+            raise BadInputError(
+                f"{visible(name_or_id)!r} is not a container's name",
+                None,
+                "use letters, digits and _ . - as docker ps shows them",
+            )
+        path = f"/containers/{name_or_id}/json"
+        said = self._json(path, absent="No such container")
+        if said is None:
+            return None
+        try:
+            container = read_container(said)
+        except AnswerError as error:
+            raise self._unreadable(path, str(error)) from error
+        return container if name_or_id in {container.name, container.id} else None
+
+    def gpu_containers(self) -> tuple[Container, ...]:
+        """Return every container, in whatever state, that was given a GPU or carries a label of ours that says so.
+
+        One that is removed meanwhile is left out.
+        """
+        found = (self.inspect(each.id) for each in self.containers())
+        return tuple(each for each in found if each is not None and each.has_gpu)
+
+    def _json(self, path: str, *, absent: str | None = None) -> object:
+        """Return the answer; None when it is 404 with the engine's own words for what is absent."""
+        status, body = self._get(path)
+        if status == _NOT_FOUND and absent is not None and _message(body).startswith(absent):
+            return None
+        if status != _OK:
+            raise self._refused(path, status, body)
+        try:
+            said: object = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise self._unreadable(path, f"it is no JSON ({len(body)} bytes): {error}") from error
+        if said is None:
+            raise self._unreadable(path, "it is null")
+        return said
+
+    def _get(self, path: str) -> tuple[int, bytes]:
+        """Ask once and return the status and the body."""
+        deadline = time.monotonic() + self._timeout_seconds
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                # A connect to a socket with a full queue waits for the send timeout and says EAGAIN; without blocking
+                # it would say so at once. Source: unix(7), socket(7).
+                seconds, rest = divmod(self._timeout_seconds, 1)
+                connection.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(seconds), int(rest * 1_000_000))
+                )
+                connection.connect(str(self._path))
+                connection.settimeout(_left(deadline))
+                connection.sendall(f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+                return self._answer(connection, path, deadline)
+        except (TimeoutError, BlockingIOError) as error:
+            raise EngineError(
+                f"the Docker engine did not answer within {self._timeout_seconds:g} s",
+                f"{self._path}, GET {path}",
+                f"try again; {_LOOK}",
+            ) from error
+        except OSError as error:
+            raise self._unreachable(error) from error
+
+    def _answer(self, connection: socket.socket, path: str, deadline: float) -> tuple[int, bytes]:
+        received = bytearray()
+        body, whole = -1, _MOST_BYTES
+        while len(received) < whole:
+            connection.settimeout(_left(deadline))
+            piece = connection.recv(_PIECE_BYTES)
+            if not piece:
+                break
+            received += piece
+            if body < 0 and (end := received.find(b"\r\n\r\n", 0, _MOST_HEAD_BYTES)) >= 0:
+                body = end + 4
+                length = _LENGTH.search(received, 0, end)
+                whole = min(body + int(length[1]), _MOST_BYTES) if length else _MOST_BYTES
+            if body < 0 and len(received) >= _MOST_HEAD_BYTES:
+                break
+        head = bytes(received[: max(body - 4, 0)])
+        status = _STATUS.match(head)
+        if status is None or _CODED.search(head):
+            raise self._unreadable(path, f"it is no HTTP/1.0: {visible(repr(bytes(received[:60])))}")
+        if len(received) >= _MOST_BYTES:
+            raise self._unreadable(path, f"it is longer than {_MOST_BYTES} bytes")
+        if _LENGTH.search(head) and len(received) < whole:
+            raise self._unreadable(path, f"it ends after {len(received) - body} of {whole - body} bytes")
+        return int(status[1]), bytes(received[body:whole])
+
+    def _unreachable(self, error: OSError) -> EngineError:
+        if isinstance(error, FileNotFoundError):
+            return EngineError(f"there is no Docker engine at {self._path}", "no such socket", _START)
+        if isinstance(error, ConnectionRefusedError):
+            return EngineError(f"no Docker engine answers at {self._path}", "nobody listens there", _START)
+        if isinstance(error, PermissionError):
+            return EngineError(f"{self._path} may not be used", error.strerror, "run the command as root (sudo)")
+        if isinstance(error, ConnectionError):
+            return EngineError(f"the Docker engine broke off at {self._path}", error.strerror, f"try again; {_LOOK}")
+        return EngineError(f"{self._path} cannot be used", error.strerror or str(error), _START)
+
+    def _refused(self, path: str, status: int, body: bytes) -> EngineError:
+        said = visible(_message(body) or "without a word")
+        what = "has an error of its own" if status >= _SERVER_ERROR else "refuses to answer"
+        return EngineError(
+            f"the Docker engine at {self._path} {what}", f"GET {path}: {status}, {said}", f"try again; {_LOOK}"
+        )
+
+    def _unreadable(self, path: str, why: str) -> EngineError:
+        return EngineError(
+            f"what answers at {self._path} cannot be understood",
+            f"GET {path}: {visible(why)}",
+            f"sudo curl --unix-socket {self._path} http://docker/version should show a Docker engine; {_LOOK}",
+        )
+
+
+def _left(deadline: float) -> float:
+    """Return the seconds until then; 0 would mean without blocking."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _message(body: bytes) -> str:
+    """Return the engine's own words about a failure."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return body.decode(errors="replace").strip()
+    return str(said.get("message") or "") if isinstance(said, dict) else ""

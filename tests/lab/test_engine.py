@@ -1,0 +1,27 @@
+"""What needs a Docker engine and no more, on the engine of either suite: the tests marked docker, run in the guest."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.lab.machine.prepared import PLACE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.machine.machine import Machine
+
+pytestmark = pytest.mark.lab
+
+_PATIENCE_SECONDS = 300
+
+
+def test_every_test_that_needs_an_engine_passes_on_it(prepared: Machine, evidence: Callable[[str], None]) -> None:
+    words = f"{PLACE}/.venv/bin/python -m pytest -q -m docker -p no:cacheprovider tests/integration/test_engine.py"
+    done = prepared.run(["env", "-C", PLACE, *words.split()], timeout_seconds=_PATIENCE_SECONDS)
+    evidence(f"Docker {prepared.script('docker version --format {{.Server.Version}}')}{done.stdout}")
+    assert done.code == 0, done.stdout + done.stderr
+    assert re.search(r"^\d+ passed in", done.stdout, re.MULTILINE)
+    assert "skipped" not in done.stdout
