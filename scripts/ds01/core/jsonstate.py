@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -102,12 +102,11 @@ def read_bytes(path: Path, *, of_root: bool = False) -> bytes:
     """
     # O_NONBLOCK: a pipe in its place must not hang us. Only the last component is guarded against links here.
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_NOFOLLOW if of_root else 0))
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(fd)
+        raise StateError(f"{path} is not a file", None, "name the file itself, or move what is there out of the way")
     with os.fdopen(fd, "rb") as source:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise StateError(
-                f"{path} is not a file", None, "name the file itself, or move what is there out of the way"
-            )
         if of_root and os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
             raise StateError(
                 f"root does not believe {path}: others than root can write it",
@@ -140,8 +139,10 @@ def exclusive(lock: Path, *, wait_seconds: float = 0, work: str = "deploy", mode
             "wait until it has ended and try again",
         )
     try:
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        # Only for the message: a full disk has no room for it, and the lock holds all the same.
+        with suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(fd)

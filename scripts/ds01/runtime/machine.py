@@ -22,6 +22,11 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _boot_seconds() -> float:
+    """Source: clock_gettime(2), CLOCK_BOOTTIME."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What a decision needs to know of the machine besides its hardware.
@@ -29,14 +34,12 @@ class Machine:
     Attributes:
         proc: mount point of procfs.
         now: the wall clock, in UTC; it may jump.
+        boot_seconds: since boot, sleep included; nobody can set them back.
     """
 
     proc: Path = Path("/proc")
     now: Callable[[], datetime] = field(default=_now)
-
-    def boot_seconds(self) -> float:
-        """Return the seconds since boot, sleep included; nobody can set them back. Source: clock_gettime(2)."""
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    boot_seconds: Callable[[], float] = field(default=_boot_seconds)
 
     def boot_id(self) -> str:
         """Return which boot this is. Source: random(4), /proc/sys/kernel/random/boot_id."""

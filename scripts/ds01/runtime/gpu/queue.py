@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ds01.core.errors import Ds01Error
+from ds01.core.jsonstate import StateError, read_bytes
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.ledger import Ledger
 from ds01.runtime.gpu.operations import Gpus
@@ -20,8 +21,8 @@ from ds01.runtime.identity import ProcessRef
 TELL_SECONDS: Final = 30.0
 # What comes without a change of the state file: holds that end, processes outside containers that end.
 _LOOK_SECONDS: Final = 5.0
-# A look at the file's number and time costs microseconds, and works on every file system.
-_STAT_SECONDS: Final = 0.25
+# A look at the file costs some ten microseconds, and works on every file system.
+_READ_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,14 @@ def wait_for_gpu(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line) -
 
     However this ends, by Ctrl-C too, nobody stands in the line afterwards.
     """
+    # Looked at before the answer: what is freed right after it must not be taken for what was seen.
+    seen = _version(gpus.state.paths.gpu_state)
     answer = gpus.allocate_or_wait(request, keeper, line.process)
     if isinstance(answer, Grant) or not answer.waitable:
         return answer
     granted = False
     try:
-        answer = _stand(gpus, request, keeper, line, answer)
+        answer = _stand(gpus, request, keeper, line, (answer, seen))
         granted = isinstance(answer, Grant)
         return answer
     finally:
@@ -74,10 +77,12 @@ def wait_for_gpu(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line) -
                 gpus.leave(request.id)
 
 
-def _stand(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line, answer: Refusal) -> Grant | Refusal:
+def _stand(
+    gpus: Gpus, request: Request, keeper: ProcessRef, line: Line, before: tuple[Refusal, bytes | None]
+) -> Grant | Refusal:
+    answer, seen = before
     end = time.monotonic() + line.seconds
     tell_at = time.monotonic()
-    seen = _version(gpus.state.paths.gpu_state)
     while (now := time.monotonic()) < end:
         if now >= tell_at:
             line.tell(answer, _place(gpus, request, end - now))
@@ -118,20 +123,19 @@ def _place(gpus: Gpus, request: Request, left_seconds: float) -> Place:
     return Place(number, max(len(ids), number), left_seconds)
 
 
-def _until_changed(path: Path, seen: tuple[int, int] | None, until: float) -> tuple[int, int] | None:
+def _until_changed(path: Path, seen: bytes | None, until: float) -> bytes | None:
     """Return the file's version when it is another one, or the same when the time is over."""
     while True:
         version = _version(path)
         left = until - time.monotonic()
         if version != seen or left <= 0:
             return version
-        time.sleep(min(_STAT_SECONDS, left))
+        time.sleep(min(_READ_SECONDS, left))
 
 
-def _version(path: Path) -> tuple[int, int] | None:
-    """Each write makes a new file, so its number and time tell one from the next."""
+def _version(path: Path) -> bytes | None:
+    """What the file says: of two writes in one tick of the clock, number and time may be the same."""
     try:
-        found = path.stat()
-    except OSError:
+        return read_bytes(path)
+    except (OSError, StateError):
         return None
-    return found.st_ino, found.st_mtime_ns

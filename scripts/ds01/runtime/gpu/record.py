@@ -6,6 +6,7 @@ The file ends in a checksum of everything before it, so that a torn file and one
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Mapping
 from datetime import datetime
@@ -67,9 +68,9 @@ def parse_ledger(content: bytes) -> Ledger:
                 {name: _read_allocation(name, entry) for name, entry in document["allocations"].items()}
             ),
             queue=tuple(_read_waiter(entry) for entry in document["queue"]),
-            boot=document["boot_id"],
+            boot=_optional(document["boot_id"]),
         )
-    except (KeyError, TypeError, AttributeError, ValueError, BadInputError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, BadInputError) as error:
         raise DamagedError("it is not complete", f"{type(error).__name__}: {error}") from error
 
 
@@ -78,7 +79,13 @@ def _lines(rows: list[str]) -> str:
 
 
 def _dump(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # A name from a command line that was no UTF-8.
+        return json.dumps(value)
+    return text
 
 
 def _allocation(each: Allocation) -> dict[str, object]:
@@ -137,7 +144,7 @@ def _read_reservation(entry: object) -> Reservation | None:
         return None
     fields = _mapping(entry)
     gone = fields["gone_at"]
-    return Reservation(_read_process(fields), None if gone is None else float(str(gone)))
+    return Reservation(_read_process(fields), None if gone is None else _seconds(gone))
 
 
 def _read_process(entry: Mapping[str, object]) -> ProcessRef:
@@ -178,6 +185,12 @@ def _text(value: object) -> str:
 
 def _optional(value: object) -> str | None:
     return None if value is None else _text(value)
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise TypeError(f"expected seconds, found {value!r}")
+    return float(value)
 
 
 def _number(value: object) -> int:

@@ -6,6 +6,8 @@ asked nothing is handed out: an empty ledger would give everything away a second
 
 from __future__ import annotations
 
+import errno
+import itertools
 import logging
 import os.path
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +19,7 @@ from typing import Final
 
 from ds01.core.errors import Ds01Error
 from ds01.core.events import Event, EventLog
-from ds01.core.jsonstate import StateError, exclusive, fsync_folder, read_bytes, write_bytes
+from ds01.core.jsonstate import StateError, exclusive, read_bytes, write_bytes
 from ds01.core.paths import HostPaths
 from ds01.runtime.gpu.ledger import Allocation, Ledger
 from ds01.runtime.gpu.reconcile import AccountOf, Moment, Present, age, reconcile
@@ -27,6 +29,8 @@ from ds01.runtime.machine import Machine
 logger = logging.getLogger(__name__)
 LOCK_SECONDS: Final = 20.0
 SOURCE: Final = "gpu"
+# A link or a socket in the file's place. Source: open(2), O_NOFOLLOW and ENXIO.
+_NO_FILE: Final = frozenset({errno.ELOOP, errno.ENXIO})
 
 
 class GpuStateError(Ds01Error):
@@ -47,7 +51,7 @@ class Book:
 
     def note(self, event_type: str, user: str | None, details: Mapping[str, object]) -> None:
         """Tell of something when the transaction has ended well."""
-        self.notes.append(Event(self.moment.now, event_type, user, SOURCE, details))
+        self.notes.append(Event(event_type, user, SOURCE, self.moment.now, details))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,9 @@ class GpuState:
             yield book
             if book.ledger is not before or damage is not None:
                 self._write(book, damage)
-        for event in book.notes:
-            self.events.append(event)
+        lost = next((lost for each in book.notes if not (lost := self.events.append(each))), None)
+        if lost is not None:
+            logger.warning("who holds which GPU was changed, and that is not in the event log: %s", lost.reason)
 
     def reconcile(self, book: Book) -> int:
         """Hold the ledger against Docker's containers, inside a transaction; returns how many differences there were.
@@ -133,22 +138,18 @@ class GpuState:
         except (DamagedError, StateError) as error:
             return Ledger(), _words(error)
         except OSError as error:
+            if error.errno in _NO_FILE:
+                return Ledger(), _words(error)
             raise GpuStateError(f"{path} cannot be read", _words(error), "look at the disk and its messages") from error
 
     def _write(self, book: Book, damage: str | None) -> None:
         path = self.paths.gpu_state
+        content = format_ledger(book.ledger, book.moment.now)
         try:
-            if damage is not None:
-                aside = _aside(path, book.moment.now)
-                path.rename(aside)
-                fsync_folder(path.parent)
-                logger.warning(
-                    "%s could not be believed: %s. It is kept as %s; who holds which GPU was rebuilt from Docker.",
-                    path,
-                    damage,
-                    aside,
-                )
-            write_bytes(path, format_ledger(book.ledger, book.moment.now), mode=0o644)
+            if damage is None:
+                write_bytes(path, content, mode=0o644)
+            else:
+                _write_beside_damage(path, content, _aside(path, book.moment.now), damage)
         except OSError as error:
             raise GpuStateError(
                 f"{path} cannot be written, so nothing was changed",
@@ -163,9 +164,13 @@ class GpuState:
             try:
                 lock.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 stack.enter_context(exclusive(lock, wait_seconds=LOCK_SECONDS, work="change of who holds which GPU"))
-            except OSError as error:
+            except PermissionError as error:
                 raise GpuStateError(
                     f"{lock} cannot be opened", error.strerror, "who holds which GPU is changed by root (sudo)"
+                ) from error
+            except OSError as error:
+                raise GpuStateError(
+                    f"{lock} cannot be opened", error.strerror, "look at what is there and at the disk (df -h)"
                 ) from error
             yield
 
@@ -177,7 +182,7 @@ def read_ledger(paths: HostPaths, machine: Machine) -> Ledger:
         GpuStateError: there is none yet, or it cannot be believed.
     """
     try:
-        ledger = parse_ledger(read_bytes(paths.gpu_state))
+        ledger = parse_ledger(read_bytes(paths.gpu_state, of_root=True))
     except FileNotFoundError as error:
         raise GpuStateError("no GPU was ever handed out here", None, "sudo ds01 gpu reconcile") from error
     except (DamagedError, StateError, OSError) as error:
@@ -204,8 +209,24 @@ def describe(allocation: Allocation) -> dict[str, object]:
 def _aside(path: Path, now: datetime) -> Path:
     """Return a name beside a file that is not taken."""
     stamp = f"{path}.damaged-{now:%Y%m%dT%H%M%SZ}"
-    names = (Path(stamp if number == 0 else f"{stamp}.{number}") for number in range(1000))
+    names = (Path(stamp if number == 0 else f"{stamp}.{number}") for number in itertools.count())
     return next(name for name in names if not os.path.lexists(name))
+
+
+def _write_beside_damage(path: Path, content: bytes, aside: Path, damage: str) -> None:
+    """Replace what cannot be believed and keep it; it is back in its place when nothing can be written."""
+    path.rename(aside)
+    try:
+        write_bytes(path, content, mode=0o644)
+    except BaseException:
+        aside.rename(path)
+        raise
+    logger.warning(
+        "%s could not be believed: %s. It is kept as %s; who holds which GPU was rebuilt from Docker.",
+        path,
+        damage,
+        aside,
+    )
 
 
 def _words(error: Exception) -> str:
