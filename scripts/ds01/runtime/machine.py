@@ -59,18 +59,15 @@ class Machine:
 
     def command(self, pid: int) -> str:
         """Return the short name of a process's program, empty when it is gone. Source: proc_pid_comm(5)."""
-        try:
-            return (self.proc / str(pid) / "comm").read_text(encoding="utf-8", errors="replace").removesuffix("\n")
-        except OSError:
-            return ""
+        return (self._read(pid, "comm") or b"").decode(errors="replace").removesuffix("\n")
 
     def uid(self, pid: int) -> int | None:
         """Return the real uid of a process; None when it is gone. Source: proc_pid_status(5), Uid."""
-        try:
-            status = (self.proc / str(pid) / "status").read_text(encoding="utf-8", errors="replace")
-        except OSError:
+        status = self._read(pid, "status")
+        if status is None:
             return None
-        line = next(line for line in status.splitlines() if line.startswith("Uid:"))
+        # Bytes, and lines end in nothing but \n: a program's name may hold whatever else text takes for a line's end.
+        line = next(line for line in status.split(b"\n") if line.startswith(b"Uid:"))
         return int(line.split()[1])
 
     def is_alive(self, process: ProcessRef) -> bool:
@@ -78,9 +75,12 @@ class Machine:
         return self.process(process.pid) == process
 
     def _stat(self, pid: int) -> list[str] | None:
+        # The name stands in brackets and may have any character in it, brackets too.
+        text = (self._read(pid, "stat") or b"").rpartition(b")")[2]
+        return text.decode("ascii").split() or None
+
+    def _read(self, pid: int, name: str) -> bytes | None:
         try:
-            text = (self.proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+            return (self.proc / str(pid) / name).read_bytes()
         except OSError:
             return None
-        # The name stands in brackets and may have any character in it, brackets too.
-        return text.rpartition(")")[2].split() or None
