@@ -14,6 +14,7 @@ from ds01.core.errors import ExitCode
 # Sub-command to its module and what it is for; imported only when it is asked for.
 COMMANDS: Final = {
     "limits": ("ds01.runtime.commands.limits", "limits of an account, and where each comes from"),
+    "events": ("ds01.runtime.commands.events", "what happened on this host: the event log"),
     "verify": ("ds01.deployer.commands.verify", "prove that this host is as it was deployed"),
     "history": ("ds01.deployer.commands.history", "the last deploys: who, when, what"),
     "rollback": ("ds01.deployer.commands.rollback", "deploy what an earlier generation wanted"),
