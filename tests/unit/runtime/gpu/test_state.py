@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -13,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -139,7 +138,7 @@ def test_the_file_is_as_its_schema_says_and_anybody_may_read_it(site: Site) -> N
 def test_an_exception_inside_changes_nothing_and_tells_nothing(site: Site) -> None:
     site.add(held())
     before = site.file.read_bytes()
-    with pytest.raises(KeyboardInterrupt), site.state.change() as book:
+    with pytest.raises(KeyboardInterrupt), site.state.change() as book:  # noqa: PT012 - all of it is one change
         book.ledger = Ledger()
         book.note("gpu.released", "alice", {})
         raise KeyboardInterrupt
@@ -407,10 +406,10 @@ def small_disk(site: Site) -> Iterator[Path]:
 
 def fill(folder: Path) -> Path:
     filler = folder / "filler"
-    with pytest.raises(OSError) as full, filler.open("wb", buffering=0) as out:  # noqa: PT011 - the number is below
+    with filler.open("wb", buffering=0) as out, suppress(OSError):
         while True:
             out.write(bytes(4096))
-    assert full.value.errno == errno.ENOSPC
+    assert os.statvfs(folder).f_bavail == 0
     return filler
 
 
@@ -420,7 +419,7 @@ def test_on_a_full_disk_nothing_is_changed_and_nothing_is_lost(site: Site) -> No
         site.add(held())
         before = site.file.read_bytes()
         filler = fill(folder)
-        with pytest.raises(GpuStateError) as refused, site.state.change() as book:
+        with pytest.raises(GpuStateError) as refused, site.state.change() as book:  # noqa: PT012 - all one change
             book.ledger = book.ledger.granted(held("b", gpu="1"))
             book.note("gpu.allocated", "alice", {})
         assert refused.value.render() == (
