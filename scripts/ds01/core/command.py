@@ -16,8 +16,13 @@ from ds01.core.terminal import say
 def parser(name: str, words: str) -> argparse.ArgumentParser:
     """Return a parser with the options that every command has."""
     made = argparse.ArgumentParser(prog=name, description=words)
-    made.add_argument("--root", type=_folder, default=Path("/"), metavar="DIR", help="folder that stands for /")
+    add_root(made)
     return made
+
+
+def add_root(made: argparse.ArgumentParser) -> None:
+    """Add the option that every command has."""
+    made.add_argument("--root", type=_folder, default=Path("/"), metavar="DIR", help="folder that stands for /")
 
 
 def _folder(text: str) -> Path:

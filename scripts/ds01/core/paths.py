@@ -78,3 +78,8 @@ class HostPaths:
     def engine_behind_gateway(self) -> Path:
         """The engine's own socket on a host where the gateway has the usual one."""
         return self.at("/run/docker-real.sock")
+
+    @property
+    def gpu_topology(self) -> Path:
+        """Cache of the GPUs and MIG instances there are; gone with a reboot."""
+        return self.at("/run/ds01/gpu-topology.json")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from ds01.core.command import parser, run_command
+from ds01.core.command import add_root, run_command
 from ds01.core.errors import BadInputError
 from ds01.runtime.commands import gpu_change, gpu_show
 from ds01.runtime.gpu.request import Named, parse_devices, parse_wanted
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    made = parser("ds01 gpu", "Who has which GPU and who waits for one; hand GPUs out and take them back.")
-    made.epilog = "ds01 gpu ACTION --help says more."
+    made = argparse.ArgumentParser(
+        prog="ds01 gpu",
+        description="Who has which GPU and who waits for one; hand GPUs out and take them back.",
+        epilog="ds01 gpu ACTION --help says more.",
+    )
     actions = made.add_subparsers(metavar="ACTION", required=True)
     _showing(actions)
     _asking(actions)
@@ -34,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _add(actions: _Actions, name: str, words: str, act: _Act) -> argparse.ArgumentParser:
     made = actions.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
+    add_root(made)
     made.add_argument("--json", action="store_true", help="print one JSON object")
     made.set_defaults(act=act)
     return made

@@ -38,11 +38,12 @@ class Scene:
     """Everything that could be read.
 
     Attributes:
-        lacking: what could not be, in words.
+        devices: None when it cannot be told what there is, which is not the same as nothing.
+        lacking: what could not be read, in words.
         account_of: for how long holds last; the least where there is no policy.
     """
 
-    devices: Devices
+    devices: Devices | None
     ledger: Ledger
     usage: Mapping[GpuUuid, Usage]
     account_of: AccountOf
@@ -146,14 +147,15 @@ def _wrong_with(name: str, there: Allocation | None, devices: Devices, container
 
 
 def _ledger(paths: HostPaths) -> Ledger:
-    return read_ledger(paths, Machine(paths.proc))
+    return read_ledger(paths, Machine())
 
 
 def _look(paths: HostPaths) -> Scene:
     reader = _Reader()
-    devices = reader.read(lambda: read_devices(paths), Devices(()))
+    unknown: Devices | None = None
+    devices = reader.read(lambda: read_devices(paths), unknown)
     nothing: Mapping[GpuUuid, Usage] = {}
-    usage = reader.read(lambda: read_usage(paths), nothing) if devices.gpus else nothing
+    usage = reader.read(lambda: read_usage(paths), nothing) if devices else nothing
     ledger = reader.read(lambda: _ledger(paths), Ledger())
     no_policy: AccountOf = _no_policy
     account_of = reader.read(lambda: account_reader(read_policy(paths.policy)), no_policy)
@@ -169,12 +171,13 @@ def _no_policy(_: str) -> AccountLimits:
 
 def status_table(scene: Scene, user: str | None = None) -> str:
     """Return all units with who has them; with a user, only that one's."""
-    view = View.of(scene.devices, scene.ledger, Limits({}))
+    view = _view(scene)
     rows = [_row(scene, view, unit) for unit in view.units if user is None or _user(view, unit) == user]
     here = {unit.uuid for unit in view.units}
     for each in scene.ledger.allocations.values():
         if here.isdisjoint(each.uuids) and user in {None, each.user}:
-            state = f"{_state_of(each, scene.account_of)}; no such GPU now"
+            lost = "no such GPU now" if scene.devices else "GPU not seen"
+            state = f"{_state_of(each, scene.account_of)}; {lost}"
             rows.append(
                 (
                     "-",
@@ -188,9 +191,15 @@ def status_table(scene: Scene, user: str | None = None) -> str:
                     "-",
                 )
             )
-    if not rows:
-        return "no GPU" if user is None else f"{user} has no GPU"
-    return printable_table([_HEAD, *rows])
+    if rows:
+        return printable_table([_HEAD, *rows])
+    if scene.devices is None:
+        return "which GPUs there are cannot be told"
+    return "this machine has no GPU" if user is None else f"{printable(user)} has no GPU"
+
+
+def _view(scene: Scene) -> View:
+    return View.of(scene.devices or Devices(()), scene.ledger, Limits({}))
 
 
 def printable_table(rows: Sequence[Sequence[str]]) -> str:
@@ -236,10 +245,11 @@ def _state_of(allocation: Allocation, account_of: AccountOf) -> str:
 
 
 def _status_json(scene: Scene, user: str | None) -> Mapping[str, object]:
-    view = View.of(scene.devices, scene.ledger, Limits({}))
+    view = _view(scene)
     units = [_unit_json(scene, view, unit) for unit in view.units if user is None or _user(view, unit) == user]
     return {
         "version": JSON_VERSION,
+        "known": scene.devices is not None,
         "units": units,
         "allocations": [
             allocation_json(each) for each in scene.ledger.allocations.values() if user in {None, each.user}

@@ -28,7 +28,7 @@ def open_state(paths: HostPaths, policy: Policy) -> GpuState:
     """Return who holds which GPU on a host."""
     return GpuState(
         paths=paths,
-        machine=Machine(paths.proc),
+        machine=Machine(),
         events=EventLog(paths.events),
         containers=lambda ledger: find_containers(
             open_engine(paths), read_devices(paths, who=False), ledger, infrastructure(policy)

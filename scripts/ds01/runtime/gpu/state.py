@@ -51,7 +51,7 @@ class Book:
 
     def note(self, event_type: str, user: str | None, details: Mapping[str, object]) -> None:
         """Tell of something when the transaction has ended well."""
-        self.notes.append(Event(self.moment.now, event_type, user, SOURCE, details))
+        self.notes.append(Event(event_type, user, SOURCE, self.moment.now, details))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,9 @@ class GpuState:
             yield book
             if book.ledger is not before or damage is not None:
                 self._write(book, damage)
-        for event in book.notes:
-            self.events.append(event)
+        lost = next((lost for each in book.notes if not (lost := self.events.append(each))), None)
+        if lost is not None:
+            logger.warning("who holds which GPU was changed, and that is not in the event log: %s", lost.reason)
 
     def reconcile(self, book: Book) -> int:
         """Hold the ledger against Docker's containers, inside a transaction; returns how many differences there were.
