@@ -1,4 +1,4 @@
-/* A libnvidia-ml.so.1 that answers from the text file `state` beside it, read anew at every call.
+/* A libnvidia-ml.so.1 that says what no driver should, from the text file `state` beside it, read anew at every call.
  *
  * Lines, fields parted by tabs:
  *   gpu UUID NAME MEMORY_BYTES USED_BYTES UTILISATION MIG PENDING LARGEST_SLICES

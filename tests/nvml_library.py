@@ -1,4 +1,8 @@
-"""An NVML library that says what a test wants, for the real pynvml in a process of its own (nvml_library.c)."""
+"""An NVML library that says what no driver should, to the real pynvml in a process of its own (nvml_library.c).
+
+fake_nvml describes hardware as it can be, and refuses any other. Here names may be bytes that are no text, and a
+function may fail at its n-th call alone.
+"""
 
 from __future__ import annotations
 
