@@ -167,7 +167,7 @@ def rollback(
 @task(help=_help("root", "json"))
 def verify(_: Context, root: str = "/", json: bool = False) -> int:
     """Prove that the host is as it was deployed."""
-    from ds01.deployer.commands import verify
+    from ds01 import verify
 
     return verify.verify(_folder(root), as_json=json)
 

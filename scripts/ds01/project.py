@@ -11,7 +11,7 @@ from typing import Final
 
 from ds01.core.errors import ExitCode
 from ds01.core.process import NOT_FOUND, stream
-from ds01.deployer.report import say
+from ds01.core.terminal import say
 from ds01.generator.build import build, host_names
 from ds01.generator.generated import left_over, stale_reason
 from ds01.generator.reference import stale_pages, write_pages

@@ -12,7 +12,8 @@ from typing import Final
 
 from ds01.core.errors import BadInputError, Ds01Error, ExitCode
 from ds01.core.process import stream
-from ds01.deployer.report import count, say
+from ds01.core.terminal import say
+from ds01.core.words import count
 
 NAME: Final = "wheelhouse"
 LOCK: Final = "requirements/dev.txt"  # requirements/host.txt is a part of it

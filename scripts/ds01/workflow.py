@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from ds01.core.command import host_paths
 from ds01.core.errors import BadInputError, ExitCode
 from ds01.core.paths import HostPaths
 from ds01.core.process import run
+from ds01.core.terminal import print_json, say, wants_colour
 from ds01.core.tree import Part, Tree
+from ds01.core.words import count
 from ds01.deployer import report
-from ds01.deployer.commands.front import host_paths, interrupted
+from ds01.deployer.commands.front import interrupted
 from ds01.deployer.deploy import Options, World, deploy
 from ds01.deployer.install import Source
 from ds01.deployer.owned import read_owned
@@ -39,11 +42,11 @@ def validate(inventory: Path, host: str | None, *, as_json: bool) -> int:
     wrong = [problem for problem in problems if not problem.notice]
     if as_json:
         listed = [problem.to_json() for problem in problems]
-        report.print_json({"version": report.JSON_VERSION, "valid": not wrong, "problems": listed}, sys.stdout)
+        print_json({"version": report.JSON_VERSION, "valid": not wrong, "problems": listed}, sys.stdout)
     else:
         _say_all(problems)
         notices = len(problems) - len(wrong)
-        print(f"{report.count(len(wrong), 'problem')}, {report.count(notices, 'notice')} in {inventory}")
+        print(f"{count(len(wrong), 'problem')}, {count(notices, 'notice')} in {inventory}")
     return ExitCode.BAD_INPUT if wrong else ExitCode.DONE
 
 
@@ -53,7 +56,7 @@ def render(inventory: Path, host: str | None, *, only_check: bool) -> int:
     # Without a host file, build() says what is missing.
     stale = [_render_one(inventory, each, only_check=only_check) for each in hosts or (None,)]
     for name in left_over(CHECKOUT, host_names(inventory)):
-        report.say(f"notice: generated/{name} is for no host of {inventory}; remove it when that host is gone")
+        say(f"notice: generated/{name} is for no host of {inventory}; remove it when that host is gone")
     return ExitCode.CHANGES_PENDING if only_check and any(stale) else ExitCode.DONE
 
 
@@ -66,7 +69,7 @@ def _render_one(inventory: Path, host: str | None, *, only_check: bool) -> bool:
         print(stale or f"generated/{tree.host} is fresh")
     else:
         changed = write_generated(CHECKOUT, tree)
-        print(f"generated/{tree.host}: {report.count(changed, 'file')} written or removed")
+        print(f"generated/{tree.host}: {count(changed, 'file')} written or removed")
     return stale is not None
 
 
@@ -104,7 +107,7 @@ class _Wanted:
 def plan(target: Target, account: str | None, *, as_json: bool, only_check: bool) -> int:
     """Show what a deploy would change; changes nothing."""
     survey = _survey(target, target.scope(account))
-    report.show_survey(survey, as_json=as_json, out=sys.stdout, colour=report.wants_colour(sys.stdout, os.environ))
+    report.show_survey(survey, as_json=as_json, out=sys.stdout, colour=wants_colour(sys.stdout, os.environ))
     plan = survey.plan
     pending = bool(plan.changes or plan.blocked or plan.pending or refusal(plan) or survey.live.deviations)
     return ExitCode.CHANGES_PENDING if only_check and pending else ExitCode.DONE
@@ -119,7 +122,7 @@ def slices(target: Target, account: str | None, *, dry_run: bool, verbose: bool,
         return apply(target, Options(yes=True, force=force, scope=scope))
     survey = _survey(target, scope)
     if verbose:
-        colour = report.wants_colour(sys.stdout, os.environ)
+        colour = wants_colour(sys.stdout, os.environ)
         report.show_survey(survey, as_json=False, out=sys.stdout, colour=colour)
         return ExitCode.DONE
     for action in survey.plan.changes:
@@ -191,4 +194,4 @@ def _lines(notices: tuple[Problem, ...]) -> tuple[str, ...]:
 
 def _say_all(problems: tuple[Problem, ...]) -> None:
     for problem in problems:
-        report.say(str(problem))
+        say(str(problem))

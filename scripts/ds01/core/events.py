@@ -11,10 +11,11 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Final, cast
 
+from ds01.core.clock import format_instant
 from ds01.core.visible import visible
 
 SCHEMA_VERSION: Final = "1"
@@ -96,9 +97,8 @@ def to_line(event: Event) -> bytes:
 
 def _line(event: Event, details: Mapping[str, object]) -> bytes | None:
     """Return the line, or None when the details have no form in JSON (not a number, endless)."""
-    time = event.timestamp.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     whole = {
-        "timestamp": time,
+        "timestamp": format_instant(event.timestamp, milliseconds=True),
         "event_type": event.event_type,
         "user": None if event.user is None else _cut(event.user, _LONGEST_NAME),
         "source": _cut(event.source, _LONGEST_NAME),

@@ -9,8 +9,9 @@ import fcntl
 import json
 import os
 import stat
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -45,13 +46,17 @@ def write_json(path: Path, value: Mapping[str, object], *, mode: int = 0o640) ->
     Raises:
         OSError: nothing was changed; the temporary file is gone again.
     """
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    write_bytes(path, f"{json.dumps(value, indent=1, ensure_ascii=False)}\n".encode(), mode=mode)
+
+
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o640) -> None:
+    """Replace a state file in one step, as write_json() does, by text that its caller made."""
     temporary = path.with_name(f".{path.name}.ds01-tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as out:
             os.fchmod(out.fileno(), mode)
-            out.write(text.encode())
+            out.write(content)
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(path)
@@ -71,7 +76,7 @@ def read_json(path: Path, *, of_root: bool = False) -> dict[str, object] | None:
         StateError: unreadable, not JSON, not an object, or not to be believed; says what to do.
     """
     try:
-        value = json.loads(_read_regular(path, of_root=of_root))
+        value = json.loads(read_bytes(path, of_root=of_root))
     except FileNotFoundError:
         return None
     except PermissionError as error:
@@ -85,15 +90,23 @@ def read_json(path: Path, *, of_root: bool = False) -> dict[str, object] | None:
     return value
 
 
-def _read_regular(path: Path, *, of_root: bool) -> bytes:
+def read_bytes(path: Path, *, of_root: bool = False) -> bytes:
+    """Return what is in a state file.
+
+    Args:
+        of_root: as in read_json().
+
+    Raises:
+        StateError: it is no file, too large, or not to be believed.
+        OSError: there is none, or it cannot be read.
+    """
     # O_NONBLOCK: a pipe in its place must not hang us. Only the last component is guarded against links here.
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_NOFOLLOW if of_root else 0))
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(fd)
+        raise StateError(f"{path} is not a file", None, "name the file itself, or move what is there out of the way")
     with os.fdopen(fd, "rb") as source:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise StateError(
-                f"{path} is not a file", None, "name the file itself, or move what is there out of the way"
-            )
         if of_root and os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
             raise StateError(
                 f"root does not believe {path}: others than root can write it",
@@ -106,28 +119,79 @@ def _read_regular(path: Path, *, of_root: bool) -> bytes:
 
 
 @contextmanager
-def exclusive(lock: Path) -> Iterator[None]:
+def exclusive(lock: Path, *, wait_seconds: float = 0, work: str = "deploy", mode: int = 0o640) -> Iterator[None]:
     """Hold a lock file that is never replaced; its text names the holder's pid for the one who finds it taken.
 
+    Args:
+        wait_seconds: how long to stand in the kernel's own line for it; 0 is not at all.
+        work: what its holder is at, for the message.
+
     Raises:
-        BusyError: somebody else holds it.
+        BusyError: somebody else holds it, still.
 
     Source: flock(2); the kernel drops the lock when the holder dies, so it is never stale.
     """
-    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    fd = _locked(lock, mode, wait_seconds)
+    if fd is None:
+        raise BusyError(
+            f"another {work} is at work (pid {_holder(lock)})",
+            f"it holds {lock}",
+            "wait until it has ended and try again",
+        )
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = os.pread(fd, 64, 0).strip()
-            holder = text.decode() if text.isdigit() else ""
-            raise BusyError(
-                f"another deploy is at work (pid {holder or 'unknown'})",
-                f"it holds {lock}",
-                "wait until it has ended and try again",
-            ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        # Only for the message: a full disk has no room for it, and the lock holds all the same.
+        with suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(fd)
+
+
+def _holder(lock: Path) -> str:
+    fd = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        text = os.pread(fd, 64, 0).strip()
+    finally:
+        os.close(fd)
+    return text.decode() if text.isdigit() else "unknown"
+
+
+def _locked(lock: Path, mode: int, wait_seconds: float) -> int | None:
+    """Return the open and locked file, or None when somebody else has it still."""
+    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if wait_seconds > 0:
+            return _locked_in_line(fd, wait_seconds)
+        os.close(fd)
+        return None
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _locked_in_line(fd: int, wait_seconds: float) -> int | None:
+    """Stand in the kernel's line: no polling, and whoever came first is served first."""
+    # flock(2) has no time limit of its own, and an alarm would need the main thread. One of the two sides takes
+    # `owner`: this one when it gives up, and then the other closes the file as soon as it has the lock.
+    taken, owner = threading.Event(), threading.Lock()
+
+    def stand() -> None:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if owner.acquire(blocking=False):
+            taken.set()
+        else:
+            os.close(fd)
+
+    threading.Thread(target=stand, daemon=True).start()
+    try:
+        if taken.wait(wait_seconds) or not owner.acquire(blocking=False):
+            return fd
+    except BaseException:
+        if not owner.acquire(blocking=False):
+            os.close(fd)
+        raise
+    return None

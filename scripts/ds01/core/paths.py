@@ -35,6 +35,16 @@ class HostPaths:
         return self.at("/var/lib/ds01/deploy")
 
     @property
+    def gpu_state(self) -> Path:
+        """Who holds which GPU, and who waits for one."""
+        return self.at("/var/lib/ds01/gpu-state.json")
+
+    @property
+    def gpu_lock(self) -> Path:
+        """Held while that is changed; never replaced."""
+        return self.at("/var/lib/ds01/gpu-state.lock")
+
+    @property
     def releases(self) -> Path:
         """The installed releases of the runtime, a folder each."""
         return self.at("/opt/ds01/releases")
@@ -68,3 +78,8 @@ class HostPaths:
     def engine_behind_gateway(self) -> Path:
         """The engine's own socket on a host where the gateway has the usual one."""
         return self.at("/run/docker-real.sock")
+
+    @property
+    def gpu_topology(self) -> Path:
+        """Cache of the GPUs and MIG instances there are; gone with a reboot."""
+        return self.at("/run/ds01/gpu-topology.json")

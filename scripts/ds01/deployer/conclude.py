@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from ds01.core.errors import Ds01Error
 from ds01.core.paths import HostPaths
 from ds01.core.process import Run
+from ds01.core.terminal import say
 from ds01.deployer.apply import Outcome, Transaction, recover
 from ds01.deployer.handlers import (
     DAEMON_RELOAD,
@@ -26,7 +27,6 @@ from ds01.deployer.owned import Owned, read_owned
 from ds01.deployer.plan import Scope
 from ds01.deployer.release import RELEASES
 from ds01.deployer.releases import remove_unused
-from ds01.deployer.report import say
 from ds01.deployer.systemd import is_running
 from ds01.deployer.verify import Status, verify_applied
 

@@ -17,7 +17,9 @@ from ds01.core.errors import RefusedError
 from ds01.core.jsonstate import exclusive
 from ds01.core.paths import HostPaths
 from ds01.core.process import Run, run
+from ds01.core.terminal import say, wants_colour
 from ds01.core.tree import Tree
+from ds01.core.words import count
 from ds01.deployer import report
 from ds01.deployer.apply import stage
 from ds01.deployer.changes import (
@@ -40,7 +42,7 @@ from ds01.deployer.owned import Owned, OwnedFile, read_owned
 from ds01.deployer.plan import Action, Plan, Scope
 from ds01.deployer.release import CURRENT, Release, State, release_of
 from ds01.deployer.releases import look_at
-from ds01.deployer.report import ProgressBar, count, say
+from ds01.deployer.report import ProgressBar
 from ds01.deployer.staged import check_staged
 from ds01.deployer.survey import plan_all, survey_host
 from ds01.deployer.takeover import Choice, Question, ask_about_older, emptied, is_settling, refusal
@@ -113,7 +115,7 @@ def deploy(wanted: Tree, paths: HostPaths, options: Options, world: World) -> bo
         plan = survey.plan
         if options.what is not None:
             survey = replace(survey, title=options.what[0].upper() + options.what[1:])
-        colour = report.wants_colour(sys.stdout, world.environment)
+        colour = wants_colour(sys.stdout, world.environment)
         report.show_survey(survey, as_json=False, out=sys.stdout, colour=colour)
         _refuse(plan, options)
         handlers = _due(survey.handlers, paths, options)

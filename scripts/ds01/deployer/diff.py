@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from ds01.core.tree import Form, sha256
+from ds01.core.words import printable
 from ds01.deployer.plan import Action
-
-# How decode(errors="surrogateescape") marks bytes that are not UTF-8. Source: PEP 383.
-_FIRST_ESCAPED: Final = "\udc80"
-_LAST_ESCAPED: Final = "\udcff"
 
 
 def diff(action: Action) -> list[str]:
@@ -23,17 +18,6 @@ def diff(action: Action) -> list[str]:
     import difflib  # noqa: PLC0415 - a plan with nothing to do needs none
 
     return [printable(line) for line in difflib.unified_diff(old, new, *names, lineterm="")]
-
-
-def printable(line: str) -> str:
-    """Escape control characters: what stands in a foreign file must not drive the admin's terminal."""
-    return "".join(char if char.isprintable() or char == "\t" else _escape(char) for char in line)
-
-
-def _escape(char: str) -> str:
-    if _FIRST_ESCAPED <= char <= _LAST_ESCAPED:
-        return f"\\x{ord(char) & 0xFF:02x}"
-    return ascii(char)[1:-1]
 
 
 def _content(text: str | None, form: Form) -> str | None:

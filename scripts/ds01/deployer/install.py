@@ -30,7 +30,7 @@ from ds01.deployer.release import LAUNCHERS, RELEASES, Release, candidates
 from ds01.deployer.releases import MANIFEST, UNFINISHED, discard, release_manifest
 
 # What a host needs of scripts/ds01; the generator stays in the checkout.
-PARTS: Final = ("__init__.py", "cli.py", "core", "deployer", "runtime")
+PARTS: Final = ("__init__.py", "cli.py", "verify.py", "core", "deployer", "runtime")
 _OWN: Final = ("ds01", "Python")
 _PIN: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)(?:\s*;\s*(.*?))?(?:\s+--hash.*)?\s*\\?$", re.MULTILINE)
 _PIP_SECONDS: Final = 900

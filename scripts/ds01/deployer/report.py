@@ -5,15 +5,16 @@ The only module of the deployer that prints. Both forms are made from the same v
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, TextIO
 
+from ds01.core.terminal import print_json
 from ds01.core.tree import Form
+from ds01.core.words import count, printable
 from ds01.deployer.containers import Finding, RunningContainer, describe
-from ds01.deployer.diff import diff, printable
+from ds01.deployer.diff import diff
 from ds01.deployer.handlers import DAEMON_RELOAD, in_order
 from ds01.deployer.plan import Action, Plan, Scope, Verb
 from ds01.deployer.systemd import LiveUnits
@@ -248,22 +249,6 @@ def _painter(*, on: bool) -> _Painter:
     return _Painter(on=on)
 
 
-def wants_colour(out: TextIO, environment: Mapping[str, str]) -> bool:
-    """Whether to colour: a terminal that is not dumb, and no NO_COLOR (https://no-color.org)."""
-    return out.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
-
-
-def print_json(value: Mapping[str, object], out: TextIO) -> None:
-    """Print one JSON object."""
-    print(json.dumps(value, indent=2, ensure_ascii=False), file=out)
-
-
-def say(line: str) -> None:
-    """Tell people something on stderr, so that stdout stays the result alone."""
-    sys.stdout.flush()
-    print("\n".join(map(printable, line.split("\n"))), file=sys.stderr, flush=True)
-
-
 def ask(question: str) -> bool:
     """Ask on the terminal; anything but yes is no, and so is the end of input."""
     # What is asked about must be seen first, also when stdout is a pipe.
@@ -289,16 +274,3 @@ class ProgressBar:
         end = "\n" if done >= total else ""
         self._stream.write(f"\r{self._what} [{'#' * share}{'.' * (30 - share)}] {done}/{total}{end}")
         self._stream.flush()
-
-
-def count(number: int, word: str) -> str:
-    """Return `1 file`, `2 files`."""
-    return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Lay rows out in columns; the first row is the head."""
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

@@ -21,6 +21,7 @@ from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy, PolicyError
 from ds01.core.process import Run
 from ds01.core.tree import Form, sha256
+from ds01.core.words import count
 from ds01.deployer.containers import ADVICE, Homes, look_at_containers, summarise
 from ds01.deployer.docker import Engine, ask_engine, running_containers
 from ds01.deployer.files import observe_files
@@ -29,7 +30,6 @@ from ds01.deployer.observed import Observed
 from ds01.deployer.owned import Owned, OwnedFile
 from ds01.deployer.release import CURRENT, State
 from ds01.deployer.releases import in_force, look_at
-from ds01.deployer.report import count
 from ds01.deployer.systemd import compare_live, is_running
 
 

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from ds01.core.jsonstate import StateError, exclusive, read_json, write_json
 HOLDER = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from ds01.core.jsonstate import exclusive
 with exclusive(Path(sys.argv[1])):
@@ -190,3 +192,55 @@ def test_text_in_a_lock_that_is_no_pid_is_not_repeated(tmp_path: Path) -> None:
         with pytest.raises(BusyError) as caught, exclusive(lock):
             pass
     assert caught.value.brief == "another deploy is at work (pid unknown)"
+
+
+def hold(lock: Path, seconds: float) -> subprocess.Popen[str]:
+    """Let another process hold a lock so long; returns when it has it."""
+    code = "import sys, time; from pathlib import Path; from ds01.core.jsonstate import exclusive\n"
+    code += "with exclusive(Path(sys.argv[1])): print(flush=True); time.sleep(float(sys.argv[2]))"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, lock, str(seconds)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": str(SCRIPTS)},
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "\n"
+    return holder
+
+
+def test_a_lock_is_waited_for(tmp_path: Path) -> None:
+    with hold(tmp_path / ".lock", 0.3) as holder:
+        with exclusive(tmp_path / ".lock", wait_seconds=60, work="allocation"):
+            assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
+        assert holder.wait(60) == 0
+
+
+def test_a_lock_that_was_waited_for_in_vain_is_not_kept_when_it_comes_at_last(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    with hold(lock, 60) as holder:
+        with pytest.raises(BusyError) as caught, exclusive(lock, wait_seconds=0.05, work="allocation"):
+            pass
+        assert caught.value.brief == f"another allocation is at work (pid {holder.pid})"
+        holder.kill()
+    # The thread that stood in the line may have it for a moment, to let it go.
+    with exclusive(lock, wait_seconds=60), pytest.raises(BusyError), exclusive(lock):
+        pass
+    with exclusive(lock, wait_seconds=60):
+        pass
+
+
+def test_many_threads_take_turns(tmp_path: Path) -> None:
+    inside, most = [], []
+
+    def work() -> None:
+        for _ in range(20):
+            with exclusive(tmp_path / ".lock", wait_seconds=60):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(work) for _ in range(8)]:
+            done.result(120)
+    assert (len(most), max(most)) == (160, 1)

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from ds01.core.tree import Form, TreeFile
-from ds01.deployer.diff import diff, printable
+from ds01.deployer.diff import diff
 from ds01.deployer.plan import Action, Verb
 
 PATH = PurePosixPath("/usr/local/bin/docker")
@@ -76,18 +76,3 @@ CASES = {
 @pytest.mark.parametrize(("action", "lines"), CASES.values(), ids=CASES)
 def test_a_diff_shows_what_changes_in_a_form_that_can_be_read(action: Action, lines: list[str]) -> None:
     assert diff(action) == lines
-
-
-@pytest.mark.parametrize(
-    ("line", "shown"),
-    [
-        ("a\tb – ü", "a\tb – ü"),
-        ("\x1b[2J\x07", "\\x1b[2J\\x07"),
-        ("\u202eevil", "\\u202eevil"),
-        ("back\\slash", "back\\slash"),
-        ("\udc80\udcff", "\\x80\\xff"),
-        ("\ud800", "\\ud800"),
-    ],
-)
-def test_what_could_drive_a_terminal_is_escaped(line: str, shown: str) -> None:
-    assert printable(line) == shown

@@ -11,7 +11,7 @@ import pytest
 from ds01.core.tree import TreeFile
 from ds01.deployer.containers import RunningContainer
 from ds01.deployer.plan import Action, Plan, Verb
-from ds01.deployer.report import ProgressBar, Survey, ask, count, print_json, show_survey, table, wants_colour
+from ds01.deployer.report import ProgressBar, Survey, ask, show_survey
 from ds01.deployer.systemd import Deviation, LiveUnits
 
 UNIT = TreeFile(PurePosixPath("/etc/systemd/system/a.slice"), "", source="a.j2")
@@ -246,23 +246,6 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(
-    ("out", "environment", "colour"),
-    [
-        (Terminal(), {"TERM": "xterm"}, True),
-        (Terminal(), {}, True),
-        (Terminal(), {"NO_COLOR": ""}, True),  # no-color.org: set and not empty
-        (Terminal(), {"NO_COLOR": "1"}, False),
-        (Terminal(), {"TERM": "dumb"}, False),
-        (io.StringIO(), {"TERM": "xterm"}, False),
-    ],
-)
-def test_colour_needs_a_terminal_that_nobody_spoke_against(
-    out: io.StringIO, environment: dict[str, str], *, colour: bool
-) -> None:
-    assert wants_colour(out, environment) is colour
-
-
 def test_progress_is_a_bar_that_ends_its_line() -> None:
     out = Terminal()
     bar = ProgressBar("Writing", out)
@@ -292,11 +275,3 @@ def test_only_yes_is_yes(
     monkeypatch.setattr("sys.stdin", io.StringIO(said))
     assert ask("Deploy this?") is yes
     assert capsys.readouterr() == ("", "Deploy this? [y/N] ")
-
-
-def test_words_and_tables() -> None:
-    assert [count(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
-    assert table([("A", "LONG"), ("wide", "x")]) == "A     LONG\nwide  x"
-    out = io.StringIO()
-    print_json({"é": 1}, out)
-    assert out.getvalue() == '{\n  "é": 1\n}\n'

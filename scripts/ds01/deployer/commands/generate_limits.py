@@ -12,11 +12,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import BadInputError, ExitCode
 from ds01.core.process import run
+from ds01.core.terminal import say, wants_colour
 from ds01.core.tree import Part, Tree
 from ds01.deployer import report
-from ds01.deployer.commands.front import host_paths, parser, run_command
 from ds01.deployer.directives import unit_of
 from ds01.deployer.history import read_generation
 from ds01.deployer.owned import read_owned
@@ -54,7 +55,7 @@ def _compare(options: argparse.Namespace) -> int:
     survey = replace(survey, live=survey.live.only(units))
     changes = survey.plan.changes
     if options.json or options.verbose:
-        colour = report.wants_colour(sys.stdout, os.environ)
+        colour = wants_colour(sys.stdout, os.environ)
         report.show_survey(survey, as_json=options.json, out=sys.stdout, colour=colour)
     else:
         for action in changes:
@@ -64,7 +65,7 @@ def _compare(options: argparse.Namespace) -> int:
         print(f"generation {owned.generation}: {survey.plan.summary}")
     differs = bool(changes or survey.plan.blocked or survey.live.deviations)
     if differs:
-        report.say("To put them back: sudo ./inv deploy --force in the checkout (a copy of hand edits is kept)")
+        say("To put them back: sudo ./inv deploy --force in the checkout (a copy of hand edits is kept)")
     return ExitCode.CHANGES_PENDING if differs else ExitCode.DONE
 
 

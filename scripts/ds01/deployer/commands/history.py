@@ -6,10 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import ExitCode
 from ds01.core.jsonstate import StateError
+from ds01.core.terminal import print_json, say
+from ds01.core.words import table
 from ds01.deployer import report
-from ds01.deployer.commands.front import host_paths, parser, run_command
 from ds01.deployer.history import Generation, numbers, read_generation
 
 
@@ -30,13 +32,13 @@ def history(root: Path, *, as_json: bool) -> int:
             found.append(read_generation(paths, number))
         except StateError as error:
             # One that is damaged must not hide the others.
-            report.say(f"notice: generation {number} cannot be shown: {error.brief}")
+            say(f"notice: generation {number} cannot be shown: {error.brief}")
     if as_json:
         entries = [generation.to_json(files=False) for generation in found]
-        report.print_json({"version": report.JSON_VERSION, "generations": entries}, sys.stdout)
+        print_json({"version": report.JSON_VERSION, "generations": entries}, sys.stdout)
     elif not kept:
         print("Nothing was deployed here yet.")
     elif found:
         rows = [(str(g.number), g.when, g.who, g.policy_hash[:12], g.what) for g in found]
-        print(report.table([("GENERATION", "WHEN", "WHO", "POLICY", "WHAT"), *rows]))
+        print(table([("GENERATION", "WHEN", "WHO", "POLICY", "WHAT"), *rows]))
     return ExitCode.DONE if found or not kept else ExitCode.FAILED

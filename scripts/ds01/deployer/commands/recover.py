@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import ExitCode
 from ds01.core.process import run
-from ds01.deployer.commands.front import host_paths, parser, run_command
+from ds01.core.terminal import say
 from ds01.deployer.conclude import finish_interrupted, sweep
 from ds01.deployer.deploy import alone, refuse_unprivileged
-from ds01.deployer.report import say
 
 
 def main(argv: Sequence[str] | None = None) -> int:

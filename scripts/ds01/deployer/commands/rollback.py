@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import BadInputError, ExitCode
+from ds01.core.terminal import say
 from ds01.core.tree import Part
-from ds01.deployer import report
-from ds01.deployer.commands.front import host_paths, parser, run_command
 from ds01.deployer.deploy import Options, World, deploy
 from ds01.deployer.history import numbers, read_generation
 from ds01.deployer.owned import read_owned
@@ -53,7 +53,5 @@ def rollback(root: Path, to: int | None, options: Options) -> int:
     generation = read_generation(paths, kept[-1] if to is None else to)
     what = f"rollback to generation {generation.number} ({generation.when}, {generation.who})"
     if deploy(generation.tree, paths, options.saying(what), World()):
-        report.say(
-            "The inventory still says otherwise: revert the change there too, or the next deploy brings it back."
-        )
+        say("The inventory still says otherwise: revert the change there too, or the next deploy brings it back.")
     return ExitCode.DONE

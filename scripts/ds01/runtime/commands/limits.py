@@ -6,7 +6,6 @@ Runs under any Python from 3.11 on with the standard library alone.
 from __future__ import annotations
 
 import argparse
-import grp
 import json
 import os
 import pwd
@@ -23,12 +22,12 @@ from ds01.core.limits import (
     Kind,
     ResolvedLimits,
     format_value,
-    resolve,
     stated,
 )
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy, PolicyError, read_policy
 from ds01.core.units import format_number, format_size
+from ds01.runtime.accounts import limits_of
 
 JSON_VERSION: Final = 1
 _SHEET: Final = (
@@ -127,31 +126,6 @@ def _answer(options: argparse.Namespace) -> str:
         if getattr(options, flag.replace("-", "_")):
             return _policy_number(policy, key)
     return sheet(limits)
-
-
-def limits_of(policy: Policy, account: str) -> ResolvedLimits:
-    """Resolve an account; its uid and Linux groups are looked up when it is not listed.
-
-    Raises:
-        BadInputError: no name, or one that DS01 refuses.
-    """
-    if not account:
-        raise BadInputError("the account's name is empty", None, "name an account, or leave it out for your own")
-    if account in policy.users:
-        return resolve(policy, account)
-    try:
-        entry = pwd.getpwnam(account)
-    except (KeyError, ValueError):
-        return resolve(policy, account)
-    groups = [_group_name(gid) for gid in os.getgrouplist(account, entry.pw_gid)]
-    return resolve(policy, account, uid=entry.pw_uid, unix_groups=groups)
-
-
-def _group_name(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
 
 
 def _own_name() -> str:

@@ -11,10 +11,20 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, NewType
 
+from ds01.core.errors import Ds01Error
+
 GpuUuid = NewType("GpuUuid", str)
 
 # Compute slices of an A100 or H100. Source: NVIDIA MIG user guide, "GPU instance profiles".
 USUAL_SLICES: Final = 7
+
+
+class DevicesError(Ds01Error):
+    """What GPUs there are cannot be told; never the same as that there are none."""
+
+
+class NoToolError(DevicesError):
+    """Nothing is installed that could tell what GPUs there are, as on a machine that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +132,12 @@ class Devices:
     Attributes:
         gpus: in the order of their index.
         processes: everything that computes on them, inside containers and outside.
+        unknown: why `processes` may lack some, in words with the usual cause; None when it is complete.
     """
 
     gpus: tuple[Gpu, ...]
     processes: tuple[GpuProcess, ...] = ()
+    unknown: str | None = None
 
     @property
     def units(self) -> tuple[Unit, ...]:

@@ -1,0 +1,26 @@
+"""What programs say: the result to stdout, words to stderr, colours where somebody looks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import TextIO
+
+from ds01.core.words import printable
+
+
+def wants_colour(out: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether to colour: a terminal that is not dumb, and no NO_COLOR (https://no-color.org)."""
+    return out.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+
+
+def print_json(value: Mapping[str, object], out: TextIO) -> None:
+    """Print one JSON object."""
+    print(json.dumps(value, indent=2, ensure_ascii=False), file=out)
+
+
+def say(line: str) -> None:
+    """Tell people something on stderr, so that stdout stays the result alone."""
+    sys.stdout.flush()
+    print("\n".join(map(printable, line.split("\n"))), file=sys.stderr, flush=True)

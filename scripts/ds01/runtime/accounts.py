@@ -1,0 +1,107 @@
+"""Accounts of this machine: who asks, who is an administrator, which limits hold. Reads the account database only."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ds01.core.errors import BadInputError, RefusedError
+from ds01.core.limits import ResolvedLimits, group_of, resolve
+from ds01.core.names import ADMIN_GROUP
+from ds01.core.policy import Policy
+
+_HIGHEST_UID = 2**32 - 2
+
+
+class UnknownCallerError(RefusedError):
+    """Nobody knows who asks; nothing is done for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as the kernel says, or sudo where it ran the program."""
+
+    uid: int
+    name: str
+    is_admin: bool
+
+
+def caller(policy: Policy, *, uid: int, environment: Mapping[str, str]) -> Caller:
+    """Return who asks.
+
+    Args:
+        uid: the process's real one.
+        environment: read for SUDO_UID alone, and that only as root: nobody else's word counts, and sudo always sets
+            it to whom it works for. Source: sudo(8), "ENVIRONMENT".
+
+    Raises:
+        UnknownCallerError: the uid has no account, or SUDO_UID is no uid.
+    """
+    if uid == 0 and "SUDO_UID" in environment:
+        text = environment["SUDO_UID"]
+        if not (text.isascii() and text.isdigit() and int(text[:11]) <= _HIGHEST_UID):
+            raise UnknownCallerError(f"SUDO_UID is {text[:20]!r}", "that is no uid", "run the command through sudo")
+        uid = int(text)
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError as error:
+        raise UnknownCallerError(f"uid {uid} has no account on this machine", None, "log in with an account") from error
+    return Caller(uid, name, uid == 0 or is_admin(policy, name))
+
+
+def is_admin(policy: Policy, account: str) -> bool:
+    """Whether an account is an administrator: by policy's list, by its group of DS01, or by the Linux group."""
+    access = policy.document.get("access_control")
+    section = access if isinstance(access, dict) else {}
+    listed = section.get("admin_users")
+    if isinstance(listed, list) and account in listed:
+        return True
+    groups = unix_groups(account)
+    return section.get("admin_group") in groups or group_of(policy, account, groups) == ADMIN_GROUP
+
+
+def is_known(policy: Policy, account: str) -> bool:
+    """Whether there is such an account, on this machine or in the policy's lists."""
+    if account in policy.users:
+        return True
+    try:
+        pwd.getpwnam(account)
+    except (KeyError, ValueError):
+        return False
+    return True
+
+
+def unix_groups(account: str) -> tuple[str, ...]:
+    """Return the names of an account's Linux groups; none when this machine does not know the account."""
+    try:
+        entry = pwd.getpwnam(account)
+    except (KeyError, ValueError):
+        return ()
+    return tuple(_group_name(gid) for gid in os.getgrouplist(account, entry.pw_gid))
+
+
+def limits_of(policy: Policy, account: str) -> ResolvedLimits:
+    """Resolve an account; its uid and Linux groups are looked up when it is not listed.
+
+    Raises:
+        BadInputError: no name, or one that DS01 refuses.
+    """
+    if not account:
+        raise BadInputError("the account's name is empty", None, "name an account, or leave it out for your own")
+    if account in policy.users:
+        return resolve(policy, account)
+    try:
+        entry = pwd.getpwnam(account)
+    except (KeyError, ValueError):
+        return resolve(policy, account)
+    return resolve(policy, account, uid=entry.pw_uid, unix_groups=unix_groups(account))
+
+
+def _group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)

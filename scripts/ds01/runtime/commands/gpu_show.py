@@ -1,0 +1,279 @@
+"""What `ds01 gpu` shows: status, queue, validate. Works without root, and says what it could not read."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from ds01.core.clock import format_instant
+from ds01.core.command import host_paths
+from ds01.core.errors import Ds01Error, ExitCode
+from ds01.core.paths import HostPaths
+from ds01.core.policy import read_policy
+from ds01.core.terminal import print_json, say
+from ds01.core.units import GIB
+from ds01.core.words import printable, table
+from ds01.runtime.commands.gpu_words import JSON_VERSION, allocation_json, since
+from ds01.runtime.gpu.devices import read_devices, read_usage
+from ds01.runtime.gpu.hardware import Devices, GpuUuid, Unit, Usage
+from ds01.runtime.gpu.host import account_reader
+from ds01.runtime.gpu.ledger import Allocation, Ledger
+from ds01.runtime.gpu.reconcile import AccountOf, hold_ends
+from ds01.runtime.gpu.request import AccountLimits, Limits, format_wanted
+from ds01.runtime.gpu.state import read_ledger
+from ds01.runtime.gpu.view import View
+from ds01.runtime.machine import Machine
+
+_CLEAR: Final = "\033[H\033[2J"
+_Found = TypeVar("_Found")
+_HEAD: Final = ("GPU", "SLOT", "PROFILE", "USER", "CONTAINER", "SINCE", "STATE", "UTIL", "MEMORY")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything that could be read.
+
+    Attributes:
+        devices: None when it cannot be told what there is, which is not the same as nothing.
+        lacking: what could not be read, in words.
+        account_of: for how long holds last; the least where there is no policy.
+    """
+
+    devices: Devices | None
+    ledger: Ledger
+    usage: Mapping[GpuUuid, Usage]
+    account_of: AccountOf
+    lacking: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads one thing after the other, and keeps what went wrong for the end."""
+
+    lacking: list[str] = field(default_factory=list)
+
+    def read(self, ask: Callable[[], _Found], otherwise: _Found) -> _Found:
+        """Return what is asked for, or the other thing when it cannot be had."""
+        try:
+            return ask()
+        except Ds01Error as error:
+            self.lacking.append(error.render())
+            return otherwise
+
+
+# --- Acts -------------------------------------------------------------------------------------------------------------
+
+
+def status(options: argparse.Namespace) -> int:
+    """Show all units, once or again and again."""
+    paths = host_paths(options.root)
+    while True:
+        scene = _look(paths)
+        if options.json:
+            print_json(_status_json(scene, options.user), sys.stdout)
+        else:
+            text = status_table(scene, options.user)
+            print(f"{_CLEAR if options.watch is not None and sys.stdout.isatty() else ''}{text}", flush=True)
+            for line in scene.lacking:
+                say(f"notice: {line}")
+        if options.watch is None:
+            return ExitCode.FAILED if scene.lacking else ExitCode.DONE
+        time.sleep(max(0.2, options.watch))
+
+
+def queue(options: argparse.Namespace) -> int:
+    """Show who waits."""
+    line = _ledger(host_paths(options.root)).in_line()
+    if options.json:
+        rows = [
+            {
+                "place": place,
+                "user": each.user,
+                "container": each.container,
+                "wanted": format_wanted(each.wanted),
+                "priority": each.priority,
+                "since": format_instant(each.since),
+            }
+            for place, each in enumerate(line, start=1)
+        ]
+        print_json({"version": JSON_VERSION, "queue": rows}, sys.stdout)
+    elif not line:
+        print("nobody waits for a GPU")
+    else:
+        rows_ = [
+            (
+                str(place),
+                each.user,
+                each.container or "-",
+                format_wanted(each.wanted),
+                str(each.priority),
+                since(each.since),
+            )
+            for place, each in enumerate(line, start=1)
+        ]
+        print(printable_table([("PLACE", "USER", "CONTAINER", "WANTS", "PRIORITY", "SINCE"), *rows_]))
+    return ExitCode.DONE
+
+
+def validate(options: argparse.Namespace) -> int:
+    """Say whether a container holds GPUs that are there and well."""
+    paths = host_paths(options.root)
+    there = _ledger(paths).find(options.container)
+    devices = read_devices(paths)
+    wrong = [words for name in options.gpu if (words := _wrong_with(name, there, devices, options.container))]
+    if options.json:
+        print_json({"version": JSON_VERSION, "valid": not wrong, "problems": wrong}, sys.stdout)
+    else:
+        print("\n".join(wrong) if wrong else f"{options.container} holds GPU {', '.join(options.gpu)}, there and well")
+    return ExitCode.FAILED if wrong else ExitCode.DONE
+
+
+def _wrong_with(name: str, there: Allocation | None, devices: Devices, container: str) -> str | None:
+    unit = devices.find(name)
+    if unit is None:
+        return f"GPU {name} is not there; re-create {container} to get another one"
+    if unit.problem is not None:
+        return f"GPU {name}: {unit.problem}"
+    if there is None or unit.uuid not in there.uuids:
+        return f"{container} does not hold GPU {name}"
+    return None
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+def _ledger(paths: HostPaths) -> Ledger:
+    return read_ledger(paths, Machine())
+
+
+def _look(paths: HostPaths) -> Scene:
+    reader = _Reader()
+    unknown: Devices | None = None
+    devices = reader.read(lambda: read_devices(paths), unknown)
+    nothing: Mapping[GpuUuid, Usage] = {}
+    usage = reader.read(lambda: read_usage(paths), nothing) if devices else nothing
+    ledger = reader.read(lambda: _ledger(paths), Ledger())
+    no_policy: AccountOf = _no_policy
+    account_of = reader.read(lambda: account_reader(read_policy(paths.policy)), no_policy)
+    return Scene(devices, ledger, usage, account_of, tuple(reader.lacking))
+
+
+def _no_policy(_: str) -> AccountLimits:
+    return AccountLimits()
+
+
+# --- The table --------------------------------------------------------------------------------------------------------
+
+
+def status_table(scene: Scene, user: str | None = None) -> str:
+    """Return all units with who has them; with a user, only that one's."""
+    view = _view(scene)
+    rows = [_row(scene, view, unit) for unit in view.units if user is None or _user(view, unit) == user]
+    here = {unit.uuid for unit in view.units}
+    for each in scene.ledger.allocations.values():
+        if here.isdisjoint(each.uuids) and user in {None, each.user}:
+            lost = "no such GPU now" if scene.devices else "GPU not seen"
+            state = f"{_state_of(each, scene.account_of)}; {lost}"
+            rows.append(
+                (
+                    "-",
+                    ",".join(each.slots),
+                    "-",
+                    each.user or "?",
+                    each.container,
+                    since(each.allocated_at),
+                    state,
+                    "-",
+                    "-",
+                )
+            )
+    if rows:
+        return printable_table([_HEAD, *rows])
+    if scene.devices is None:
+        return "which GPUs there are cannot be told"
+    return "this machine has no GPU" if user is None else f"{printable(user)} has no GPU"
+
+
+def _view(scene: Scene) -> View:
+    return View.of(scene.devices or Devices(()), scene.ledger, Limits({}))
+
+
+def printable_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table whose cells cannot drive a terminal."""
+    return table([[printable(cell) for cell in row] for row in rows])
+
+
+def _row(scene: Scene, view: View, unit: Unit) -> tuple[str, ...]:
+    there = view.holder(unit)
+    name = next(gpu.name for gpu in view.gpus if gpu.uuid == unit.gpu_uuid).removeprefix("NVIDIA ")
+    usage = scene.usage.get(unit.uuid, Usage(None, None))
+    util = "-" if usage.utilisation_percent is None else f"{usage.utilisation_percent}%"
+    total = f"{unit.memory_bytes / GIB:.0f}G"
+    memory = total if usage.memory_used_bytes is None else f"{usage.memory_used_bytes / GIB:.1f}/{total}"
+    who = ("-", "-", "-") if there is None else (there.user or "?", there.container, since(there.allocated_at))
+    return name, unit.slot, unit.profile or "whole", *who, _state(scene, view, unit), util, memory
+
+
+def _user(view: View, unit: Unit) -> str | None:
+    there = view.holder(unit)
+    return None if there is None else there.user
+
+
+def _state(scene: Scene, view: View, unit: Unit) -> str:
+    there = view.holder(unit)
+    if unit.problem is not None:
+        return f"broken: {unit.problem}"
+    if there is not None:
+        return _state_of(there, scene.account_of)
+    outside = view.processes(unit)
+    if outside:
+        return f"used outside a container: {outside[0].user}'s {outside[0].command} (pid {outside[0].pid})"
+    return "free"
+
+
+def _state_of(allocation: Allocation, account_of: AccountOf) -> str:
+    if allocation.reservation is not None:
+        return "reserved"
+    if allocation.stopped_at is None:
+        return "running"
+    ends = hold_ends(allocation, account_of)
+    return "held" if ends is None else f"held until {since(ends)}"
+
+
+def _status_json(scene: Scene, user: str | None) -> Mapping[str, object]:
+    view = _view(scene)
+    units = [_unit_json(scene, view, unit) for unit in view.units if user is None or _user(view, unit) == user]
+    return {
+        "version": JSON_VERSION,
+        "known": scene.devices is not None,
+        "units": units,
+        "allocations": [
+            allocation_json(each) for each in scene.ledger.allocations.values() if user in {None, each.user}
+        ],
+        "waiting": len(scene.ledger.queue),
+        "lacking": list(scene.lacking),
+    }
+
+
+def _unit_json(scene: Scene, view: View, unit: Unit) -> Mapping[str, object]:
+    there = view.holder(unit)
+    usage = scene.usage.get(unit.uuid, Usage(None, None))
+    return {
+        "slot": unit.slot,
+        "uuid": unit.uuid,
+        "gpu_uuid": unit.gpu_uuid,
+        "profile": unit.profile,
+        "gpu_share": float(unit.share),
+        "memory_bytes": unit.memory_bytes,
+        "memory_used_bytes": usage.memory_used_bytes,
+        "utilisation_percent": usage.utilisation_percent,
+        "state": _state(scene, view, unit).partition(":")[0].partition(" until")[0],
+        "problem": unit.problem,
+        "user": _user(view, unit),
+        "container": None if there is None else there.container,
+        "outside": [{"pid": each.pid, "user": each.user, "command": each.command} for each in view.processes(unit)],
+    }

@@ -1,0 +1,62 @@
+"""Put together what hands out GPUs on a host: policy, hardware, Docker, state file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+
+from ds01.core.events import EventLog
+from ds01.core.paths import HostPaths
+from ds01.core.policy import Policy
+from ds01.runtime.accounts import is_admin, limits_of
+from ds01.runtime.containers.engine import Engine, engine_socket
+from ds01.runtime.gpu.devices import read_devices
+from ds01.runtime.gpu.found import find_containers
+from ds01.runtime.gpu.hardware import Devices
+from ds01.runtime.gpu.operations import Gpus
+from ds01.runtime.gpu.request import AccountLimits, account_limits, site_limits
+from ds01.runtime.gpu.state import GpuState
+from ds01.runtime.machine import Machine
+
+
+def open_engine(paths: HostPaths) -> Engine:
+    """Return the host's Docker engine, whether it runs or not."""
+    return Engine(engine_socket(paths))
+
+
+def open_state(paths: HostPaths, policy: Policy) -> GpuState:
+    """Return who holds which GPU on a host."""
+    return GpuState(
+        paths=paths,
+        machine=Machine(),
+        events=EventLog(paths.events),
+        containers=lambda ledger: find_containers(
+            open_engine(paths), read_devices(paths, who=False), ledger, infrastructure(policy)
+        ),
+        account_of=account_reader(policy),
+    )
+
+
+def open_gpus(paths: HostPaths, policy: Policy, *, look: Callable[[], Devices] | None = None) -> Gpus:
+    """Return what hands out a host's GPUs.
+
+    Args:
+        look: how to see the hardware; None for the machine's own driver.
+    """
+    return Gpus(
+        state=open_state(paths, policy),
+        look=look or (lambda: read_devices(paths)),
+        limits=lambda accounts: site_limits(policy, accounts),
+    )
+
+
+def account_reader(policy: Policy) -> Callable[[str], AccountLimits]:
+    """Return what answers for each account what it may have, looked up once."""
+    return cache(lambda user: account_limits(limits_of(policy, user), admin=is_admin(policy, user)))
+
+
+def infrastructure(policy: Policy) -> frozenset[str]:
+    """Return the names of the site's own containers, which see GPUs and hold none."""
+    monitoring = policy.document.get("monitoring")
+    names = monitoring.get("infrastructure_containers") if isinstance(monitoring, Mapping) else None
+    return frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()

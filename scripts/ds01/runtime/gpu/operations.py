@@ -1,0 +1,210 @@
+"""What can be done with GPUs: each call is one transaction, and done twice it is done once.
+
+The front door for the commands, the wrapper's helper, the gateway and the events daemon. Who may ask for what is
+settled by the caller; allocate.py decides, state.py writes.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from ds01.core.errors import Ds01Error
+from ds01.runtime.gpu.allocate import allocate
+from ds01.runtime.gpu.answer import Grant, Refusal
+from ds01.runtime.gpu.hardware import Devices
+from ds01.runtime.gpu.ledger import Allocation, Reservation, Waiter
+from ds01.runtime.gpu.reconcile import is_due
+from ds01.runtime.gpu.request import AccountLimits, Limits, Named, Request
+from ds01.runtime.gpu.state import Book, GpuState, describe
+from ds01.runtime.identity import ProcessRef
+
+LimitsFor = Callable[[Mapping[str, AccountLimits]], Limits]
+
+
+def new_id() -> str:
+    """Return an id for a request that nobody can guess or has had before."""
+    return secrets.token_hex(16)
+
+
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """Everything that hands out GPUs and takes them back.
+
+    Attributes:
+        look: asks the hardware; raises a Ds01Error where it cannot be told what there is.
+        limits: puts the site's rules beside the limits of the accounts concerned.
+    """
+
+    state: GpuState
+    look: Callable[[], Devices]
+    limits: LimitsFor
+
+    def allocate(self, request: Request, keeper: ProcessRef) -> Grant | Refusal:
+        """Give a container its units, now or not at all.
+
+        Args:
+            keeper: the process that keeps them reserved until the container is there.
+        """
+        devices = self.look()
+        with self.state.change() as book:
+            return self._decide(book, devices, request, keeper)
+
+    def allocate_or_wait(self, request: Request, keeper: ProcessRef, waiter: ProcessRef) -> Grant | Refusal:
+        """As allocate(); whoever is refused what time may bring stands in the line afterwards.
+
+        Args:
+            waiter: the process that waits; dead, it is in the line no more.
+        """
+        devices = self.look()
+        with self.state.change() as book:
+            answer = self._decide(book, devices, request, keeper)
+            if isinstance(answer, Refusal) and answer.waitable:
+                book.ledger = book.ledger.waiting(_in_line(request, book, waiter))
+            else:
+                book.ledger = book.ledger.left([request.id])
+            return answer
+
+    def would_answer(self, request: Request) -> Grant | Refusal:
+        """Return what allocate() would answer, without a lock and without doing it."""
+        ledger = self.state.read()
+        limits = self._limits_of(request, [each.user for each in ledger.queue])
+        return allocate(self.look(), ledger, request, limits, self.state.machine.now())
+
+    def leave(self, request_id: str) -> None:
+        """Take a request out of the line."""
+        with self.state.change() as book:
+            book.ledger = book.ledger.left([request_id])
+
+    def confirm(self, allocation_id: str, container: str, container_id: str) -> Allocation | None:
+        """Give an allocation its container's name and id, once Docker has made it; None when there is none such."""
+        with self.state.change() as book:
+            there = book.ledger.by_id(allocation_id)
+            if there is None:
+                return None
+            named = replace(there, container=container, container_id=container_id)
+            return _rekeyed(book, named) if named != there else there
+
+    def rename(self, container: str, new_name: str) -> Allocation | None:
+        """Follow a container to its new name; None when it holds nothing."""
+        with self.state.change() as book:
+            there = book.ledger.find(container)
+            return None if there is None else _rekeyed(book, replace(there, container=new_name))
+
+    def release(self, name: str) -> Allocation | None:
+        """Free what a container holds, by its name, its id or the allocation's; None when it holds nothing.
+
+        The caller has seen to it that the container uses the units no more.
+        """
+        with self.state.change() as book:
+            there = book.ledger.find(name)
+            if there is not None:
+                book.ledger = book.ledger.released(there)
+                book.note("gpu.released", there.user, describe(there))
+            return there
+
+    def mark_stopped(self, name: str) -> Allocation | None:
+        """Begin the hold of a container that has stopped; None when it holds nothing."""
+        with self.state.change() as book:
+            there = book.ledger.find(name)
+            if there is None or there.stopped_at is not None:
+                return there
+            held = replace(there, stopped_at=book.moment.now, reservation=None)
+            book.ledger = book.ledger.changed(held)
+            book.note("gpu.held", held.user, describe(held))
+            return held
+
+    def clear_stopped(self, name: str, keeper: ProcessRef, again: Request | None = None) -> Grant | Refusal | None:
+        """Let a stopped container have its units again, because it is about to be started.
+
+        Args:
+            keeper: the process that keeps them reserved until it runs.
+            again: what it had, asked for anew when its hold is over; None when nobody knows.
+
+        Returns:
+            None when it holds nothing and nobody knows what it had.
+        """
+        devices = self.look()
+        with self.state.change() as book:
+            there = book.ledger.find(name)
+            if there is None:
+                return None if again is None else self._again(book, devices, again, keeper)
+            units = tuple(unit for uuid in there.uuids if (unit := devices.find(uuid)) is not None)
+            if there.stopped_at is None:
+                return Grant(there, units, fresh=False)
+            resumed = replace(there, stopped_at=None, reservation=Reservation(keeper))
+            book.ledger = book.ledger.changed(resumed)
+            book.note("gpu.resumed", resumed.user, describe(resumed))
+            return Grant(resumed, units, fresh=False)
+
+    def reconcile(self) -> tuple[str, ...]:
+        """Hold the ledger against Docker; returns each difference in words."""
+        with self.state.change() as book:
+            before = len(book.notes)
+            self.state.reconcile(book)
+            return tuple(f"{each.details.get('container')}: {each.details['reason']}" for each in book.notes[before:])
+
+    # --- Inside a transaction -----------------------------------------------------------------------------------------
+
+    def _decide(self, book: Book, devices: Devices, request: Request, keeper: ProcessRef) -> Grant | Refusal:
+        limits = self._limits_of(request, [each.user for each in book.ledger.queue])
+        answer = allocate(devices, book.ledger, request, limits, book.moment.now)
+        if isinstance(answer, Refusal) and self._free_what_is_due(book):
+            answer = allocate(devices, book.ledger, request, limits, book.moment.now)
+        if isinstance(answer, Refusal):
+            return answer
+        if answer.fresh:
+            answer = replace(answer, allocation=replace(answer.allocation, reservation=Reservation(keeper)))
+            book.ledger = book.ledger.granted(answer.allocation)
+            book.note("gpu.allocated", request.user, {**describe(answer.allocation), "priority": request.priority})
+        elif answer.allocation.reservation is not None:
+            # Asked again, as after a crash of the one who asked before: the one who asks now keeps it.
+            answer = replace(answer, allocation=replace(answer.allocation, reservation=Reservation(keeper)))
+            book.ledger = book.ledger.changed(answer.allocation)
+        return answer
+
+    def _again(self, book: Book, devices: Devices, again: Request, keeper: ProcessRef) -> Grant | Refusal:
+        answer = self._decide(book, devices, again, keeper)
+        if isinstance(answer, Refusal):
+            had = ",".join(again.wanted.devices) if isinstance(again.wanted, Named) else "a GPU"
+            text = f"{again.container} had GPU {had} and its hold is over: {answer.text}"
+            fix = f"re-create it to get another one (docker rm {again.container}, docker run …)"
+            return replace(answer, text=text, fix=fix)
+        return answer
+
+    def _free_what_is_due(self, book: Book) -> bool:
+        """Whether anything changed. Docker is only asked when there is something that time would free."""
+        due = any(is_due(each, book.moment, self.state.account_of) for each in book.ledger.allocations.values())
+        if not due:
+            return False
+        try:
+            return self.state.reconcile(book) > 0
+        except Ds01Error:
+            # What cannot be seen to be free stays taken.
+            return False
+
+    def _limits_of(self, request: Request, waiting: list[str]) -> Limits:
+        return self.limits({user: self.state.account_of(user) for user in {request.user, *waiting}})
+
+
+def _rekeyed(book: Book, allocation: Allocation) -> Allocation:
+    """Put an allocation under its new name; what Docker has given that name's former holder is no more called so."""
+    there = book.ledger.allocations.get(allocation.container)
+    if there is not None and there.id != allocation.id:
+        book.ledger = book.ledger.changed(replace(there, container=there.id))
+    book.ledger = book.ledger.changed(allocation)
+    return allocation
+
+
+def _in_line(request: Request, book: Book, process: ProcessRef) -> Waiter:
+    return Waiter(
+        id=request.id,
+        user=request.user,
+        container=request.container,
+        wanted=request.wanted,
+        priority=request.priority,
+        since=book.moment.now,
+        process=process,
+        most_units=request.most_units,
+    )

@@ -1,0 +1,141 @@
+"""Stand in the line for a GPU: notice at once when one is free, say now and then how things stand, leave no trace."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ds01.core.errors import Ds01Error
+from ds01.core.jsonstate import StateError, read_bytes
+from ds01.runtime.gpu.answer import Grant, Refusal
+from ds01.runtime.gpu.ledger import Ledger
+from ds01.runtime.gpu.operations import Gpus
+from ds01.runtime.gpu.reconcile import is_due
+from ds01.runtime.gpu.request import Request
+from ds01.runtime.identity import ProcessRef
+
+TELL_SECONDS: Final = 30.0
+# What comes without a change of the state file: holds that end, processes outside containers that end.
+_LOOK_SECONDS: Final = 5.0
+# A look at the file costs some ten microseconds, and works on every file system.
+_READ_SECONDS: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How things stand for somebody in the line.
+
+    Attributes:
+        number: 1 is next.
+        of: how many wait.
+        left_seconds: until the request is refused.
+    """
+
+    number: int
+    of: int
+    left_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How somebody waits.
+
+    Attributes:
+        seconds: at most so long.
+        tell: gets why it is still refused and the place in the line, at once and every 30 s.
+        process: that waits; dead, it is in the line no more.
+    """
+
+    seconds: float
+    tell: Callable[[Refusal, Place], None]
+    process: ProcessRef
+
+
+def wait_for_gpu(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line) -> Grant | Refusal:
+    """Ask, and wait in the line while that can help; the last answer when the time is over.
+
+    However this ends, by Ctrl-C too, nobody stands in the line afterwards.
+    """
+    # Looked at before the answer: what is freed right after it must not be taken for what was seen.
+    seen = _version(gpus.state.paths.gpu_state)
+    answer = gpus.allocate_or_wait(request, keeper, line.process)
+    if isinstance(answer, Grant) or not answer.waitable:
+        return answer
+    granted = False
+    try:
+        answer = _stand(gpus, request, keeper, line, (answer, seen))
+        granted = isinstance(answer, Grant)
+        return answer
+    finally:
+        if not granted:
+            # On a full disk nothing can be written; the dead are left out of the line anyway.
+            with suppress(Ds01Error):
+                gpus.leave(request.id)
+
+
+def _stand(
+    gpus: Gpus, request: Request, keeper: ProcessRef, line: Line, before: tuple[Refusal, bytes | None]
+) -> Grant | Refusal:
+    answer, seen = before
+    end = time.monotonic() + line.seconds
+    tell_at = time.monotonic()
+    while (now := time.monotonic()) < end:
+        if now >= tell_at:
+            line.tell(answer, _place(gpus, request, end - now))
+            tell_at = now + TELL_SECONDS
+        seen = _until_changed(gpus.state.paths.gpu_state, seen, min(end, tell_at, now + _LOOK_SECONDS))
+        if _is_worth_a_try(gpus, request):
+            again = gpus.allocate_or_wait(request, keeper, line.process)
+            if isinstance(again, Grant) or not again.waitable:
+                return again
+            answer = again
+    return answer
+
+
+def _is_worth_a_try(gpus: Gpus, request: Request) -> bool:
+    """Whether the answer may be another one now; everybody who waits asks this, so it takes no lock."""
+    try:
+        ledger = gpus.state.read()
+        if all(each.id != request.id for each in ledger.queue) or _has_something_due(gpus, ledger):
+            return True
+        answer = gpus.would_answer(request)
+    except Ds01Error:
+        # Said properly by the try itself.
+        return True
+    return isinstance(answer, Grant) or not answer.waitable
+
+
+def _has_something_due(gpus: Gpus, ledger: Ledger) -> bool:
+    moment = gpus.state.moment()
+    return any(is_due(each, moment, gpus.state.account_of) for each in ledger.allocations.values())
+
+
+def _place(gpus: Gpus, request: Request, left_seconds: float) -> Place:
+    try:
+        ids = [each.id for each in gpus.state.read().in_line()]
+    except Ds01Error:
+        ids = []
+    number = ids.index(request.id) + 1 if request.id in ids else len(ids) + 1
+    return Place(number, max(len(ids), number), left_seconds)
+
+
+def _until_changed(path: Path, seen: bytes | None, until: float) -> bytes | None:
+    """Return the file's version when it is another one, or the same when the time is over."""
+    while True:
+        version = _version(path)
+        left = until - time.monotonic()
+        if version != seen or left <= 0:
+            return version
+        time.sleep(min(_READ_SECONDS, left))
+
+
+def _version(path: Path) -> bytes | None:
+    """What the file says: of two writes in one tick of the clock, number and time may be the same."""
+    try:
+        return read_bytes(path)
+    except (OSError, StateError):
+        return None

@@ -1,0 +1,86 @@
+"""The machine's clocks and processes. Only reads; the folder of procfs and the clock are given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from ds01.runtime.identity import ProcessRef
+
+# Fields of /proc/PID/stat behind the program's name. Source: proc_pid_stat(5), fields 3, 4 and 22.
+_STATE: Final = 0
+_PARENT: Final = 1
+_STARTED: Final = 19
+_DEAD: Final = frozenset({"Z", "X", "x"})
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _boot_seconds() -> float:
+    """Source: clock_gettime(2), CLOCK_BOOTTIME."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a decision needs to know of the machine besides its hardware.
+
+    Attributes:
+        proc: mount point of procfs.
+        now: the wall clock, in UTC; it may jump.
+        boot_seconds: since boot, sleep included; nobody can set them back.
+    """
+
+    proc: Path = Path("/proc")
+    now: Callable[[], datetime] = field(default=_now)
+    boot_seconds: Callable[[], float] = field(default=_boot_seconds)
+
+    def boot_id(self) -> str:
+        """Return which boot this is. Source: random(4), /proc/sys/kernel/random/boot_id."""
+        return (self.proc / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+    def process(self, pid: int) -> ProcessRef | None:
+        """Return a running process so that it can be known again; None when there is none, or only its remains."""
+        fields = self._stat(pid)
+        if fields is None or fields[_STATE] in _DEAD:
+            return None
+        return ProcessRef(pid, int(fields[_STARTED]), self.boot_id())
+
+    def parent(self, pid: int) -> int | None:
+        """Return the pid of a process's parent; None when the process is gone."""
+        fields = self._stat(pid)
+        return None if fields is None else int(fields[_PARENT])
+
+    def command(self, pid: int) -> str:
+        """Return the short name of a process's program, empty when it is gone. Source: proc_pid_comm(5)."""
+        return (self._read(pid, "comm") or b"").decode(errors="replace").removesuffix("\n")
+
+    def uid(self, pid: int) -> int | None:
+        """Return the real uid of a process; None when it is gone. Source: proc_pid_status(5), Uid."""
+        status = self._read(pid, "status")
+        if status is None:
+            return None
+        # Bytes, and lines end in nothing but \n: a program's name may hold whatever else text takes for a line's end.
+        line = next(line for line in status.split(b"\n") if line.startswith(b"Uid:"))
+        return int(line.split()[1])
+
+    def is_alive(self, process: ProcessRef) -> bool:
+        """Whether a process still runs, and is no other with its number."""
+        return self.process(process.pid) == process
+
+    def _stat(self, pid: int) -> list[str] | None:
+        # The name stands in brackets and may have any character in it, brackets too.
+        text = (self._read(pid, "stat") or b"").rpartition(b")")[2]
+        return text.decode("ascii").split() or None
+
+    def _read(self, pid: int, name: str) -> bytes | None:
+        try:
+            return (self.proc / str(pid) / name).read_bytes()
+        except OSError:
+            return None

@@ -1,0 +1,142 @@
+"""Whose processes compute: real ones, and a procfs in a folder for containers and for what is not there any more."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ds01.runtime.gpu.hardware import GpuProcess, GpuUuid
+from ds01.runtime.gpu.processes import Identified, account_of, container_in, identify
+from ds01.runtime.gpu.sighting import Running
+
+UNIT = GpuUuid("GPU-a")
+ID, INNER = "0123456789abcdef" * 4, "f" * 64
+SLICE = "/ds01.slice/ds01-student.slice/ds01-student-alice.slice"
+
+
+def put(proc: Path, pid: int, *, comm: str = "python", groups: str = "0::/init.scope\n", uid: int = 1234) -> None:
+    folder = proc / str(pid)
+    folder.mkdir(parents=True)
+    (proc / "sys/kernel/random").mkdir(parents=True, exist_ok=True)
+    (proc / "sys/kernel/random/boot_id").write_text("boot\n")
+    (folder / "comm").write_text(f"{comm}\n")
+    (folder / "stat").write_text(f"{pid} ({comm}) S 1 {' '.join(map(str, range(5, 53)))}\n")
+    (folder / "status").write_text(f"Name:\t{comm}\nState:\tS (sleeping)\nUid:\t{uid}\t0\t0\t0\nGid:\t0\t0\t0\t0\n")
+    (folder / "cgroup").write_text(groups)
+
+
+@pytest.mark.parametrize(
+    ("groups", "container"),
+    [
+        (f"0::{SLICE}/docker-{ID}.scope\n", ID),
+        (f"0::/system.slice/docker-{ID}.scope/init\n", ID),
+        (f"0::/docker/{ID}\n", ID),
+        (f"12:memory:/docker/{ID}\n11:cpu,cpuacct:/docker/{ID}\n1:name=systemd:/docker/{ID}\n0::/\n", ID),
+        (f"2:cpu:{SLICE}/docker-{ID}.scope\n0::/system.slice/containerd.service\n", ID),
+        (f"0::/docker-{ID}.scope/docker/{INNER}\n", ID),
+        ("0::/user.slice/user-1000.slice/session-3.scope\n", None),
+        (f"0::/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{ID}.scope\n", None),
+        (f"0::/user.slice/user-1000.slice/user@1000.service/app.slice/docker/{ID}\n", None),
+        (f"0::/user@1000.service/docker-{ID}.scope\n", None),
+        (f"0::/machine.slice/libpod-{ID}.scope\n", None),
+        (f"0::/docker-{ID[:-1]}.scope\n", None),
+        (f"0::/docker-{ID.upper()}.scope\n", None),
+        (f"0::/docker-{ID}.scopes\n", None),
+        (f"0::/x-docker-{ID}.scope\n", None),
+        (f"0::/docker/{ID}0\n", None),
+        ("0::/\n", None),
+        ("", None),
+        ("garbage\n", None),
+    ],
+)
+def test_the_container_is_the_hosts_own(groups: str, container: str | None) -> None:
+    assert container_in(groups) == container
+
+
+def test_a_process_has_account_command_and_container(tmp_path: Path) -> None:
+    put(tmp_path, 1, comm="systemd", uid=0)
+    put(tmp_path, 4711, groups=f"0::{SLICE}/docker-{ID}.scope\n")
+    found = identify([Running(4711, UNIT, 5)], tmp_path, {1234: "alice"}.__getitem__)
+    assert found == Identified((GpuProcess(4711, UNIT, "alice", "python", ID, 5),))
+
+
+@pytest.mark.parametrize(
+    ("comm", "shown"),
+    [
+        ("a) S (b", "a) S (b"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("two\nlines", r"two\nlines"),
+        ("", "?"),
+        ("x" * 99, "x" * 31 + "…"),
+    ],
+)
+def test_a_command_is_safe_to_print(comm: str, shown: str, tmp_path: Path) -> None:
+    put(tmp_path, 1)
+    put(tmp_path, 4711, comm=comm)
+    assert [each.command for each in identify([Running(4711, UNIT)], tmp_path).processes] == [shown]
+
+
+def test_one_that_has_ended_is_left_out(tmp_path: Path) -> None:
+    put(tmp_path, 1)
+    put(tmp_path, 4711)
+    (tmp_path / "4711/stat").write_text(f"4711 (python) Z 1 {' '.join(map(str, range(5, 53)))}\n")
+    assert identify([Running(4711, UNIT), Running(4712, UNIT)], tmp_path) == Identified(())
+
+
+def test_one_whose_number_was_given_again_meanwhile_is_left_out(tmp_path: Path) -> None:
+    put(tmp_path, 1)
+    put(tmp_path, 4711)
+    # What is read between the two looks at its start: a pipe, whose reader waits until somebody has written to it.
+    (tmp_path / "4711/cgroup").unlink()
+    os.mkfifo(tmp_path / "4711/cgroup")
+    successor = (
+        f"import pathlib; f = pathlib.Path({str(tmp_path)!r}) / '4711'; p = open(f / 'cgroup', 'w')\n"
+        "fields = (f / 'stat').read_text().split(); fields[21] = '999999'\n"
+        "(f / 'stat').write_text(' '.join(fields)); p.write('0::/\\n'); p.close()"
+    )
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", successor]) as writer:
+        found = identify([Running(4711, UNIT)], tmp_path)
+        assert writer.wait() == 0
+    assert found == Identified(())
+
+
+def test_where_others_processes_are_hidden_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "sys").mkdir()
+    assert identify([Running(4712, UNIT), Running(4711, UNIT)], tmp_path) == Identified(
+        (), "whose process 4711, 4712 is may not be seen by this account; run the command as root (sudo)"
+    )
+    assert identify([], tmp_path) == Identified(())
+
+
+def test_a_real_process() -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        try:
+            (found,) = identify([Running(child.pid, UNIT)], Path("/proc")).processes
+        finally:
+            child.kill()
+    own = pwd.getpwuid(os.getuid()).pw_name
+    assert (found.pid, found.user, found.command) == (child.pid, own, "sleep")
+    assert identify([Running(child.pid, UNIT)], Path("/proc")) == Identified(())
+
+
+@pytest.mark.root
+def test_a_process_that_hides_its_memory_is_still_its_owners() -> None:
+    # A program that changed its uid belongs to root in /proc until its next exec.
+    code = "import os, sys; os.setuid(54321); print('there', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "there\n"
+        (found,) = identify([Running(child.pid, UNIT)], Path("/proc")).processes
+        child.kill()
+    assert found.user == "uid 54321"
+
+
+def test_an_account_without_a_name_is_its_uid() -> None:
+    assert (account_of(0), account_of(54321), account_of(2**64)) == ("root", "uid 54321", f"uid {2**64}")
