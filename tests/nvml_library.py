@@ -10,20 +10,19 @@ from typing import Any, Final
 
 SCRIPTS: Final = Path(__file__).resolve().parents[1] / "scripts"
 SOURCE: Final = Path(__file__).with_suffix(".c")
-# Nothing else of this process is told: an import that fails, and an error of ours, come back as they are.
 _ASK: Final = """
 import pickle, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from ds01.core.paths import HostPaths
 from ds01.runtime.gpu import devices, nvml
+from ds01.runtime.gpu.hardware import DevicesError
 {prelude}
 try:
     answer = {question}
-except Exception as error:
-    answer = error
-out = [(type(answer).__name__, answer.brief, answer.details, answer.resolution)] if isinstance(answer, Exception) else answer
-sys.stdout.buffer.write(pickle.dumps(out))
+except DevicesError as error:
+    answer = [(type(error).__name__, error.brief, error.details, error.resolution)]
+sys.stdout.buffer.write(pickle.dumps(answer))
 """
 
 
