@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -16,9 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from ds01.core.command import add_root, run_command
 from ds01.core.errors import BadInputError, Ds01Error, ExitCode
 from ds01.core.events import LARGEST_LINE_BYTES, Event, Torn, parse_line, read_events, to_line
 from ds01.core.paths import HostPaths
+from ds01.core.terminal import say
 from ds01.core.units import parse_duration
 from ds01.core.visible import visible
 
@@ -53,17 +54,7 @@ class Wanted:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what was asked for; returns the exit code."""
-    options = _parser().parse_args(argv)
-    try:
-        _show(options)
-    except Ds01Error as error:
-        print(f"error: {error.render()}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ExitCode.DONE
+    return run_command(_parser(), argv, _show)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,11 +70,11 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="the events as they stand in the log, one JSON object a line"
     )
     parser.add_argument("--follow", action="store_true", help="go on with what happens from now on, until Ctrl-C")
-    parser.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="folder that stands for /")
+    add_root(parser)
     return parser
 
 
-def _show(options: argparse.Namespace) -> None:
+def _show(options: argparse.Namespace) -> int:
     path = HostPaths(options.root).events
     since = None if options.since is None else _ago(options.since)
     wanted = Wanted(options.type, options.user, since)
@@ -107,6 +98,7 @@ def _show(options: argparse.Namespace) -> None:
         raise Ds01Error(
             f"{path} cannot be read to its end", str(error), f"ls -l {path}* shows what is there"
         ) from error
+    return ExitCode.DONE
 
 
 def _ago(text: str) -> datetime:
@@ -119,7 +111,7 @@ def _ago(text: str) -> datetime:
 def _print(found: Iterable[Event | Torn], wanted: Wanted, form: Callable[[Event], str]) -> None:
     for each in found:
         if isinstance(each, Torn):
-            print(f"warning: a line is no event: {each.why}: {each.text}", file=sys.stderr, flush=True)
+            say(f"warning: a line is no event: {each.why}: {each.text}")
         elif each in wanted:
             print(form(each), flush=True)
 
