@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,18 @@ NO_LIBRARY = "NVML_ERROR_LIBRARY_NOT_FOUND"
 WHOLE = ("gpu", "GPU-a", "NVIDIA A100", 80 * GIB, 0, 5, 0, 0, 7)
 OTHER = ("gpu", "GPU-b", "NVIDIA A100", 80 * GIB, 0, 5, 0, 0, 7)
 A, B = (Gpu(index, GpuUuid(f"GPU-{letter}"), "NVIDIA A100", 80 * GIB) for index, letter in enumerate("ab"))
+TOOL_ANSWERS = {
+    "-L": (0, "GPU 0: NVIDIA A100 (UUID: GPU-a)\nGPU 1: NVIDIA A100 (UUID: GPU-b)\n", ""),
+    "--query-gpu": (0, "GPU-a, 81920, Disabled, Disabled\nGPU-b, 81920, Disabled, Disabled\n", ""),
+    "--query-compute-apps": (0, "", ""),
+}
+LOOKERS = 6
 # A tool in a process of its own, which would otherwise take whatever is installed.
 TOOL = """
 from ds01.core.process import Completed
 def tool(argv, **_):
     print(argv[1], file=open({asked!r}, "a"))
+    {meanwhile}
     return Completed(tuple(argv), *{answers!r}.get(argv[1].split("=")[0], (127, "", "")))
 """
 
@@ -47,9 +55,11 @@ class Host:
         self.library.say(WHOLE, OTHER)
         self.asked = folder / "asked"
         self.tool: dict[str, tuple[int, str, str]] = {}
+        # What happens to the machine while the tool runs.
+        self.meanwhile = "pass"
 
     def read(self, options: str = "", *, library: bool = True, question: str = "read_devices") -> Any:
-        prelude = TOOL.format(asked=str(self.asked), answers=self.tool)
+        prelude = TOOL.format(asked=str(self.asked), answers=self.tool, meanwhile=self.meanwhile)
         ask = f"devices.{question}(HostPaths(Path({str(self.root)!r})), tool{options})"
         return self.library.ask(ask, prelude=prelude, library=library)
 
@@ -127,13 +137,29 @@ def test_a_driver_that_counts_none_where_the_kernel_lists_two(host: Host) -> Non
 
 
 def test_the_tool_answers_where_the_library_is_missing(host: Host) -> None:
-    host.tool = {
-        "-L": (0, "GPU 0: NVIDIA A100 (UUID: GPU-a)\nGPU 1: NVIDIA A100 (UUID: GPU-b)\n", ""),
-        "--query-gpu": (0, "GPU-a, 81920, Disabled, Disabled\nGPU-b, 81920, Disabled, Disabled\n", ""),
-        "--query-compute-apps": (0, "", ""),
-    }
+    host.tool = TOOL_ANSWERS
     assert host.read(library=False) == Devices((A, B))
     assert host.asked.read_text().split("\n")[0] == "-L"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("change", [False, True])
+def test_a_look_during_which_something_changed_is_not_kept(host: Host, *, change: bool) -> None:
+    host.tool = TOOL_ANSWERS
+    if change:
+        folder = host.root / "proc/driver/nvidia/capabilities/gpu1/mig/gi3"
+        host.meanwhile = f"Path({str(folder)!r}).mkdir(exist_ok=True)"
+    assert host.read(", who=False", library=False) == Devices((A, B))
+    assert (host.root / "run/ds01/gpu-topology.json").exists() is not change
+
+
+@pytest.mark.root
+def test_many_who_look_at_once_leave_one_whole_cache_and_say_nothing(host: Host) -> None:
+    with ThreadPoolExecutor(LOOKERS) as pool:
+        found = list(pool.map(lambda _: host.read(", who=False, live=True"), range(2 * LOOKERS)))
+    assert found == [Devices((A, B))] * (2 * LOOKERS)
+    assert host.read(", who=False", library=False) == Devices((A, B))
+    assert {each.name for each in (host.root / "run/ds01").iterdir()} == {"gpu-topology.json", "gpu-topology.lock"}
 
 
 @pytest.mark.root
