@@ -152,6 +152,8 @@ def _holder(lock: Path) -> str:
     fd = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         text = os.pread(fd, 64, 0).strip()
+    except OSError:
+        return "unknown"
     finally:
         os.close(fd)
     return text.decode() if text.isdigit() else "unknown"

@@ -57,7 +57,8 @@ def parse_ledger(content: bytes) -> Ledger:
     except (ValueError, RecursionError) as error:
         raise DamagedError("it is torn", str(error)) from error
     version = document.get("version") if isinstance(document, dict) else None
-    if version != STATE_VERSION:
+    # True and 1.0 are equal to 1, and this program writes neither.
+    if type(version) is not int or version != STATE_VERSION:
         raise DamagedError(f"it has version {version!r}, this DS01 reads version {STATE_VERSION}")
     body, found, rest = content.rpartition(_CHECKSUM)
     if not found or rest != f'{zlib.crc32(body):08x}"\n}}\n'.encode():
