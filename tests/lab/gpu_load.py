@@ -178,6 +178,7 @@ class Person:
 
     def _go_on(self, container: str, state: str) -> None:
         if state == "running":
+            self.journal.note("stopping", container)
             self._docker("stop", "--time=0", container)
             self.journal.note("stopped", container)
             self.hands.mark_stopped(container)

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from tests.lab.machine.machine import Machine
 
 DESCRIPTION: Final = "/etc/lab-gpus"
-# For commands of root; people and sudo have it through PAM.
+# For commands of root; people have it from /etc/environment through PAM, and what sudo runs from the same file.
 ENVIRONMENT: Final = {VARIABLE: DESCRIPTION}
 HARDWARE: Final = shipped_host()
+_SUDO: Final = "/etc/sudoers.d/lab-gpus"
 _LIBRARY: Final = "/usr/local/lib/libnvidia-ml.so.1"
 # That a program of this name is there is all that the engine looks for at its start; it tells it nothing of ours.
 # Source: moby, daemon/nvidia_linux.go, init().
@@ -33,7 +34,9 @@ def give_gpus(machine: Machine, hardware: Host = HARDWARE) -> None:
         machine.push(build(Path(folder)), _LIBRARY)
     describe(machine, hardware)
     machine.must(["tee", _HOOK], stdin="#!/bin/sh\n")
-    machine.script(f"chmod 0755 {_HOOK} {_LIBRARY}; ldconfig; echo {VARIABLE}={DESCRIPTION} >>/etc/environment; sync")
+    machine.must(["tee", _SUDO], stdin="Defaults env_file=/etc/environment\n")
+    machine.script(f"chmod 0440 {_SUDO}; echo {VARIABLE}={DESCRIPTION} >>/etc/environment")
+    machine.script(f"chmod 0755 {_HOOK} {_LIBRARY}; ldconfig; sync")
 
 
 def describe(machine: Machine, hardware: Host) -> None:

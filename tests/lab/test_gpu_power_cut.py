@@ -214,11 +214,12 @@ def after_cut(machine: Machine, number: int, journals: Journals, seen: Seen) -> 
     assert {name: each.uuids for name, each in there.items()} == {name: given[name] for name in there}
     held_now = {uuid for each in there.values() for uuid in each.uuids}
     assert len(held_now) == sum(len(each.uuids) for each in there.values())
+    reserved = set() if ledger is None else ledger.allocations.keys() - there.keys()
     said: list[str] = []
-    free = set(HARDWARE.units) - held_now
     if number % 2:
         said = gpu(machine, "reconcile")["corrections"]
-    hand_out_the_rest(machine, free=free)
+        assert rebuilt or {f"{each}: no container came of it" for each in reserved} <= set(said)
+    hand_out_the_rest(machine, free=set(HARDWARE.units) - held_now)
     said += gpu(machine, "reconcile")["corrections"]
     assert kept_aside(machine) - aside == int(rebuilt)
     assert_right(machine, there)
@@ -227,12 +228,11 @@ def after_cut(machine: Machine, number: int, journals: Journals, seen: Seen) -> 
     seen.back += back
     seen.stopped += sum(not each.running for each in there.values())
     seen.under_way += sum(not story.is_certain for story in journals.stories.values())
-    reserved = 0 if ledger is None else len(ledger.allocations.keys() - there.keys())
-    seen.reserved += reserved
+    seen.reserved += len(reserved)
     journals.only({each.allocation for each in there.values()})
     running = sum(each.running for each in there.values())
     return (
-        f"{steps} steps; {len(there)} containers, {running} running, {back} of them again; {reserved} reservations"
+        f"{steps} steps; {len(there)} containers, {running} running, {back} of them again; {len(reserved)} reservations"
         f" {'lost with the file, which was torn' if rebuilt else 'gone'}; reconcile: {said or 'nothing'}"
     )
 
