@@ -183,7 +183,7 @@ class Person:
             self.journal.note("stopped", container)
             self.hands.mark_stopped(container)
             self.journal.note("marked", container)
-        elif self.dice.random() < 0.5:
+        elif self.dice.random() < 0.4:
             given = self.hands.clear_stopped(container)
             self.journal.note("cleared", container, uuids=None if given is None else given.uuids)
             self._docker("start", container)

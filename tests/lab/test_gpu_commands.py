@@ -146,7 +146,9 @@ def test_quota_and_priority_may_be_lowered_and_never_raised(machine: Machine):
     above = refused(sudo(machine, "student01", "allocate", "--container=first", "--priority=11"))
     assert "--priority 11 is more than the policy's 10" in above
     assert granted(machine, "student01", "--container=first", "--max-gpus=1", "--priority=5")["priority"] == 5
-    assert "quota" in refused(sudo(machine, "student01", "allocate", "--container=second", "--max-gpus=1"))
+    assert "student01 holds 1 of 1 GPU unit" in refused(
+        sudo(machine, "student01", "allocate", "--container=second", "--max-gpus=1")
+    )
     granted(machine, "student01", "--container=second", "--max-gpus=2")
     assert "one of your own" in refused(sudo(machine, "student01", "allocate", "--container=third", "--pid=1"))
 
