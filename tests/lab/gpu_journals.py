@@ -69,16 +69,15 @@ class Journals:
             return
         story = self.stories[self._ids[container]]
         story.step = name
-        match name:
-            case "granted":
-                story.uuids = tuple(step["uuids"])
-                others = (each for each in self.stories.values() if each is not story and each.is_certain)
-                twice = [each for each in others if set(each.uuids) & set(story.uuids)]
-                assert not twice, f"given twice: {step}, {twice}"
-            case "cleared":
-                assert tuple(step["uuids"] or ()) == story.uuids, f"had {story.uuids}, was given again {step['uuids']}"
-            case _ if name in _ENDS:
-                del self.stories[self._ids[container]]
+        if name == "granted":
+            story.uuids = tuple(step["uuids"])
+            others = (each for each in self.stories.values() if each is not story and each.is_certain)
+            twice = [each for each in others if set(each.uuids) & set(story.uuids)]
+            assert not twice, f"given twice: {step}, {twice}"
+        elif name == "cleared":
+            assert tuple(step["uuids"] or ()) == story.uuids, f"had {story.uuids}, was given again {step['uuids']}"
+        elif name in _ENDS:
+            del self.stories[self._ids[container]]
 
 
 def _lines(text: str) -> Iterator[Mapping[str, Any]]:

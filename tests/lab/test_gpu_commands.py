@@ -55,11 +55,12 @@ def machine(prepared: Machine) -> Machine:
 @pytest.fixture(scope="module")
 def abandoned(machine: Machine) -> Abandoned:
     """What begins to lapse while the other tests run, since a minute is long."""
-    for name in ("kept", "left"):
-        pid = machine.script("sleep 1000 >/dev/null 2>&1 & echo $!", user="alice").strip()
+    client = "sleep 1000 >/dev/null 2>&1 & echo $!"
+    pids = {name: machine.script(client, user="alice").strip() for name in ("kept", "left")}
+    for name, pid in pids.items():
         granted(machine, "alice", f"--container={name}", f"--pid={pid}")
     gone_at = float(machine.must(["date", "+%s.%N"]))
-    machine.must(["kill", "-KILL", pid])
+    machine.must(["kill", "-KILL", pids["left"]])
     root(machine, "reconcile")
     return Abandoned(gone_at)
 
