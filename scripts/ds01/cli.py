@@ -15,6 +15,7 @@ from ds01.core.errors import ExitCode
 COMMANDS: Final = {
     "limits": ("ds01.runtime.commands.limits", "limits of an account, and where each comes from"),
     "gpu": ("ds01.runtime.commands.gpu", "who has which GPU, who waits; allocate and release"),
+    "events": ("ds01.runtime.commands.events", "what happened on this host: the event log"),
     "verify": ("ds01.verify", "prove that this host is as it was deployed"),
     "history": ("ds01.deployer.commands.history", "the last deploys: who, when, what"),
     "rollback": ("ds01.deployer.commands.rollback", "deploy what an earlier generation wanted"),

@@ -40,6 +40,8 @@ def test_without_a_command_it_lists_them_as_bad_input(capsys: pytest.CaptureFixt
     assert shown.err.endswith(
         "commands:\n"
         "  limits    limits of an account, and where each comes from\n"
+        "  gpu       who has which GPU, who waits; allocate and release\n"
+        "  events    what happened on this host: the event log\n"
         "  verify    prove that this host is as it was deployed\n"
         "  history   the last deploys: who, when, what\n"
         "  rollback  deploy what an earlier generation wanted\n"

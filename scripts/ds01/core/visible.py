@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from ds01.core.words import printable
+
 _MOST: Final = 256
 
 
@@ -14,4 +16,4 @@ def visible(text: str, most: int = _MOST) -> str:
         most: characters of the text that are looked at; written out they may be more.
     """
     cut = text if len(text) <= most else f"{text[: most - 1]}…"
-    return cut if cut.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in cut)
+    return cut if cut.isprintable() else printable(cut).replace("\t", "\\t")

@@ -49,11 +49,13 @@ def caller(policy: Policy, *, uid: int, environment: Mapping[str, str]) -> Calle
         name = pwd.getpwuid(uid).pw_name
     except KeyError as error:
         raise UnknownCallerError(f"uid {uid} has no account on this machine", None, "log in with an account") from error
-    return Caller(uid, name, uid == 0 or is_admin(policy, name))
+    return Caller(uid, name, is_admin(policy, name))
 
 
 def is_admin(policy: Policy, account: str) -> bool:
-    """Whether an account is an administrator: by policy's list, by its group of DS01, or by the Linux group."""
+    """Whether an account is an administrator: root, by policy's list, by its group of DS01, or by the Linux group."""
+    if _uid(account) == 0:
+        return True
     access = policy.document.get("access_control")
     section = access if isinstance(access, dict) else {}
     listed = section.get("admin_users")
@@ -65,13 +67,7 @@ def is_admin(policy: Policy, account: str) -> bool:
 
 def is_known(policy: Policy, account: str) -> bool:
     """Whether there is such an account, on this machine or in the policy's lists."""
-    if account in policy.users:
-        return True
-    try:
-        pwd.getpwnam(account)
-    except (KeyError, ValueError):
-        return False
-    return True
+    return account in policy.users or _uid(account) is not None
 
 
 def unix_groups(account: str) -> tuple[str, ...]:
@@ -98,6 +94,13 @@ def limits_of(policy: Policy, account: str) -> ResolvedLimits:
     except (KeyError, ValueError):
         return resolve(policy, account)
     return resolve(policy, account, uid=entry.pw_uid, unix_groups=unix_groups(account))
+
+
+def _uid(account: str) -> int | None:
+    try:
+        return pwd.getpwnam(account).pw_uid
+    except (KeyError, ValueError):
+        return None
 
 
 def _group_name(gid: int) -> str:

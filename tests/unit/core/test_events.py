@@ -388,17 +388,44 @@ def test_killed_processes_take_no_line_of_others_with_them(tmp_path: Path) -> No
     assert max(found.values()) == 1
 
 
+class Rotation:
+    """The rules that are deployed, for a log of the test's own, and the real logrotate."""
+
+    def __init__(self, folder: Path) -> None:
+        if shutil.which("logrotate") is None:
+            pytest.skip("needs logrotate (apt-get install logrotate)")
+        self.state, self.rules = folder / "state", folder / "rules"
+        self.folder = folder / "log"
+        self.folder.mkdir(mode=0o755)
+        template = (CHECKOUT / "templates/etc/logrotate.d/ds01.j2").read_text()
+        # Debian's own settings begin with create.
+        rules = template.replace("{{ header }}", "test").replace("/var/log/ds01", str(self.folder))
+        self.rules.write_text(f"create\n{rules}")
+        self.rules.chmod(0o644)
+
+    def rotate(self) -> None:
+        done = subprocess.run(
+            ["logrotate", "--force", "--state", self.state, self.rules], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.root
+def test_the_next_event_makes_the_log_and_not_logrotate(tmp_path: Path) -> None:
+    rotation = Rotation(tmp_path)
+    log = EventLog(rotation.folder / "events.jsonl")
+    assert log.append(EVENT)
+    rotation.rotate()
+    # A log that logrotate makes takes the place of one that was made since the rename: its events would be gone.
+    assert [each.name.startswith("events.jsonl-") for each in rotation.folder.iterdir()] == [True]
+    assert log.append(EVENT)
+    assert (log.path.read_bytes(), stat.S_IMODE(log.path.stat().st_mode)) == (LINE, 0o640)
+
+
 @pytest.mark.root
 def test_rotation_loses_and_misplaces_nothing(tmp_path: Path) -> None:
-    if shutil.which("logrotate") is None:
-        pytest.skip("needs logrotate (apt-get install logrotate)")
-    folder = tmp_path / "log"
-    folder.mkdir(mode=0o755)
-    path = folder / "events.jsonl"
-    rules = tmp_path / "rules"
-    template = (CHECKOUT / "templates/etc/logrotate.d/ds01.j2").read_text()
-    rules.write_text(template.replace("{{ header }}", "test").replace("/var/log/ds01", str(folder)))
-    rules.chmod(0o644)
+    rotation = Rotation(tmp_path)
+    folder, path = rotation.folder, rotation.folder / "events.jsonl"
     writers = Writers(tmp_path, path)
     for _ in range(3):
         writers.start()
@@ -407,7 +434,9 @@ def test_rotation_loses_and_misplaces_nothing(tmp_path: Path) -> None:
     for number in range(1, 4):
         # The names of rotated logs differ by the second.
         time.sleep(1.1)
-        subprocess.run(["logrotate", "--force", "--state", tmp_path / "state", rules], check=True)
+        rotation.rotate()
+        while not path.exists():
+            time.sleep(0.01)
         assert len(list(folder.iterdir())) == number + 1
     for name in writers.outputs:
         writers.wait_for(name, 500)

@@ -19,7 +19,7 @@ from ds01.core.visible import visible
         ("\x1b[31mred", "\\x1b[31mred"),
         ("\u202eevil", "\\u202eevil"),
         ("next\x85line\u2028", "next\\x85line\\u2028"),
-        ("\udcff", "\\udcff"),
+        ("\udcff", "\\xff"),
         ("abcdef", "abcd…"),
     ],
 )

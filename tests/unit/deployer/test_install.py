@@ -149,7 +149,7 @@ def test_a_release_holds_what_a_host_needs_and_nothing_more(built: Built) -> Non
     wanted = {path.relative_to(PACKAGE) for _, path in Source.of_checkout(CHECKOUT).modules()}
     there = {path.relative_to(built.site / "ds01") for path in (built.site / "ds01").rglob("*.py")}
     assert there == wanted
-    assert {path.parts[0] for path in there} == {"__init__.py", "cli.py", "core", "deployer", "runtime"}
+    assert {path.parts[0] for path in there} == {"__init__.py", "cli.py", "verify.py", "core", "deployer", "runtime"}
     done = subprocess.run([built.python, "-I", "-c", PROBE], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == (f"[]\n{json.dumps([os.fspath(built.site)])}\n", "")
 

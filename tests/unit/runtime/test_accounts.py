@@ -52,7 +52,8 @@ def test_administrators_are_listed_or_in_the_policys_group_or_in_the_linux_group
     policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_group = next(name for name, group in policy.users.items() if group == "admin")
-    assert [is_admin(policy, name) for name in ("sysop", in_group, "nobody", "nobody-knows-me")] == [
+    assert [is_admin(policy, name) for name in ("root", "sysop", in_group, "nobody", "nobody-knows-me")] == [
+        True,
         True,
         True,
         False,

@@ -24,7 +24,7 @@ from ds01.runtime.gpu.host import account_reader
 from ds01.runtime.gpu.ledger import Allocation, Ledger
 from ds01.runtime.gpu.reconcile import AccountOf, hold_ends
 from ds01.runtime.gpu.request import AccountLimits, Limits, format_wanted
-from ds01.runtime.gpu.state import read_ledger
+from ds01.runtime.gpu.state import NoGpuStateError, read_ledger
 from ds01.runtime.gpu.view import View
 from ds01.runtime.machine import Machine
 
@@ -40,6 +40,7 @@ class Scene:
     Attributes:
         devices: None when it cannot be told what there is, which is not the same as nothing.
         lacking: what could not be read, in words.
+        notices: what is to be said besides.
         account_of: for how long holds last; the least where there is no policy.
     """
 
@@ -48,6 +49,7 @@ class Scene:
     usage: Mapping[GpuUuid, Usage]
     account_of: AccountOf
     lacking: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -55,14 +57,17 @@ class _Reader:
     """Reads one thing after the other, and keeps what went wrong for the end."""
 
     lacking: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
 
     def read(self, ask: Callable[[], _Found], otherwise: _Found) -> _Found:
         """Return what is asked for, or the other thing when it cannot be had."""
         try:
             return ask()
+        except NoGpuStateError as error:
+            self.notices.append(error.render())
         except Ds01Error as error:
             self.lacking.append(error.render())
-            return otherwise
+        return otherwise
 
 
 # --- Acts -------------------------------------------------------------------------------------------------------------
@@ -78,7 +83,7 @@ def status(options: argparse.Namespace) -> int:
         else:
             text = status_table(scene, options.user)
             print(f"{_CLEAR if options.watch is not None and sys.stdout.isatty() else ''}{text}", flush=True)
-            for line in scene.lacking:
+            for line in (*scene.lacking, *scene.notices):
                 say(f"notice: {line}")
         if options.watch is None:
             return ExitCode.FAILED if scene.lacking else ExitCode.DONE
@@ -159,7 +164,7 @@ def _look(paths: HostPaths) -> Scene:
     ledger = reader.read(lambda: _ledger(paths), Ledger())
     no_policy: AccountOf = _no_policy
     account_of = reader.read(lambda: account_reader(read_policy(paths.policy)), no_policy)
-    return Scene(devices, ledger, usage, account_of, tuple(reader.lacking))
+    return Scene(devices, ledger, usage, account_of, tuple(reader.lacking), tuple(reader.notices))
 
 
 def _no_policy(_: str) -> AccountLimits:
@@ -256,6 +261,7 @@ def _status_json(scene: Scene, user: str | None) -> Mapping[str, object]:
         ],
         "waiting": len(scene.ledger.queue),
         "lacking": list(scene.lacking),
+        "notices": list(scene.notices),
     }
 
 

@@ -189,7 +189,10 @@ def _meet(
         return view.broken(option.pool)
     own = limits.of(request.user)
     room = room_by_size(request, own, ledger, view.units) if limits.mode is Mode.ENFORCE else None
-    affordable = tuple(unit for unit in well if room is None or unit.share <= room) or well
+    affordable = tuple(unit for unit in well if room is None or unit.share <= room)
+    if len(affordable) < option.number:
+        # The quota by size is in the way, and says so below.
+        affordable = well
     free = tuple(unit for unit in affordable if view.is_free(unit))
     open_ = tuple(unit for unit in free if unit.uuid not in kept)
     enough = len(open_) >= option.number

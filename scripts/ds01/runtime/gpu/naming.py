@@ -42,7 +42,8 @@ def all_gpus(seen: Sighting, listed: Sequence[Listed], remembered: Sequence[Gpu]
     for each in unseen:
         problem = _UNSEEN.format(bus=each.bus)
         gpus.append(_without_answer(_free(gpus, there, Lost(problem, bus=each.bus)), problem, each))
-    return _distinct(_as_remembered(gpus, nameless, remembered))
+    named = _as_remembered(gpus, nameless, remembered)
+    return _distinct([_as_it_was(gpu, remembered) for gpu in named])
 
 
 def _without_answer(index: int, problem: str, known: Listed | None) -> Gpu:
@@ -69,6 +70,14 @@ def _as_remembered(gpus: Sequence[Gpu], nameless: Sequence[int], remembered: Seq
         replace(gpu, uuid=names[gpu.index].uuid, name=names[gpu.index].name) if gpu.index in names else gpu
         for gpu in gpus
     ]
+
+
+def _as_it_was(gpu: Gpu, remembered: Sequence[Gpu]) -> Gpu:
+    """Give a GPU that does not tell its parts those of the last look: unusable is not the same as gone."""
+    before = next((each for each in remembered if each.uuid == gpu.uuid), None)
+    if gpu.problem is None or gpu.instances or before is None:
+        return gpu
+    return replace(before, index=gpu.index, problem=gpu.problem)
 
 
 def _by_driver(lost: Lost, index: int, there: Sequence[Listed], gpus: Sequence[Gpu]) -> Listed | None:

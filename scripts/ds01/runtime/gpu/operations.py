@@ -139,11 +139,12 @@ class Gpus:
             return Grant(resumed, units, fresh=False)
 
     def reconcile(self) -> tuple[str, ...]:
-        """Hold the ledger against Docker; returns each difference in words."""
+        """Hold the ledger against Docker; returns each difference in words, also those of a first change after boot."""
         with self.state.change() as book:
-            before = len(book.notes)
             self.state.reconcile(book)
-            return tuple(f"{each.details.get('container')}: {each.details['reason']}" for each in book.notes[before:])
+            return tuple(
+                f"{each.details.get('container', 'the record')}: {each.details['reason']}" for each in book.notes
+            )
 
     # --- Inside a transaction -----------------------------------------------------------------------------------------
 

@@ -37,6 +37,10 @@ class GpuStateError(Ds01Error):
     """Who holds which GPU is not known, or cannot be written down; nothing is handed out."""
 
 
+class NoGpuStateError(GpuStateError):
+    """Nothing was ever written down here."""
+
+
 @dataclass(slots=True)
 class Book:
     """The ledger inside a transaction; what is put here is written when it ends without an exception.
@@ -184,7 +188,7 @@ def read_ledger(paths: HostPaths, machine: Machine) -> Ledger:
     try:
         ledger = parse_ledger(read_bytes(paths.gpu_state, of_root=True))
     except FileNotFoundError as error:
-        raise GpuStateError("no GPU was ever handed out here", None, "sudo ds01 gpu reconcile") from error
+        raise NoGpuStateError("no GPU was ever handed out here", None, "sudo ds01 gpu reconcile") from error
     except (DamagedError, StateError, OSError) as error:
         raise GpuStateError(
             f"{paths.gpu_state} cannot be believed", _words(error), "sudo ds01 gpu reconcile rebuilds it"

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Final
 
-from ds01.core.errors import Ds01Error
-from ds01.core.jsonstate import read_json, write_json
+from ds01.core.errors import BusyError, Ds01Error
+from ds01.core.jsonstate import exclusive, read_json, write_json
 from ds01.core.paths import HostPaths
 from ds01.core.visible import visible
 from ds01.runtime.gpu.hardware import Gpu, MigInstance
@@ -53,7 +53,11 @@ def remember(paths: HostPaths, gpus: tuple[Gpu, ...], sign: str | None, now: flo
     value = {"version": VERSION, "fingerprint": sign, "seen_at": now, "gpus": [asdict(gpu) for gpu in gpus]}
     try:
         paths.gpu_topology.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        write_json(paths.gpu_topology, value, mode=0o644)
+        with exclusive(paths.gpu_topology.with_suffix(".lock"), work="look at the GPUs"):
+            write_json(paths.gpu_topology, value, mode=0o644)
+    except BusyError:
+        # Who writes it at this moment has seen the same.
+        return
     except OSError as error:
         # It costs the next command a moment, no more.
         logger.warning("the GPUs found were not kept in %s: %s", paths.gpu_topology, error.strerror)

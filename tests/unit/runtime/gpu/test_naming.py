@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ds01.runtime.gpu.driver import Listed
@@ -43,7 +45,18 @@ def test_the_kernels_driver_names_a_lost_gpu(one: Lost) -> None:
 def test_the_last_look_names_what_the_driver_cannot() -> None:
     unnamed = tuple(Listed(each.bus, None, "unknown") for each in LISTED)
     for listed in ((), unnamed):
-        assert all_gpus(Sighting((A, C), (Lost(GONE, 1),)), listed, (A, B, C)) == (A, lost(1, "GPU-b"), C)
+        assert all_gpus(Sighting((A, C), (Lost(GONE, 1),)), listed, (A, B, C)) == (A, replace(B, problem=GONE), C)
+
+
+def test_a_gpu_that_does_not_tell_its_parts_has_those_of_the_last_look() -> None:
+    split = replace(B, mig=True, instances=(MigInstance(GpuUuid("MIG-a"), 3, 0, "2g.20gb", 2, 20 * GIB),))
+    silent = Gpu(0, B.uuid, "unknown", 0, problem=GONE)
+    for seen in (Sighting((silent,)), Sighting((), (Lost(GONE, 0),))):
+        (found,) = all_gpus(seen, (), (split,))
+        assert found == replace(split, index=0, problem=GONE)
+        assert [(unit.slot, unit.uuid, unit.problem) for unit in Devices((found,)).units] == [("0:0", "MIG-a", GONE)]
+    # One that is well tells all it has.
+    assert all_gpus(Sighting((B,)), (), (split,)) == (B,)
 
 
 def test_a_gpu_that_was_taken_out_lends_its_name_to_no_other() -> None:
