@@ -12,9 +12,9 @@ from typing import Final
 from ds01.core.errors import Ds01Error
 from ds01.core.jsonstate import StateError, read_bytes
 from ds01.runtime.gpu.answer import Grant, Refusal
-from ds01.runtime.gpu.ledger import Ledger
+from ds01.runtime.gpu.ledger import Allocation, Ledger
 from ds01.runtime.gpu.operations import Gpus
-from ds01.runtime.gpu.reconcile import is_due
+from ds01.runtime.gpu.reconcile import Moment, is_due
 from ds01.runtime.gpu.request import Request
 from ds01.runtime.identity import ProcessRef
 
@@ -99,8 +99,9 @@ def _stand(
 def _is_worth_a_try(gpus: Gpus, request: Request) -> bool:
     """Whether the answer may be another one now; everybody who waits asks this, so it takes no lock."""
     try:
+        before = gpus.state.moment()
         ledger = gpus.state.read()
-        if all(each.id != request.id for each in ledger.queue) or _has_something_due(gpus, ledger):
+        if all(each.id != request.id for each in ledger.queue) or _has_something_due(gpus, ledger, before):
             return True
         answer = gpus.would_answer(request)
     except Ds01Error:
@@ -109,9 +110,22 @@ def _is_worth_a_try(gpus: Gpus, request: Request) -> bool:
     return isinstance(answer, Grant) or not answer.waitable
 
 
-def _has_something_due(gpus: Gpus, ledger: Ledger) -> bool:
+def _has_something_due(gpus: Gpus, ledger: Ledger, before: Moment) -> bool:
+    """Whether time frees a unit, or begins to: that a process is gone counts from when a change has noted it.
+
+    Args:
+        before: when the ledger had not been read yet.
+    """
     moment = gpus.state.moment()
-    return any(is_due(each, moment, gpus.state.account_of) for each in ledger.allocations.values())
+    return any(
+        is_due(each, moment, gpus.state.account_of) or _is_just_gone(each, before)
+        for each in ledger.allocations.values()
+    )
+
+
+def _is_just_gone(allocation: Allocation, before: Moment) -> bool:
+    gone_at = None if allocation.reservation is None else allocation.reservation.gone_at
+    return gone_at is not None and gone_at >= before.boot_seconds
 
 
 def _place(gpus: Gpus, request: Request, left_seconds: float) -> Place:
