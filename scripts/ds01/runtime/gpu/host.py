@@ -24,30 +24,22 @@ def open_engine(paths: HostPaths) -> Engine:
     return Engine(engine_socket(paths))
 
 
-def open_state(paths: HostPaths, policy: Policy) -> GpuState:
-    """Return who holds which GPU on a host."""
-    return GpuState(
-        paths=paths,
-        machine=Machine(),
-        events=EventLog(paths.events),
-        containers=lambda ledger: find_containers(
-            open_engine(paths), read_devices(paths, who=False), ledger, infrastructure(policy)
-        ),
-        account_of=account_reader(policy),
-    )
-
-
 def open_gpus(paths: HostPaths, policy: Policy, *, look: Callable[[], Devices] | None = None) -> Gpus:
     """Return what hands out a host's GPUs.
 
     Args:
         look: how to see the hardware; None for the machine's own driver.
     """
-    return Gpus(
-        state=open_state(paths, policy),
-        look=look or (lambda: read_devices(paths)),
-        limits=lambda accounts: site_limits(policy, accounts),
+    state = GpuState(
+        paths=paths,
+        machine=Machine(),
+        events=EventLog(paths.events),
+        containers=lambda ledger: find_containers(
+            open_engine(paths), look() if look else read_devices(paths, who=False), ledger, infrastructure(policy)
+        ),
+        account_of=account_reader(policy),
     )
+    return Gpus(state, look or (lambda: read_devices(paths)), lambda accounts: site_limits(policy, accounts))
 
 
 def account_reader(policy: Policy) -> Callable[[str], AccountLimits]:

@@ -1,0 +1,305 @@
+"""Each operation is one transaction, done twice it is done once, and it is told of when it is on disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.unit.runtime.gpu.hosts import LAB, ask, whole
+from tests.unit.runtime.gpu.sites import Site
+
+from ds01.runtime.gpu.answer import Grant, Reason, Refusal
+from ds01.runtime.gpu.hardware import Devices
+from ds01.runtime.gpu.ledger import Allocation, Reservation
+from ds01.runtime.gpu.operations import new_id
+from ds01.runtime.gpu.reconcile import Present
+from ds01.runtime.gpu.request import Named
+from ds01.runtime.gpu.state import GpuStateError
+from ds01.runtime.identity import ProcessRef
+from ds01.runtime.machine import Machine
+
+ID = "f" * 64
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def grant(site: Site, user: str = "alice", wanted: str = "1", name: str = "train") -> Allocation:
+    answer = site.gpus.allocate(ask(user, wanted, name=name), site.me)
+    assert isinstance(answer, Grant)
+    return answer.allocation
+
+
+def container(of: Allocation, *, running: bool, since: datetime | None = None) -> Present:
+    now = datetime.now(UTC)
+    return Present(of.container, ID, of.user, of.id, of.slots, of.uuids, running, now, since or now)
+
+
+def held(site: Site) -> dict[str, tuple[str, ...]]:
+    return {name: each.slots for name, each in site.gpus.state.read().allocations.items()}
+
+
+def test_ids_are_long_and_never_the_same() -> None:
+    ids = {new_id() for _ in range(1000)}
+    assert (len(ids), {len(each) for each in ids}) == (1000, {32})
+
+
+# --- Allocating -------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_granted_is_written_down_reserved_and_told(site: Site) -> None:
+    there = grant(site)
+    assert there.reservation == Reservation(site.me)
+    assert site.gpus.state.read().allocations["train"] == replace(
+        there, allocated_at=there.allocated_at.replace(microsecond=0)
+    )
+    assert site.events() == [("gpu.allocated", "alice", "train")]
+
+
+def test_the_same_request_twice_is_one_allocation_kept_by_who_asked_last(site: Site) -> None:
+    first = grant(site)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        keeper = site.machine.process(other.pid)
+        assert keeper is not None
+        again = site.gpus.allocate(replace(ask("alice", name="train"), id=new_id()), keeper)
+        other.kill()
+    assert isinstance(again, Grant)
+    assert (again.allocation.id, again.allocation.reservation, again.fresh) == (first.id, Reservation(keeper), False)
+    assert held(site) == {"train": ("2:0",)}
+    assert len(site.events()) == 1
+
+
+def test_a_refusal_writes_nothing_but_that_the_host_was_looked_at(site: Site) -> None:
+    grant(site)
+    before = site.paths.gpu_state.read_bytes()
+    refusal = site.gpus.allocate(ask("bob", "device=2:0", name="nb"), site.me)
+    assert isinstance(refusal, Refusal)
+    assert (site.paths.gpu_state.read_bytes(), len(site.events())) == (before, 1)
+
+
+def test_what_would_be_answered_changes_nothing(site: Site) -> None:
+    grant(site)
+    before = site.paths.gpu_state.read_bytes()
+    answers = [site.gpus.would_answer(ask("alice", wanted, name="other")) for wanted in ("1", "device=2:0")]
+    assert [isinstance(each, Grant) for each in answers] == [True, False]
+    assert site.paths.gpu_state.read_bytes() == before
+
+
+def test_without_docker_nothing_is_handed_out_as_long_as_nothing_is_known(site: Site) -> None:
+    site.docker = None
+    with pytest.raises(GpuStateError, match="who holds which is not known"):
+        site.gpus.allocate(ask("alice"), site.me)
+    assert not site.paths.gpu_state.exists()
+    site.docker = ()
+    grant(site)
+    site.docker = None
+    grant(site, name="second")
+    assert site.asked == 2, "once before there was a state, once when there was none and Docker did not answer"
+
+
+def test_units_that_docker_shows_in_use_are_not_given_first_thing(site: Site) -> None:
+    units = [unit for unit in LAB.units if not unit.is_whole]
+    now = datetime.now(UTC)
+    site.docker = tuple(
+        Present(f"stray{number}", f"{number:064}", None, None, (unit.slot,), (unit.uuid,), True, now, now)  # noqa: FBT003 - fields of a value
+        for number, unit in enumerate(units[:-1])
+    )
+    assert grant(site).uuids == (units[-1].uuid,)
+
+
+# --- Releasing and holding --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name_of", [lambda each: each.container, lambda each: each.id, lambda _: ID[:12]])
+def test_release_frees_exactly_what_was_granted_and_once(site: Site, name_of: Callable[[Allocation], str]) -> None:
+    there = grant(site)
+    grant(site, name="other")
+    site.gpus.confirm(there.id, "train", ID)
+    freed = site.gpus.release(name_of(there))
+    assert freed is not None
+    assert (freed.uuids, held(site)) == (there.uuids, {"other": ("3:0",)})
+    assert site.gpus.release(name_of(there)) is None
+    assert site.events()[-1] == ("gpu.released", "alice", "train")
+    assert len(site.events()) == 3
+
+
+def test_a_stopped_container_holds_until_it_starts_and_each_is_said_once(site: Site) -> None:
+    there = grant(site)
+    stopped = site.gpus.mark_stopped("train")
+    assert stopped is not None
+    assert stopped.stopped_at is not None
+    assert stopped.reservation is None
+    assert site.gpus.mark_stopped("train") == replace(
+        stopped, stopped_at=stopped.stopped_at.replace(microsecond=0), allocated_at=stopped.allocated_at
+    )
+    resumed = site.gpus.clear_stopped("train", site.me)
+    assert isinstance(resumed, Grant)
+    assert (resumed.allocation.uuids, resumed.allocation.stopped_at) == (there.uuids, None)
+    assert resumed.allocation.reservation == Reservation(site.me), "it does not run yet"
+    assert isinstance(site.gpus.clear_stopped("train", site.me), Grant)
+    assert [each[0] for each in site.events()] == ["gpu.allocated", "gpu.held", "gpu.resumed"]
+
+
+@pytest.mark.parametrize("act", ["release", "mark_stopped"])
+def test_what_holds_nothing_is_no_error(site: Site, act: str) -> None:
+    assert getattr(site.gpus, act)("ghost") is None
+    assert site.gpus.clear_stopped("ghost", site.me) is None
+    assert site.gpus.rename("ghost", "new") is None
+    assert site.gpus.confirm("ghost", "x", ID) is None
+    assert site.events() == []
+
+
+def test_after_its_hold_a_container_gets_the_same_units_if_they_are_free(site: Site) -> None:
+    there = grant(site)
+    again = replace(ask("alice", name="train"), id=there.id, wanted=Named(there.uuids))
+    site.gpus.release("train")
+    answer = site.gpus.clear_stopped("train", site.me, again)
+    assert isinstance(answer, Grant)
+    assert answer.allocation.uuids == there.uuids
+
+
+def test_after_its_hold_a_container_whose_units_are_taken_has_to_be_made_anew(site: Site) -> None:
+    there = grant(site)
+    site.gpus.release("train")
+    grant(site, "bob", "device=2:0", name="nb")
+    again = replace(ask("alice", name="train"), id=there.id, wanted=Named(there.uuids))
+    answer = site.gpus.clear_stopped("train", site.me, again)
+    assert isinstance(answer, Refusal)
+    assert answer.text == "train had GPU MIG-20 and its hold is over: GPU 2:0 is held by bob's nb"
+    assert answer.fix == "re-create it to get another one (docker rm train, docker run …)"
+
+
+def test_resuming_counts_in_the_quota_like_any_request(site: Site) -> None:
+    there = grant(site, name="old")
+    site.gpus.release("old")
+    for number in range(3):
+        grant(site, name=f"c{number}", wanted=f"device=3:{number}")
+    again = replace(ask("alice", name="old"), id=there.id, wanted=Named(there.uuids))
+    answer = site.gpus.clear_stopped("old", site.me, again)
+    assert isinstance(answer, Refusal)
+    assert answer.reason is Reason.QUOTA
+
+
+# --- Names ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_container_gets_its_name_and_id_and_follows_a_rename(site: Site) -> None:
+    there = grant(site, name="train")
+    named = site.gpus.confirm(there.id, "eager_turing", ID)
+    assert named is not None
+    assert (named.container, named.container_id, site.gpus.confirm(there.id, "eager_turing", ID)) == (
+        "eager_turing",
+        ID,
+        named,
+    )
+    assert site.gpus.rename(ID, "final") is not None
+    assert held(site) == {"final": ("2:0",)}
+    assert site.gpus.rename("eager_turing", "final") is None
+
+
+def test_a_name_that_docker_has_given_again_is_the_new_containers(site: Site) -> None:
+    old, new = grant(site, name="train"), grant(site, name="other")
+    site.gpus.rename("other", "train")
+    assert {name: each.id for name, each in site.gpus.state.read().allocations.items()} == {
+        old.id: old.id,
+        "train": new.id,
+    }
+
+
+# --- What time frees --------------------------------------------------------------------------------------------------
+
+
+def after(site: Site, **time: float) -> None:
+    machine = Machine(now=lambda: datetime.now(UTC) + timedelta(**time))
+    site.machine = machine
+
+
+def test_a_hold_that_is_over_is_freed_for_who_asks_once_docker_was_asked(site: Site) -> None:
+    there = grant(site, wanted="device=2:0")
+    site.gpus.mark_stopped("train")
+    site.docker = (container(there, running=False, since=datetime.now(UTC)),)
+    after(site, seconds=899)
+    asked = site.asked
+    assert isinstance(site.gpus.allocate(ask("bob", "device=2:0"), site.me), Refusal)
+    assert site.asked == asked, "nothing was due"
+    after(site, seconds=901)
+    answer = site.gpus.allocate(ask("bob", "device=2:0"), site.me)
+    assert isinstance(answer, Grant)
+    assert [each[0] for each in site.events()] == ["gpu.allocated", "gpu.held", "gpu.expired", "gpu.allocated"]
+
+
+def test_a_hold_that_is_over_stays_while_docker_shows_the_container_running(site: Site) -> None:
+    there = grant(site, wanted="device=2:0")
+    site.gpus.mark_stopped("train")
+    site.docker = (container(there, running=True),)
+    after(site, hours=9)
+    assert isinstance(site.gpus.allocate(ask("bob", "device=2:0"), site.me), Refusal)
+    assert site.gpus.state.read().allocations["train"].stopped_at is None
+
+
+def test_a_hold_that_is_over_stays_while_docker_does_not_answer(site: Site) -> None:
+    grant(site, wanted="device=2:0")
+    site.gpus.mark_stopped("train")
+    site.docker = None
+    after(site, hours=9)
+    assert isinstance(site.gpus.allocate(ask("bob", "device=2:0"), site.me), Refusal)
+    assert held(site) == {"train": ("2:0",)}
+
+
+def test_reconcile_says_what_it_found_and_the_second_time_nothing(site: Site) -> None:
+    there = grant(site)
+    site.docker = (replace(container(there, running=True), name="renamed"),)
+    assert site.gpus.reconcile() == ()  # the container came, under whichever name
+    site.docker = ()
+    assert site.gpus.reconcile() == ("renamed: Docker has its container no more",)
+    assert site.gpus.reconcile() == ()
+    assert held(site) == {}
+
+
+def test_a_reservation_of_a_process_that_is_gone_lapses_and_one_that_lives_does_not(site: Site) -> None:
+    with subprocess.Popen(["sleep", "60"]) as gone:
+        keeper = site.machine.process(gone.pid)
+        assert keeper is not None
+        assert isinstance(site.gpus.allocate(ask("alice", name="dead"), keeper), Grant)
+        gone.kill()
+    grant(site, name="alive")
+    assert site.gpus.reconcile() == ()
+    uptime = site.machine.boot_seconds()
+    site.machine = Machine(boot_seconds=lambda: uptime + 62)
+    assert site.gpus.reconcile() == ("dead: no container came of it",)
+    assert set(held(site)) == {"alive"}
+
+
+# --- Hardware ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_unit_that_is_gone_is_not_in_the_grant(site: Site) -> None:
+    grant(site)
+    site.gpus.mark_stopped("train")
+    site.devices = Devices((whole(0),))
+    resumed = site.gpus.clear_stopped("train", site.me)
+    assert isinstance(resumed, Grant)
+    assert resumed.units == ()
+
+
+def test_the_line_is_left_by_who_is_served_and_by_who_leaves(site: Site) -> None:
+    grant(site, "bob", "device=2:0", name="nb")
+    me = ProcessRef(os.getpid(), site.me.started, site.me.boot)
+    wish = ask("alice", "device=2:0", name="train")
+    for _ in range(2):
+        assert isinstance(site.gpus.allocate_or_wait(wish, site.me, me), Refusal)
+    assert [each.id for each in site.gpus.state.read().queue] == [wish.id]
+    site.gpus.leave(wish.id)
+    site.gpus.leave(wish.id)
+    assert site.gpus.state.read().queue == ()
+    site.gpus.allocate_or_wait(wish, site.me, me)
+    site.gpus.release("nb")
+    assert isinstance(site.gpus.allocate_or_wait(wish, site.me, me), Grant)
+    assert site.gpus.state.read().queue == ()
