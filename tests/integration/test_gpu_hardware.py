@@ -71,7 +71,7 @@ def test_fourteen_units_and_a_real_process_on_one(loaded_nvml: FakeNvml, paths: 
         child.kill()
     slots = ["0", "1", *(f"{gpu}:{number}" for gpu in (2, 3, 4, 5) for number in range(3))]
     assert [unit.slot for unit in devices.units] == slots
-    (process,) = devices.outside[devices.units[3].uuid]
+    (process,) = devices.processes
     assert (process.pid, process.uuid, process.command, process.memory_bytes) == (child.pid, unit, "sleep", 1 << 30)
     assert devices.unknown is None
     assert read_usage(paths, no_tool)[devices.units[0].uuid] == Usage(0, 0)

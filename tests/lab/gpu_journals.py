@@ -37,10 +37,12 @@ class Journals:
 
     Attributes:
         stories: by the allocation's id.
+        granted: ids of all that ever was.
         steps: how many of each kind there were.
     """
 
     stories: dict[str, Story] = field(default_factory=dict)
+    granted: set[str] = field(default_factory=set)
     steps: Counter[str] = field(default_factory=Counter)
     _ids: dict[str, str] = field(default_factory=dict)
 
@@ -71,6 +73,7 @@ class Journals:
         story.step = name
         if name == "granted":
             story.uuids = tuple(step["uuids"])
+            self.granted.add(self._ids[container])
             others = (each for each in self.stories.values() if each is not story and each.is_certain)
             twice = [each for each in others if set(each.uuids) & set(story.uuids)]
             assert not twice, f"given twice: {step}, {twice}"

@@ -162,9 +162,9 @@ class Person:
         for number in itertools.count():
             container = f"{self.name}-{number}"
             if self._ask(container) is not None:
-                time.sleep(self.dice.uniform(0, 0.1))
+                time.sleep(self.dice.uniform(0, 0.3))
                 self._release(container)
-            time.sleep(self.dice.uniform(0, 0.1))
+            time.sleep(self.dice.uniform(0, 0.3))
 
     def _begin(self, container: str) -> None:
         given = self._ask(container)

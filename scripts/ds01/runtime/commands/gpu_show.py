@@ -25,7 +25,7 @@ from ds01.runtime.gpu.ledger import Allocation, Ledger
 from ds01.runtime.gpu.reconcile import AccountOf, hold_ends
 from ds01.runtime.gpu.request import AccountLimits, Limits, format_wanted
 from ds01.runtime.gpu.state import NoGpuStateError, read_ledger
-from ds01.runtime.gpu.view import View
+from ds01.runtime.gpu.view import View, describe
 from ds01.runtime.machine import Machine
 
 _CLEAR: Final = "\033[H\033[2J"
@@ -234,10 +234,8 @@ def _state(scene: Scene, view: View, unit: Unit) -> str:
         return f"broken: {unit.problem}"
     if there is not None:
         return _state_of(there, scene.account_of)
-    outside = view.processes(unit)
-    if outside:
-        return f"used outside a container: {outside[0].user}'s {outside[0].command} (pid {outside[0].pid})"
-    return "free"
+    strangers = view.processes(unit)
+    return f"used: {describe(strangers[0])}" if strangers else "free"
 
 
 def _state_of(allocation: Allocation, account_of: AccountOf) -> str:
@@ -281,5 +279,8 @@ def _unit_json(scene: Scene, view: View, unit: Unit) -> Mapping[str, object]:
         "problem": unit.problem,
         "user": _user(view, unit),
         "container": None if there is None else there.container,
-        "outside": [{"pid": each.pid, "user": each.user, "command": each.command} for each in view.processes(unit)],
+        "strangers": [
+            {"pid": each.pid, "user": each.user, "command": each.command, "container_id": each.container_id}
+            for each in view.processes(unit)
+        ],
     }

@@ -36,7 +36,7 @@ def holding_lines(holdings: Iterable[Holding]) -> Iterable[str]:
 def holder(holding: Holding) -> str:
     """Return who has a unit, in words."""
     if holding.process is not None:
-        return printable(f"{holding.process} outside a container")
+        return printable(holding.process)
     whose = "" if holding.user is None else f"{holding.user}'s "
     return printable(f"{whose}{holding.container}")
 

@@ -20,6 +20,7 @@ from ds01.runtime.gpu.view import View
 
 # Source: CUDA C++ programming guide, "MIG": enumeration is limited to one compute instance.
 ONE_OF_SEVERAL: Final = "CUDA uses only the first of several MIG instances: ask for one, or for a whole GPU"
+MIXED: Final = "CUDA does not use whole GPUs and MIG instances together: ask for one kind"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,14 @@ def allocate(devices: Devices, ledger: Ledger, request: Request, limits: Limits,
     for option in options:
         answer = _meet(view, ledger, request, limits, (option, ahead))
         if not isinstance(answer, Refusal):
-            return _grant(request, answer, now)
+            return _grant(request, answer, now, devices.unknown if limits.avoid_busy else None)
         refusals.append(answer)
     return next((each for each in refusals if each.waitable), refusals[0])
 
 
-def _grant(request: Request, answer: tuple[tuple[Unit, ...], tuple[str, ...]], now: datetime) -> Grant:
+def _grant(
+    request: Request, answer: tuple[tuple[Unit, ...], tuple[str, ...]], now: datetime, unknown: str | None = None
+) -> Grant:
     units, notes = answer
     allocation = Allocation(
         container=request.container or request.id,
@@ -71,8 +74,12 @@ def _grant(request: Request, answer: tuple[tuple[Unit, ...], tuple[str, ...]], n
         allocated_at=now,
         priority=request.priority,
     )
-    several = (ONE_OF_SEVERAL,) if len(units) > 1 and not all(unit.is_whole for unit in units) else ()
-    return Grant(allocation, units, (*notes, *several))
+    if unknown is not None:
+        notes = (*notes, f"whether somebody uses it outside a container cannot be told: {unknown}")
+    whole = sum(unit.is_whole for unit in units)
+    if len(units) > 1 and whole < len(units):
+        notes = (*notes, MIXED if whole else ONE_OF_SEVERAL)
+    return Grant(allocation, units, notes)
 
 
 # --- The same request once more --------------------------------------------------------------------------------------
@@ -196,7 +203,10 @@ def _meet(
     free = tuple(unit for unit in affordable if view.is_free(unit))
     open_ = tuple(unit for unit in free if unit.uuid not in kept)
     enough = len(open_) >= option.number
-    picked = _pick(view, open_, option.number, limits) if enough else affordable[: option.number]
+    if enough:
+        picked = open_ if option.named else _pick(view, open_, option.number, limits)
+    else:
+        picked = affordable[: option.number]
     over = None if limits.mode is Mode.OFF else over_quota(request, picked, own, ledger, view.units)
     if over is not None and limits.mode is Mode.ENFORCE:
         return over

@@ -15,7 +15,7 @@ class Reason(Enum):
 
     TAKEN = "taken"  # somebody's container holds what was asked for
     IN_LINE = "in_line"  # free, but somebody who waits comes first
-    BUSY_OUTSIDE = "busy_outside"  # a process outside any container computes on it
+    BUSY_OUTSIDE = "busy_outside"  # a process computes on it that was not given it
     BROKEN = "broken"  # the hardware has a problem
     QUOTA = "quota"  # the account has as much as it may
     TOO_MANY = "too_many"  # more than one container may have
@@ -33,7 +33,7 @@ class Holding:
         container: its name, as `ds01 gpu status` shows it; None for a process outside any container.
         user: None when nobody knows.
         stopped_at: since when it is only held for a stopped container.
-        process: what runs on it outside containers, in words.
+        process: what uses it without having been given it, in words.
     """
 
     slot: str

@@ -6,7 +6,6 @@ what people call it. Indices may have another order after a reboot or a repair: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, NewType
@@ -143,15 +142,6 @@ class Devices:
     def units(self) -> tuple[Unit, ...]:
         """Everything that can be handed out, by index, then by instance."""
         return tuple(unit for gpu in self.gpus for unit in _units_of(gpu))
-
-    @property
-    def outside(self) -> Mapping[GpuUuid, tuple[GpuProcess, ...]]:
-        """Processes that run on the host itself, by unit."""
-        found: dict[GpuUuid, tuple[GpuProcess, ...]] = {}
-        for process in self.processes:
-            if process.container_id is None:
-                found[process.uuid] = (*found.get(process.uuid, ()), process)
-        return found
 
     def find(self, name: str) -> Unit | None:
         """Return the unit with a slot or a UUID; None when there is none now."""

@@ -19,7 +19,8 @@ class View:
 
     Attributes:
         held: by UUID; a whole GPU's holder holds its MIG instances too.
-        busy: processes outside containers by unit, empty where policy ignores them.
+        busy: by unit, processes outside any container, and those in containers that were not given the unit; empty
+            where policy ignores them.
     """
 
     gpus: tuple[Gpu, ...]
@@ -30,7 +31,9 @@ class View:
     @classmethod
     def of(cls, devices: Devices, ledger: Ledger, limits: Limits) -> View:
         """Bring hardware and ledger together."""
-        return cls(devices.gpus, devices.units, ledger.holders(), devices.outside if limits.avoid_busy else {})
+        held = ledger.holders()
+        busy = _strangers(devices, held) if limits.avoid_busy else {}
+        return cls(devices.gpus, devices.units, held, busy)
 
     def holder(self, unit: Unit) -> Allocation | None:
         """Return who holds a unit."""
@@ -75,14 +78,12 @@ class View:
         if len(free) >= number:
             text = f"{', '.join(unit.slot for unit in free)} would do, but others in the line come first"
             return Refusal(Reason.IN_LINE, text, "wait in the line (--wait)", holdings, waitable=True)
-        outside = [each for each in holdings if each.process is not None]
-        if outside and (named or len(outside) == len(holdings)):
-            text = "; ".join(f"GPU {each.slot} is used by {each.process} outside a container" for each in outside)
-            return Refusal(Reason.BUSY_OUTSIDE, text, _WHEN_FREE, holdings, waitable=True)
-        if named:
-            text = "; ".join(f"GPU {each.slot} is held by {_whose(each)}" for each in holdings)
-            return Refusal(Reason.TAKEN, text, _WHEN_FREE, holdings, waitable=True)
-        text = f"{len(free)} of {len(pool)} GPU units are free, {number} {'is' if number == 1 else 'are'} asked for"
+        strangers = [each for each in holdings if each.process is not None]
+        if named or (strangers and len(strangers) == len(holdings)):
+            reason = Reason.BUSY_OUTSIDE if len(strangers) == len(holdings) else Reason.TAKEN
+            return Refusal(reason, "; ".join(map(_in_the_way, holdings)), _WHEN_FREE, holdings, waitable=True)
+        are = "is" if len(free) == 1 else "are"
+        text = f"{len(free)} of {len(pool)} GPU units {are} free, {number} {'is' if number == 1 else 'are'} asked for"
         return Refusal(Reason.TAKEN, text, _WHEN_FREE, holdings, waitable=True)
 
     def _holdings(self, pool: Sequence[Unit]) -> Iterator[Holding]:
@@ -92,8 +93,33 @@ class View:
                 yield Holding(unit.slot, holder.user, holder.container, holder.allocated_at, holder.stopped_at)
             else:
                 for process in self.processes(unit)[:1]:
-                    words = f"{process.user}'s {process.command} (pid {process.pid})"
-                    yield Holding(unit.slot, process.user, None, process=words)
+                    yield Holding(unit.slot, process.user, None, process=describe(process))
+
+
+def describe(process: GpuProcess) -> str:
+    """Return a process that was given no GPU and uses one, in words."""
+    where = "outside a container"
+    if process.container_id is not None:
+        where = f"in container {process.container_id[:12]}, which was given no GPU"
+    return f"{process.user}'s {process.command} (pid {process.pid}) {where}"
+
+
+def _strangers(devices: Devices, held: Mapping[GpuUuid, Allocation]) -> Mapping[GpuUuid, tuple[GpuProcess, ...]]:
+    """Return processes on units that their container does not hold, or that are in none."""
+    found: dict[GpuUuid, tuple[GpuProcess, ...]] = {}
+    # Of a process on an instance some drivers name the whole GPU.
+    parents = {unit.uuid: unit.gpu_uuid for unit in devices.units}
+    given = {(each.container_id, name) for uuid, each in held.items() for name in (uuid, parents.get(uuid, uuid))}
+    for process in devices.processes:
+        if process.container_id is None or (process.container_id, process.uuid) not in given:
+            found[process.uuid] = (*found.get(process.uuid, ()), process)
+    return found
+
+
+def _in_the_way(holding: Holding) -> str:
+    if holding.process is not None:
+        return f"GPU {holding.slot} is used by {holding.process}"
+    return f"GPU {holding.slot} is held by {_whose(holding)}"
 
 
 def _whose(holding: Holding) -> str:

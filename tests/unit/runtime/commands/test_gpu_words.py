@@ -31,7 +31,7 @@ def test_a_refusal_says_why_and_who_has_what_in_columns() -> None:
         (
             Holding("2:0", "alice", "train", THEN),
             Holding("2:10", "bob", "nb", THEN, LATER),
-            Holding("0", "carol", None, process="carol's python (pid 4711)"),
+            Holding("0", "carol", None, process="carol's python (pid 4711) outside a container"),
             Holding("1", None, "stray", THEN),
         ),
         waitable=True,
@@ -73,7 +73,7 @@ def test_a_refusal_says_why_and_who_has_what_in_columns() -> None:
                 "container": None,
                 "since": None,
                 "stopped_at": None,
-                "process": "carol's python (pid 4711)",
+                "process": "carol's python (pid 4711) outside a container",
             },
             {
                 "slot": "1",

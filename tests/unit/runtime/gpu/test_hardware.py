@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from ds01.runtime.gpu.hardware import Devices, Gpu, GpuProcess, GpuUuid, MigInstance, Unit
+from ds01.runtime.gpu.hardware import Devices, Gpu, GpuUuid, MigInstance, Unit
 
 GIB = 1024**3
 
@@ -46,9 +46,3 @@ def test_a_unit_is_found_by_slot_and_by_uuid() -> None:
     assert devices.find("1:1") == devices.find("MIG-5") == devices.units[2]
     assert devices.find("1") is None
     assert devices.find("GPU-b") is None
-
-
-def test_processes_outside_containers_are_listed_by_unit() -> None:
-    inside = GpuProcess(1, GpuUuid("GPU-a"), "bob", "python", container_id="c" * 64)
-    one, two = (GpuProcess(pid, GpuUuid("GPU-a"), "alice", "python") for pid in (2, 3))
-    assert Devices((WHOLE,), (inside, one, two)).outside == {GpuUuid("GPU-a"): (one, two)}

@@ -1,0 +1,66 @@
+"""Which free unit is given: spread or packed, the wanted profile first, the same answer every time."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.runtime.gpu.hosts import LAB, RACE, split, whole
+
+from ds01.runtime.gpu.choose import choose
+from ds01.runtime.gpu.hardware import Devices, Unit
+from ds01.runtime.gpu.request import Strategy
+
+
+def sequence(devices: Devices, strategy: Strategy, number: int, profile: str | None = None) -> list[str]:
+    """The slots that are given when units are asked for one by one."""
+    free, used = list(devices.units), []
+    for _ in range(number):
+        (unit,) = choose(free, 1, used, strategy=strategy, profile=profile)
+        free.remove(unit)
+        used.append(unit)
+    return [unit.slot for unit in used]
+
+
+MIG_ONLY = Devices((split(0, 2, 2, 2), split(1, 2, 2, 2)))
+MIXED = Devices((split(0, 3, 1, 1), split(1, 3, 2)))
+
+
+def test_least_allocated_goes_round_the_gpus() -> None:
+    assert sequence(MIG_ONLY, Strategy.LEAST_ALLOCATED, 6) == ["0:0", "1:0", "0:1", "1:1", "0:2", "1:2"]
+    assert sequence(LAB, Strategy.LEAST_ALLOCATED, 8) == ["2:0", "3:0", "0", "1", "2:1", "3:1", "2:2", "3:2"]
+
+
+def test_pack_fills_one_gpu_after_the_other_and_keeps_whole_ones_for_last() -> None:
+    assert sequence(MIG_ONLY, Strategy.PACK, 6) == ["0:0", "0:1", "0:2", "1:0", "1:1", "1:2"]
+    assert sequence(LAB, Strategy.PACK, 8) == ["2:0", "2:1", "2:2", "3:0", "3:1", "3:2", "0", "1"]
+
+
+def test_several_at_once_are_chosen_as_one_after_the_other() -> None:
+    for strategy in Strategy:
+        at_once = choose(RACE.units, 6, (), strategy=strategy, profile=None)
+        assert [unit.slot for unit in at_once] == sequence(RACE, strategy, 6)
+
+
+@pytest.mark.parametrize(
+    ("profile", "slots"),
+    [
+        (None, ["0:1", "1:1", "0:2", "1:0", "0:0"]),  # the smaller one of equals
+        ("3g.30gb", ["0:0", "1:0", "0:1", "1:1", "0:2"]),
+        ("7g.80gb", ["0:1", "1:1", "0:2", "1:0", "0:0"]),
+    ],
+)
+def test_between_equals_the_wanted_profile_comes_first_then_the_smaller(profile: str | None, slots: list[str]) -> None:
+    assert sequence(MIXED, Strategy.LEAST_ALLOCATED, 5, profile) == slots
+
+
+def test_slots_are_compared_as_numbers() -> None:
+    many = Devices((split(0, *[1] * 12),))
+    assert sequence(many, Strategy.PACK, 12) == [f"0:{number}" for number in range(12)]
+    gpus = Devices(tuple(whole(index) for index in range(12)))
+    assert sequence(gpus, Strategy.LEAST_ALLOCATED, 12) == [str(number) for number in range(12)]
+
+
+def test_the_order_in_which_units_are_given_in_changes_nothing() -> None:
+    backwards: tuple[Unit, ...] = tuple(reversed(LAB.units))
+    for strategy in Strategy:
+        picked = [choose(units, 3, (), strategy=strategy, profile=None) for units in (LAB.units, backwards)]
+        assert picked[0] == picked[1]

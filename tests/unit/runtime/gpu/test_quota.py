@@ -1,0 +1,133 @@
+"""Quotas: each alone, all together, stopped containers too, and none for administrators."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from tests.unit.runtime.gpu.hosts import ADMIN, BY_SIZE, LAB, NOON, STUDENT, ask, held, ledger
+
+from ds01.runtime.gpu.answer import Holding, Reason, Refusal
+from ds01.runtime.gpu.hardware import Unit
+from ds01.runtime.gpu.ledger import Ledger
+from ds01.runtime.gpu.quota import FREE_SOME, most_allowed, over_quota, room_by_size, units_allowed
+from ds01.runtime.gpu.request import AccountLimits
+
+UNITS = LAB.units
+
+
+def units(*slots: str) -> tuple[Unit, ...]:
+    return tuple(unit for unit in UNITS if unit.slot in slots)
+
+
+THREE = ledger(*(held("alice", slot) for slot in ("2:0", "2:1", "3:0")))
+
+
+def test_units_are_counted_over_all_containers_and_said_with_who_has_them() -> None:
+    assert over_quota(ask("alice"), units("3:1"), STUDENT, THREE, UNITS) == Refusal(
+        Reason.QUOTA,
+        "alice holds 3 of 3 GPU units and asks for 1 more",
+        FREE_SOME,
+        tuple(Holding(slot, "alice", f"alice-{slot}", NOON) for slot in ("2:0", "2:1", "3:0")),
+    )
+    two = ledger(held("alice", "2:0"), held("alice", "2:1"), held("bob", "3:0", "3:1"))
+    assert over_quota(ask("alice"), units("3:2"), STUDENT, two, UNITS) is None
+
+
+def test_what_a_stopped_container_holds_counts() -> None:
+    stopped = ledger(*(held("alice", slot, stopped_at=NOON) for slot in ("2:0", "2:1", "3:0")))
+    refusal = over_quota(ask("alice"), units("3:1"), STUDENT, stopped, UNITS)
+    assert refusal is not None
+    assert {each.stopped_at for each in refusal.holdings} == {NOON}
+
+
+@pytest.mark.parametrize(
+    ("most", "text", "fix"),
+    [
+        (1, "alice asks for 2 GPU units, one container may have 1", "ask for 1 GPU unit or fewer"),
+        (0, "alice asks for 2 GPU units, one container may have 0", "run it without a GPU"),
+    ],
+)
+def test_one_container_has_a_limit_of_its_own(most: int, text: str, fix: str) -> None:
+    limits = replace(STUDENT, max_per_container=most)
+    assert over_quota(ask("alice"), units("2:0", "2:1"), limits, Ledger(), UNITS) == Refusal(Reason.TOO_MANY, text, fix)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "holding", "more", "fits"),
+    [
+        ("1.3", (), ("0",), True),
+        ("1.3", ("0",), ("2:0",), True),  # 1 + 2/7 = 1.29
+        ("1.3", ("0", "2:0"), ("2:1",), False),
+        ("1.3", (), ("0", "1"), False),
+        ("0.57", ("2:0",), ("2:1",), True),  # 4/7 = 0.571 is what 0.57 means
+        ("0.56", ("2:0",), ("2:1",), False),
+        ("0.28", (), ("2:0",), False),  # 2/7 = 0.286 is 0.29
+        ("0.29", (), ("2:0",), True),
+        ("0", (), ("2:0",), False),
+    ],
+)
+def test_a_quota_by_size_counts_shares_of_a_gpu(
+    allowed: str, holding: tuple[str, ...], more: tuple[str, ...], *, fits: bool
+) -> None:
+    limits = replace(BY_SIZE, max_equivalents=Fraction(allowed))
+    book = ledger(*(held("dan", slot) for slot in holding))
+    refusal = over_quota(ask("dan"), units(*more), limits, book, UNITS)
+    assert (refusal is None) is fits
+    assert refusal is None or refusal.reason is Reason.QUOTA
+
+
+def test_a_refusal_by_size_says_both_figures() -> None:
+    book = ledger(held("dan", "0"), held("dan", "2:0"))
+    refusal = over_quota(ask("dan"), units("2:1"), BY_SIZE, book, UNITS)
+    assert refusal is not None
+    assert refusal.text == "dan holds 1.29 of 1.3 whole GPUs and asks for 0.29 more"
+    assert [each.slot for each in refusal.holdings] == ["0", "2:0"]
+
+
+def test_a_unit_that_the_machine_has_no_more_counts_as_a_unit_and_takes_no_room_by_size() -> None:
+    gone = replace(held("dan", "9:0"), uuids=held("dan", "2:0").uuids[:0] or ("MIG-gone",))  # type: ignore[arg-type]
+    book = ledger(gone)
+    assert over_quota(ask("dan"), units("0"), BY_SIZE, book, UNITS) is None
+    assert over_quota(ask("dan"), units("0"), replace(BY_SIZE, max_units=1), book, UNITS) is not None
+
+
+def test_administrators_have_no_quota() -> None:
+    mine = ledger(*(held("root", slot) for slot in ("0", "1", "2:0", "2:1", "2:2")))
+    limits = replace(ADMIN, max_units=1, max_per_container=1, max_equivalents=Fraction(0))
+    assert over_quota(ask("root"), units("3:0", "3:1"), limits, mine, UNITS) is None
+    assert room_by_size(ask("root"), limits, mine, UNITS) is None
+    assert most_allowed(ask("root"), limits, mine) is None
+
+
+def test_nothing_stated_is_unlimited() -> None:
+    assert over_quota(ask("alice"), UNITS, AccountLimits(), THREE, UNITS) is None
+    assert (
+        most_allowed(ask("alice"), AccountLimits(), THREE),
+        room_by_size(ask("alice"), AccountLimits(), THREE, UNITS),
+    ) == (
+        None,
+        None,
+    )
+
+
+def test_a_request_can_state_a_quota_of_its_own() -> None:
+    assert units_allowed(ask("alice", most_units=1), STUDENT) == 1
+    one = ledger(held("alice", "2:0"))
+    refusal = over_quota(ask("alice", most_units=1), units("3:1"), STUDENT, one, UNITS)
+    assert refusal is not None
+    assert refusal.text == "alice holds 1 of 1 GPU unit and asks for 1 more"
+    assert over_quota(ask("alice", most_units=4), units("3:1"), STUDENT, THREE, UNITS) is None
+
+
+def test_what_one_more_container_may_have_is_the_smaller_of_both() -> None:
+    limits = replace(STUDENT, max_per_container=2)
+    assert [most_allowed(ask("alice"), limits, ledger(*THREE.allocations.values()).released(each) if each else THREE)
+            for each in (None, held("alice", "2:0"))] == [0, 1]  # fmt: skip
+    assert most_allowed(ask("alice"), limits, Ledger()) == 2
+
+
+def test_room_by_size_is_what_is_left() -> None:
+    book = ledger(held("dan", "0"))
+    assert room_by_size(ask("dan"), BY_SIZE, book, UNITS) == Fraction("0.305")

@@ -1,0 +1,109 @@
+"""What keeps a unit from being given, and the words for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.unit.runtime.gpu.hosts import LAB, LIMITS, NOON, held, ledger, outside, split, whole
+
+from ds01.runtime.gpu.answer import Holding, Reason, Refusal
+from ds01.runtime.gpu.hardware import Devices, GpuProcess, GpuUuid
+from ds01.runtime.gpu.ledger import Ledger
+from ds01.runtime.gpu.view import View
+
+
+def view(devices: Devices = LAB, book: Ledger | None = None, *, avoid: bool = True) -> View:
+    return View.of(devices, book or Ledger(), replace(LIMITS, avoid_busy=avoid))
+
+
+def free(of: View) -> list[str]:
+    return [unit.slot for unit in of.units if of.is_free(unit)]
+
+
+def test_everything_is_free_on_an_idle_host() -> None:
+    assert free(view()) == ["0", "1", "2:0", "2:1", "2:2", "3:0", "3:1", "3:2"]
+
+
+def test_a_held_unit_is_not_free_and_a_whole_gpus_holder_holds_its_instances() -> None:
+    parent = replace(held(None, "2:0", name="stray"), uuids=(GpuUuid("GPU-2"),))
+    of = view(book=ledger(held("bob", "0"), parent))
+    assert free(of) == ["1", "3:0", "3:1", "3:2"]
+    assert [unit.slot for unit in of.held_units] == ["0", "2:0", "2:1", "2:2"]
+
+
+def test_a_process_outside_containers_keeps_its_unit_and_one_on_a_split_gpu_all_of_it() -> None:
+    busy = outside(outside(LAB, "MIG-21"), "GPU-3", pid=4712)
+    assert free(view(busy)) == ["0", "1", "2:0", "2:2"]
+    assert free(view(busy, avoid=False)) == free(view())
+
+
+def test_a_process_in_a_container_that_holds_the_unit_is_nobodys_business() -> None:
+    mine = held("bob", "0")
+    inside = GpuProcess(7, GpuUuid("GPU-0"), "bob", "python", container_id=mine.container_id)
+    of = view(Devices(LAB.gpus, (inside,)), ledger(mine))
+    assert of.processes(of.units[0]) == ()
+
+
+def test_a_process_in_a_container_that_holds_nothing_keeps_its_unit_too() -> None:
+    inside = GpuProcess(7, GpuUuid("GPU-1"), "bob", "python", container_id="f" * 64)
+    of = view(Devices(LAB.gpus, (inside,)), ledger(held("bob", "0")))
+    assert free(of) == ["2:0", "2:1", "2:2", "3:0", "3:1", "3:2"]
+    assert of.in_use(of.units[1:2], (), named=True, number=1).text == (
+        "GPU 1 is used by bob's python (pid 7) in container ffffffffffff, which was given no GPU"
+    )
+
+
+def test_units_of_a_broken_gpu_are_not_free_and_its_problem_is_the_refusal() -> None:
+    lost = Devices((whole(0), split(1, 2, 2, problem="fell off the bus")))
+    of = view(lost, ledger(held("bob", "1:0", devices=lost)))
+    assert free(of) == ["0"]
+    assert of.broken(of.units[1:]) == Refusal(
+        Reason.BROKEN,
+        "GPU 1: fell off the bus",
+        "tell an administrator",
+        (Holding("1:0", "bob", "bob-1:0", NOON),),
+    )
+
+
+def test_a_name_that_is_no_unit_is_explained() -> None:
+    of = view(Devices((whole(0), split(1, 2, 2), split(2))))
+    assert {name: of.no_such(name) for name in ("7", "GPU-x", "1", "GPU-1", "2", "1:9")} == {
+        "7": "this machine has no GPU 7 now",
+        "GPU-x": "this machine has no GPU GPU-x now",
+        "1": "GPU 1 is in MIG mode: name one of its instances (1:0, 1:1)",
+        "GPU-1": "GPU GPU-1 is in MIG mode: name one of its instances (1:0, 1:1)",
+        "2": "GPU 2 is in MIG mode: name one of its instances (it has none)",
+        "1:9": "this machine has no GPU 1:9 now",
+    }
+    assert (of.find("1:1"), of.find("MIG-10"), of.find("1")) == (of.units[2], of.units[1], None)
+
+
+def test_what_is_in_the_way_is_said_in_one_line() -> None:
+    book = ledger(
+        held("bob", "0", name="train"), held(None, "1", name="stray"), held("alice", "2:0", name="nb", stopped_at=NOON)
+    )
+    of = view(outside(LAB, "MIG-21", user="carol"), book)
+    units = {unit.slot: unit for unit in of.units}
+    said = {slot: of.in_use((units[slot],), (), named=True, number=1).text for slot in ("0", "1", "2:0", "2:1")}
+    assert said == {
+        "0": "GPU 0 is held by bob's train",
+        "1": "GPU 1 is held by container stray",
+        "2:0": "GPU 2:0 is held by alice's stopped nb",
+        "2:1": "GPU 2:1 is used by carol's python (pid 4711) outside a container",
+    }
+    several = of.in_use(of.units, (units["3:0"],), named=False, number=2)
+    assert (several.reason, several.text, several.waitable) == (
+        Reason.TAKEN,
+        "1 of 8 GPU units is free, 2 are asked for",
+        True,
+    )
+    assert [each.slot for each in several.holdings] == ["0", "1", "2:0", "2:1"]
+    line = of.in_use(of.units, (units["3:0"], units["3:1"]), named=False, number=2)
+    assert (line.reason, line.text) == (Reason.IN_LINE, "3:0, 3:1 would do, but others in the line come first")
+
+
+def test_two_names_of_which_one_is_taken_and_one_used_outside_are_both_explained() -> None:
+    of = view(outside(LAB, "GPU-1", user="carol"), ledger(held("bob", "0", name="train")))
+    assert of.in_use(of.units[:2], (), named=True, number=2).text == (
+        "GPU 0 is held by bob's train; GPU 1 is used by carol's python (pid 4711) outside a container"
+    )
