@@ -81,7 +81,8 @@ def age(ledger: Ledger, is_alive: Callable[[ProcessRef], bool], moment: Moment) 
         if each.reservation is not None and each.reservation.process.boot == moment.boot:
             alive = is_alive(each.reservation.process)
             # A clock that went on is never set back here, and a process that is gone never comes back.
-            gone_at = None if alive else each.reservation.gone_at or moment.boot_seconds
+            noticed = each.reservation.gone_at
+            gone_at = None if alive else moment.boot_seconds if noticed is None else noticed
             if gone_at != each.reservation.gone_at:
                 ledger = ledger.changed(replace(each, reservation=Reservation(each.reservation.process, gone_at)))
     return ledger

@@ -175,7 +175,8 @@ def test_by_size_the_unit_that_fits_is_found() -> None:
     assert given(ask("dan", "device=0,2:0")) == ("0", "2:0")
     assert given(ask("dan"), ledger(held("dan", "0"))) == ("2:0",), "0.3 of a GPU is left, a whole one does not fit"
     assert given(ask("dan", "device=1"), ledger(held("dan", "0"))) == "quota"
-    assert given(ask("dan", "2")) == "quota"
+    assert given(ask("dan", "2")) == ("2:0", "3:0"), "two whole GPUs are too large"
+    assert given(ask("dan", "device=0,1")) == "quota"
 
 
 def test_all_is_only_what_the_quota_leaves() -> None:

@@ -1,0 +1,454 @@
+"""Docker is the truth: every difference is settled and told once, and nothing that a container uses is ever freed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from tests.unit.runtime.gpu.hosts import ACCOUNTS, LAB, LIMITS, NOON, PROCESS, ask, held, ledger, waiting
+
+from ds01.runtime.gpu.allocate import allocate
+from ds01.runtime.gpu.answer import Grant
+from ds01.runtime.gpu.hardware import GpuUuid
+from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation
+from ds01.runtime.gpu.reconcile import (
+    LAPSE_SECONDS,
+    Correction,
+    Moment,
+    Present,
+    age,
+    hold_ends,
+    is_due,
+    reconcile,
+)
+from ds01.runtime.gpu.request import AccountLimits
+from ds01.runtime.identity import ProcessRef
+
+MOMENT = Moment(NOON, "boot-1", 1000.0)
+HOLD = timedelta(seconds=900)  # a student's
+
+
+def account_of(user: str) -> AccountLimits:
+    return ACCOUNTS.get(user, AccountLimits(hold_seconds=0))
+
+
+def container(of: Allocation | None = None, **changes: object) -> Present:
+    """A container as Docker has it, by default a running one with what an allocation says."""
+    there = of or held("alice", "2:0")
+    made = Present(
+        name=there.container,
+        id=there.container_id or "f" * 64,
+        user=there.user,
+        allocation_id=there.id,
+        slots=there.slots,
+        uuids=there.uuids,
+        running=True,
+        created_at=NOON,
+        since=NOON,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type] # fields by name
+
+
+def settle(book: Ledger, *present: Present, moment: Moment = MOMENT) -> tuple[Ledger, list[tuple[str, str, str]]]:
+    """Reconcile, and check that a second time changes nothing; corrections as (event, container, words)."""
+    after, corrections = reconcile(book, present, moment, account_of)
+    again, nothing = reconcile(after, present, moment, account_of)
+    assert (dict(again.allocations), nothing) == (dict(after.allocations), ())
+    return after, [(each.event_type, each.allocation.container, each.words) for each in corrections]
+
+
+MINE = held("alice", "2:0", name="train")
+RESERVED = replace(MINE, container_id=None, reservation=Reservation(PROCESS))
+
+
+# --- Following containers ---------------------------------------------------------------------------------------------
+
+
+def test_what_agrees_is_left_alone() -> None:
+    after, told = settle(ledger(MINE), container(MINE))
+    assert (dict(after.allocations), told) == ({"train": MINE}, [])
+
+
+@pytest.mark.parametrize(
+    ("book", "present"),
+    {
+        "by the container's id": (ledger(MINE), container(MINE, allocation_id=None, name="train")),
+        "by the label": (ledger(replace(RESERVED, container=RESERVED.id)), container(MINE)),
+        "by the name": (ledger(RESERVED), container(MINE, allocation_id=None)),
+    }.values(),
+)
+def test_a_container_is_known_by_id_by_label_or_by_name(book: Ledger, present: Present) -> None:
+    after, told = settle(book, present)
+    assert (dict(after.allocations), told) == ({"train": MINE}, [])
+
+
+def test_a_renamed_container_is_followed() -> None:
+    after, told = settle(ledger(MINE), container(MINE, name="renamed"))
+    assert dict(after.allocations) == {"renamed": replace(MINE, container="renamed")}
+    assert told == [("gpu.corrected", "renamed", "it was renamed from train")]
+
+
+def test_two_containers_that_swapped_their_names_keep_their_own_units() -> None:
+    one, two = held("alice", "2:0", name="a"), held("bob", "0", name="b")
+    after, _ = settle(ledger(one, two), container(one, name="b"), container(two, name="a"))
+    assert {name: each.slots for name, each in after.allocations.items()} == {"b": ("2:0",), "a": ("0",)}
+
+
+def test_a_reservation_whose_name_another_container_took_stays_under_its_id() -> None:
+    other = held("bob", "0", name="other")
+    after, _ = settle(ledger(RESERVED, other), container(other, name="train"))
+    assert {name: each.id for name, each in after.allocations.items()} == {"train": other.id, MINE.id: MINE.id}
+
+
+def test_what_a_container_really_has_counts() -> None:
+    after, told = settle(ledger(MINE), container(MINE, slots=("2:1",), uuids=(GpuUuid("MIG-21"),)))
+    assert after.allocations["train"].uuids == ("MIG-21",)
+    assert told == [("gpu.corrected", "train", "it really has GPU 2:1, not 2:0")]
+
+
+def test_a_container_that_does_not_say_what_it_has_keeps_what_is_written() -> None:
+    after, told = settle(ledger(MINE), container(MINE, slots=(), uuids=()))
+    assert (dict(after.allocations), told) == ({"train": MINE}, [])
+
+
+# --- Stopping and holding ---------------------------------------------------------------------------------------------
+
+
+def test_a_stopped_container_holds_its_units_from_when_it_stopped() -> None:
+    stopped = NOON - timedelta(seconds=60)
+    after, told = settle(ledger(MINE), container(MINE, running=False, since=stopped))
+    assert dict(after.allocations) == {"train": replace(MINE, stopped_at=stopped)}
+    assert told == [("gpu.corrected", "train", "it is stopped; its units are held")]
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(899, True), (900, False), (901, False)])
+def test_a_hold_ends_when_its_time_is_over_and_once(seconds: int, *, kept: bool) -> None:
+    stopped = NOON - timedelta(seconds=seconds)
+    book = ledger(replace(MINE, stopped_at=stopped))
+    after, told = settle(book, container(MINE, running=False, since=stopped))
+    assert (set(after.allocations), [each[0] for each in told]) == (
+        ({"train"}, []) if kept else (set(), ["gpu.expired"])
+    )
+
+
+def test_a_container_that_runs_again_is_not_held_any_more_however_long_ago_it_stopped() -> None:
+    after, told = settle(ledger(replace(MINE, stopped_at=NOON - 10 * HOLD)), container(MINE))
+    assert dict(after.allocations) == {"train": MINE}
+    assert told == [("gpu.corrected", "train", "it runs")]
+
+
+def test_a_clock_that_was_set_back_makes_no_hold_longer() -> None:
+    later = NOON + timedelta(days=3)
+    after, _ = settle(ledger(replace(MINE, stopped_at=later)), container(MINE, running=False, since=later))
+    assert after.allocations["train"].stopped_at == NOON
+
+
+def test_a_hold_without_end_lasts_until_the_container_is_removed() -> None:
+    forever = held("carol", "0", stopped_at=NOON - timedelta(days=300))
+    assert hold_ends(forever, account_of) is None
+    after, told = settle(ledger(forever), container(forever, running=False))
+    assert (dict(after.allocations), told) == ({forever.container: forever}, [])
+    assert settle(ledger(forever))[1] == [("gpu.freed", forever.container, "Docker has its container no more")]
+
+
+def test_a_start_that_is_under_way_keeps_units_whose_old_hold_is_over() -> None:
+    resumed = replace(MINE, reservation=Reservation(PROCESS))
+    long_ago = container(MINE, running=False, since=NOON - 10 * HOLD)
+    after, told = settle(ledger(resumed), long_ago)
+    assert (dict(after.allocations), told) == ({"train": resumed}, [])
+    lapsed = replace(MINE, reservation=Reservation(PROCESS, gone_at=MOMENT.boot_seconds - LAPSE_SECONDS))
+    assert [each[0] for each in settle(ledger(lapsed), long_ago)[1]] == ["gpu.expired"]
+
+
+def test_a_container_made_and_not_yet_started_keeps_its_reservation() -> None:
+    after, told = settle(ledger(RESERVED), container(MINE, running=False))
+    assert dict(after.allocations) == {"train": replace(RESERVED, container_id=MINE.container_id)}
+    assert told == []
+
+
+def test_a_container_that_is_gone_frees_its_units() -> None:
+    assert settle(ledger(MINE)) == (
+        replace(Ledger(boot="boot-1"), allocations={}),
+        [("gpu.freed", "train", "Docker has its container no more")],
+    )
+
+
+# --- Reservations -----------------------------------------------------------------------------------------------------
+
+
+def aged(reservation: Reservation, *, alive: bool, at: float = 1000.0) -> Reservation | None:
+    book = age(ledger(replace(RESERVED, reservation=reservation)), lambda _: alive, replace(MOMENT, boot_seconds=at))
+    return book.allocations["train"].reservation
+
+
+def test_a_reservation_lives_as_long_as_its_process_and_lapses_a_minute_after_it() -> None:
+    assert aged(Reservation(PROCESS), alive=True, at=999_999) == Reservation(PROCESS), "however long a pull takes"
+    assert aged(Reservation(PROCESS), alive=False) == Reservation(PROCESS, gone_at=1000.0)
+    assert aged(Reservation(PROCESS, gone_at=990.0), alive=False) == Reservation(PROCESS, gone_at=990.0)
+    for seconds, due in ((0, False), (59.9, False), (60, True), (6000, True)):
+        gone = replace(RESERVED, reservation=Reservation(PROCESS, gone_at=1000.0))
+        moment = replace(MOMENT, boot_seconds=1000.0 + seconds)
+        assert is_due(gone, moment, account_of) is due
+        assert set(settle(ledger(gone), moment=moment)[0].allocations) == (set() if due else {"train"})
+
+
+def test_a_minute_of_grace_is_no_matter_of_the_wall_clock() -> None:
+    gone = replace(RESERVED, reservation=Reservation(PROCESS, gone_at=999.0))
+    for now in (NOON - timedelta(days=9), NOON + timedelta(days=9)):
+        assert not is_due(gone, replace(MOMENT, now=now), account_of)
+
+
+def test_a_process_that_was_gone_at_the_very_start_of_a_boot_is_remembered_as_gone() -> None:
+    assert aged(Reservation(PROCESS, gone_at=0.0), alive=False) == Reservation(PROCESS, gone_at=0.0)
+
+
+def test_reservations_of_another_boot_are_over() -> None:
+    assert settle(ledger(RESERVED), moment=replace(MOMENT, boot="boot-2", boot_seconds=1.0))[1] == [
+        ("gpu.expired", "train", "no container came of it")
+    ]
+
+
+def test_the_dead_stand_in_no_line() -> None:
+    book = ledger(queue=(waiting("alice", name="a"), waiting("bob", name="b")))
+    book = replace(book, queue=(book.queue[0], replace(book.queue[1], process=ProcessRef(9, 9, "boot-1"))))
+    assert age(book, lambda process: process == PROCESS, MOMENT).queue == book.queue[:1]
+    assert age(book, lambda _: True, MOMENT) is book
+
+
+# --- What the ledger did not know -------------------------------------------------------------------------------------
+
+STRAY = container(name="stray", id="e" * 64, user="bob", allocation_id=None, slots=("0",), uuids=(GpuUuid("GPU-0"),))
+
+
+def test_a_running_container_that_nobody_asked_for_is_adopted_and_charged_to_nobody() -> None:
+    after, told = settle(ledger(MINE), container(MINE), STRAY)
+    assert after.allocations["stray"] == Allocation(
+        "stray", f"docker-{'e' * 12}", None, ("0",), (GpuUuid("GPU-0"),), NOON, 0, container_id="e" * 64
+    )
+    assert told == [("gpu.adopted", "stray", "a container with GPU 0 was not in the ledger")]
+    stopped, told = settle(after, container(MINE), replace(STRAY, running=False))
+    assert (set(stopped.allocations), [each[0] for each in told]) == ({"train"}, ["gpu.expired"])
+
+
+@pytest.mark.parametrize("changes", [{"running": False}, {"uuids": (), "slots": ()}])
+def test_a_stopped_one_and_one_without_a_gpu_hold_nothing(changes: dict[str, object]) -> None:
+    assert settle(Ledger(), replace(STRAY, **changes))[1] == []  # type: ignore[arg-type] # fields by name
+
+
+def test_a_lost_ledger_is_found_again_with_its_owners_and_holds() -> None:
+    stopped = replace(MINE, stopped_at=NOON - HOLD / 2)
+    running = held("bob", "0", name="nb")
+    present = (container(running), container(stopped, running=False, since=NOON - HOLD / 2))
+    after, told = settle(Ledger(), *present)
+    assert {name: (each.id, each.user, each.stopped_at, each.priority) for name, each in after.allocations.items()} == {
+        "nb": (running.id, "bob", None, 50),
+        "train": (stopped.id, "alice", NOON - HOLD / 2, 10),
+    }
+    assert [each[0] for each in told] == ["gpu.adopted", "gpu.adopted"]
+
+
+def test_of_a_lost_ledger_a_hold_that_is_over_or_given_to_others_stays_lost() -> None:
+    over = container(MINE, running=False, since=NOON - HOLD)
+    taken = (container(held("bob", "2:0", name="nb")), container(MINE, running=False))
+    assert set(settle(Ledger(), over)[0].allocations) == set()
+    assert set(settle(Ledger(), *taken)[0].allocations) == {"nb"}
+    assert set(settle(Ledger(), *reversed(taken))[0].allocations) == {"nb"}
+
+
+def test_a_stopped_container_that_gave_its_units_back_does_not_get_them_again() -> None:
+    assert settle(ledger(), container(MINE, running=False)) == (replace(ledger(), allocations={}), [])
+
+
+# --- What users write into labels -------------------------------------------------------------------------------------
+
+
+def test_a_label_that_names_somebody_elses_allocation_takes_nothing_from_it() -> None:
+    thief = container(
+        name="thief", id="d" * 64, user="alice", allocation_id=MINE.id, slots=("0",), uuids=(GpuUuid("GPU-0"),)
+    )
+    for present in ((container(MINE), thief), (thief, container(MINE))):
+        after, _ = settle(ledger(MINE), *present)
+        assert after.allocations["train"] == MINE
+        assert (after.allocations["thief"].user, after.allocations["thief"].uuids) == (None, ("GPU-0",))
+
+
+def test_a_label_does_not_keep_a_gone_containers_units_as_anothers() -> None:
+    """The allocation goes on with the container that names it, charged to whom it was granted and no one else."""
+    heir = container(MINE, name="heir", id="d" * 64, user="bob")
+    after, _ = settle(ledger(MINE), heir)
+    assert (after.allocations["heir"].user, after.allocations["heir"].container_id) == ("alice", "d" * 64)
+
+
+def test_two_containers_with_one_label_are_two_allocations() -> None:
+    one, two = container(MINE), container(MINE, name="copy", id="d" * 64, slots=("3:0",), uuids=(GpuUuid("MIG-30"),))
+    after, _ = settle(Ledger(), one, two)
+    assert {each.id for each in after.allocations.values()} == {MINE.id, f"docker-{'d' * 12}"}
+    assert after.allocations["copy"].user is None
+
+
+# --- Conflicts --------------------------------------------------------------------------------------------------------
+
+
+def test_two_containers_with_one_unit_are_told_once_and_both_keep_it() -> None:
+    stray = replace(STRAY, slots=("2:0",), uuids=MINE.uuids)
+    after, told = settle(ledger(MINE), container(MINE), stray)
+    assert [each for each in told if each[0] == "gpu.conflict"] == [
+        ("gpu.conflict", "stray", "stray and train both have MIG-20")
+    ]
+    assert set(after.allocations) == {"train", "stray"}
+    assert settle(after, container(MINE), stray)[1] == []
+
+
+def test_a_correction_names_the_allocation_as_it_is_afterwards() -> None:
+    (correction,) = reconcile(ledger(MINE), (container(MINE, name="new"),), MOMENT, account_of)[1]
+    assert correction == Correction("gpu.corrected", replace(MINE, container="new"), "it was renamed from train")
+
+
+# --- All of it together -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Box:
+    """A container in a model of Docker."""
+
+    name: str
+    user: str
+    allocation_id: str
+    uuids: tuple[GpuUuid, ...]
+    slots: tuple[str, ...]
+    running: bool
+    since: datetime
+
+
+class DockerMachine(RuleBasedStateMachine):
+    """Containers come and go, with and without word to the ledger, which is lost now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, self.boot, self.uptime = NOON, 1, 1000.0
+        self.boxes: dict[str, Box] = {}
+        self.book = Ledger()
+        self.alive: set[ProcessRef] = set()
+        self.number = 0
+        self.settle()
+
+    @property
+    def moment(self) -> Moment:
+        return Moment(self.now, f"boot-{self.boot}", self.uptime)
+
+    def present(self) -> tuple[Present, ...]:
+        return tuple(
+            Present(box.name, key, box.user, box.allocation_id, box.slots, box.uuids, box.running, box.since, box.since)
+            for key, box in self.boxes.items()
+        )
+
+    def settle(self) -> None:
+        self.book = age(self.book, self.alive.__contains__, self.moment)
+        self.book, _ = reconcile(self.book, self.present(), self.moment, account_of)
+        assert reconcile(self.book, self.present(), self.moment, account_of) == (self.book, ())
+
+    @rule(user=st.sampled_from(["alice", "bob", "carol"]), start=st.booleans(), create=st.booleans())
+    def run(self, user: str, *, start: bool, create: bool) -> None:
+        self.number += 1
+        answer = allocate(LAB, self.book, ask(user, name=f"c{self.number}"), LIMITS, self.now)
+        if not isinstance(answer, Grant):
+            return
+        process = ProcessRef(self.number, 1, self.moment.boot)
+        self.alive.add(process)
+        there = replace(answer.allocation, reservation=Reservation(process))
+        running = {uuid for box in self.boxes.values() if box.running for uuid in box.uuids}
+        assert running.isdisjoint(there.uuids)
+        self.book = self.book.granted(there)
+        if create:
+            self.boxes[f"{self.number:064}"] = Box(
+                there.container, user, there.id, there.uuids, there.slots, start, self.now
+            )
+
+    @rule(data=st.data(), told=st.booleans())
+    def stop(self, data: st.DataObject, *, told: bool) -> None:
+        for key in self.pick(data, running=True):
+            box = self.boxes[key]
+            box.running, box.since = False, self.now
+            there = self.book.by_id(box.allocation_id)
+            if told and there is not None:
+                self.book = self.book.changed(replace(there, stopped_at=self.now, reservation=None))
+
+    @rule(data=st.data())
+    def start_within_its_hold(self, data: st.DataObject) -> None:
+        for key in self.pick(data, running=False):
+            there = self.book.by_id(self.boxes[key].allocation_id)
+            if there is not None:
+                self.boxes[key].running = True
+
+    @rule(data=st.data(), told=st.booleans())
+    def remove(self, data: st.DataObject, *, told: bool) -> None:
+        for key in self.pick(data):
+            there = self.book.by_id(self.boxes.pop(key).allocation_id)
+            if told and there is not None:
+                self.book = self.book.released(there)
+
+    @rule(data=st.data())
+    def rename(self, data: st.DataObject) -> None:
+        for key in self.pick(data):
+            self.number += 1
+            self.boxes[key].name = f"renamed{self.number}"
+
+    @rule()
+    def processes_end(self) -> None:
+        self.alive.clear()
+
+    @rule(seconds=st.sampled_from([1, 30, 61, 1000, 4000]), back=st.sampled_from([0, 0, 0, 5000]))
+    def time_goes_on(self, seconds: int, back: int) -> None:
+        self.now += timedelta(seconds=seconds - back)
+        self.uptime += seconds
+
+    @rule()
+    def the_power_goes(self) -> None:
+        self.alive.clear()
+        self.boot, self.uptime = self.boot + 1, 5.0
+        for box in self.boxes.values():
+            if box.running:
+                box.running, box.since = False, self.now
+        self.settle()
+
+    @rule()
+    def the_ledger_is_lost(self) -> None:
+        self.book = Ledger()
+        self.settle()
+
+    @rule()
+    def look(self) -> None:
+        self.settle()
+
+    def pick(self, data: st.DataObject, *, running: bool | None = None) -> list[str]:
+        keys = [key for key, box in self.boxes.items() if running in {None, box.running}]
+        return [data.draw(st.sampled_from(keys))] if keys else []
+
+    @invariant()
+    def what_runs_has_its_units_and_nobody_else_has(self) -> None:
+        book, _ = reconcile(
+            age(self.book, self.alive.__contains__, self.moment), self.present(), self.moment, account_of
+        )
+        uuids = [uuid for each in book.allocations.values() for uuid in each.uuids]
+        assert len(uuids) == len(set(uuids))
+        for key, box in self.boxes.items():
+            if box.running:
+                assert book.allocations[box.name].container_id == key
+                assert book.allocations[box.name].uuids == box.uuids
+
+    @invariant()
+    def what_nobody_has_is_free(self) -> None:
+        book, _ = reconcile(
+            age(self.book, self.alive.__contains__, self.moment), self.present(), self.moment, account_of
+        )
+        for each in book.allocations.values():
+            kept = each.reservation is not None and not is_due(each, self.moment, account_of)
+            assert kept or each.container_id in self.boxes
+
+
+DockerMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+TestDockerMachine = DockerMachine.TestCase
