@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingUnixStreamServer
 from typing import Any
 
 if __name__ == "__main__":
@@ -207,7 +210,32 @@ def fake_host(root: Path, options: dict[str, Any]) -> object:
     return {"LD_LIBRARY_PATH": os.fspath(library.parent), "FAKE_NVML_FILE": os.fspath(folder / "hardware")}
 
 
-TASKS = {each.__name__: each for each in (pairs, write_alone, crowd, notice, fake_host)}
+class _Empty(BaseHTTPRequestHandler):
+    """A Docker engine that has no container."""
+
+    def do_GET(self) -> None:
+        self.send_response(404)
+        self.end_headers()
+        self.wfile.write(b'{"message": "No such container"}')
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def empty_docker(root: Path, _: dict[str, Any]) -> object:
+    """Answer for Docker until stdin ends; says so once it does."""
+    socket = HostPaths(root).engine
+    socket.parent.mkdir(parents=True, exist_ok=True)
+    with ThreadingUnixStreamServer(os.fspath(socket), _Empty) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        print("ready", flush=True)
+        sys.stdin.read()
+        server.shutdown()
+    return None
+
+
+TASKS = {each.__name__: each for each in (pairs, write_alone, crowd, notice, fake_host, empty_docker)}
 
 if __name__ == "__main__":
     given = json.loads(sys.argv[3])

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import gpu
 import peers
 import phases
 import plan
@@ -27,6 +28,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Lab], Section]]] = {
     "plan": plan.measure,
     "peers": peers.measure,
     "phases": phases.measure,
+    "gpu": gpu.measure,
 }
 
 

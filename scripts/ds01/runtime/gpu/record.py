@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -22,6 +22,9 @@ from ds01.runtime.identity import ProcessRef
 
 STATE_VERSION: Final = 1
 _CHECKSUM: Final = b' "checksum": "'
+# Made once: json.dumps() makes a new one for every value.
+_READABLE: Final = json.JSONEncoder(ensure_ascii=False)
+_ASCII: Final = json.JSONEncoder()
 
 
 class DamagedError(Ds01Error):
@@ -30,17 +33,11 @@ class DamagedError(Ds01Error):
 
 def format_ledger(ledger: Ledger, now: datetime) -> bytes:
     """Return the file's content: one allocation and one waiter a line."""
-    allocations = [f"{_dump(name)}: {_dump(_allocation(each))}" for name, each in ledger.allocations.items()]
-    lines = [
-        "{",
-        f' "version": {STATE_VERSION},',
-        f' "allocations": {{{_lines(allocations)}}},',
-        f' "queue": [{_lines([_dump(_waiter(each)) for each in ledger.queue])}],',
-        f' "boot_id": {_dump(ledger.boot)},',
-        f' "last_updated": {_dump(format_instant(now))},',
-        "",
-    ]
-    body = "\n".join(lines).encode()
+    try:
+        body = _body(ledger, now, _READABLE.encode).encode()
+    except UnicodeEncodeError:
+        # A name from a command line that was no UTF-8.
+        body = _body(ledger, now, _ASCII.encode).encode()
     return body + _CHECKSUM + f'{zlib.crc32(body):08x}"\n}}\n'.encode()
 
 
@@ -75,18 +72,22 @@ def parse_ledger(content: bytes) -> Ledger:
         raise DamagedError("it is not complete", f"{type(error).__name__}: {error}") from error
 
 
+def _body(ledger: Ledger, now: datetime, dump: Callable[[object], str]) -> str:
+    allocations = [f"{dump(name)}: {dump(_allocation(each))}" for name, each in ledger.allocations.items()]
+    lines = [
+        "{",
+        f' "version": {STATE_VERSION},',
+        f' "allocations": {{{_lines(allocations)}}},',
+        f' "queue": [{_lines([dump(_waiter(each)) for each in ledger.queue])}],',
+        f' "boot_id": {dump(ledger.boot)},',
+        f' "last_updated": {dump(format_instant(now))},',
+        "",
+    ]
+    return "\n".join(lines)
+
+
 def _lines(rows: list[str]) -> str:
     return "\n  " + ",\n  ".join(rows) + "\n " if rows else ""
-
-
-def _dump(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # A name from a command line that was no UTF-8.
-        return json.dumps(value)
-    return text
 
 
 def _allocation(each: Allocation) -> dict[str, object]:
