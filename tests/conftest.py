@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
-
 from tests.fake_nvml.fixture import fake_nvml, fake_nvml_library, loaded_nvml  # noqa: F401 - pytest finds them here
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.fake_nvml.build import build
 
 if TYPE_CHECKING:

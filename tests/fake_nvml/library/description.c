@@ -75,6 +75,17 @@ static bool take_mig(struct line *line, struct gpu *gpu)
     return true;
 }
 
+/* Written as NVML does, with a domain of eight digits; by default the bus follows the index. */
+static bool take_pci(struct line *line, size_t index, struct gpu *gpu)
+{
+    int end = 0;
+    snprintf(gpu->pci, sizeof gpu->pci, "%08zX:%02zX:00.0", (index + 1) >> 8, (index + 1) & 0xff);
+    if (!copy_text(line, "pci", gpu->pci, sizeof gpu->pci, true))
+        return false;
+    sscanf(gpu->pci, "%8X:%2X:%2X.0%n", &gpu->pci_domain, &gpu->pci_bus, &gpu->pci_device, &end);
+    return (end == 16 && gpu->pci[end] == '\0') || object(line, "pci= must look like 00000000:01:00.0, not '%s'", gpu->pci);
+}
+
 static bool take_readings(struct line *line, struct gpu *gpu)
 {
     gpu->utilisation = gpu->memory_utilisation = gpu->temperature = gpu->fan = UNKNOWN_READING;
@@ -96,10 +107,9 @@ static bool read_gpu(struct line *line, struct description *into)
         return object(line, "gpu takes an index");
     if (index != into->gpu_count)
         return object(line, "GPU %zu must come next, not %s", into->gpu_count, line->words[1]);
-    snprintf(gpu.pci, sizeof gpu.pci, "00000000:%02zX:00.0", (into->gpu_count + 1) & 0xff);
     snprintf(gpu.serial, sizeof gpu.serial, "%zu", 1320000000000 + into->gpu_count);
     if (!take_uuid(line, into, "GPU-", gpu.uuid) || !copy_text(line, "name", gpu.name, sizeof gpu.name, false) ||
-        !copy_text(line, "pci", gpu.pci, sizeof gpu.pci, true) ||
+        !take_pci(line, into->gpu_count, &gpu) ||
         !copy_text(line, "serial", gpu.serial, sizeof gpu.serial, true) ||
         !take_number(line, "memory", INT64_MAX, &gpu.memory, false) ||
         !take_number(line, "used", gpu.memory, &gpu.used, true) ||

@@ -17,6 +17,7 @@ enum mig { MIG_IMPOSSIBLE, MIG_OFF, MIG_ON };
 
 struct gpu {
     char uuid[UUID_SIZE], name[NAME_SIZE], pci[32], serial[30];
+    unsigned pci_domain, pci_bus, pci_device;
     uint64_t memory, used, reserved; /* bytes */
     uint64_t slices;
     enum mig mig;

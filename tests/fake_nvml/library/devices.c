@@ -150,3 +150,17 @@ EXPORTED nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t handle, nvmlUti
     }
     return end(result);
 }
+
+/* The window through which the processor sees the memory: all of it on these cards; MIG devices have one too. */
+EXPORTED nvmlReturn_t nvmlDeviceGetBAR1MemoryInfo(nvmlDevice_t handle, nvmlBAR1Memory_t *memory)
+{
+    struct device device;
+    nvmlReturn_t result = begin_on(__func__, handle, &device);
+    if (result == NVML_SUCCESS && memory == NULL)
+        result = NVML_ERROR_INVALID_ARGUMENT;
+    if (result == NVML_SUCCESS) {
+        uint64_t all = device.instance != NULL ? device.instance->memory : device.gpu->memory;
+        *memory = (nvmlBAR1Memory_t){.bar1Total = all, .bar1Free = all};
+    }
+    return end(result);
+}

@@ -41,6 +41,10 @@ typedef struct {
 } nvmlMemory_v2_t;
 
 typedef struct {
+    uint64_t bar1Total, bar1Free, bar1Used; /* bytes */
+} nvmlBAR1Memory_t;
+
+typedef struct {
     unsigned pid;
     uint64_t usedGpuMemory;
     unsigned gpuInstanceId, computeInstanceId;
