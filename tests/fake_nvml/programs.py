@@ -11,7 +11,8 @@ from typing import Final
 
 from ds01.core.jsonstate import exclusive
 
-FOLDER: Final = Path(__file__).resolve().parent / ".venv"
+# In the checkout's own environment, and made anew with it.
+FOLDER: Final = Path(__file__).resolve().parents[2] / ".venv/fake-nvml-programs"
 _LOCK: Final = Path(__file__).resolve().parent / "requirements.txt"
 _STAMP: Final = "ds01-lock"
 
@@ -21,14 +22,14 @@ class NoProgramsError(Exception):
 
 
 def ensure_programs() -> Path:
-    """Make tests/fake_nvml/.venv from requirements.txt unless it is there already, and return its Python.
+    """Make the environment from requirements.txt unless it is there already, and return its Python.
 
     Raises:
         NoProgramsError: pip could not install them, as without a network.
     """
     python = FOLDER / "bin/python"
     wanted = f"{sys.version}\n{_LOCK.read_text(encoding='utf-8')}"
-    with exclusive(FOLDER.with_name(".venv.lock"), wait_seconds=600, work="making of the programs"):
+    with exclusive(FOLDER.with_name("fake-nvml-programs.lock"), wait_seconds=600, work="making of the programs"):
         stamp = FOLDER / _STAMP
         if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
             return python

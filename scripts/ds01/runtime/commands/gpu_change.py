@@ -82,6 +82,8 @@ def allocate(options: argparse.Namespace) -> int:
             answer = wait_for_gpu(desk.gpus, request, keeper, line)
     else:
         answer = desk.gpus.allocate(request, keeper)
+    if isinstance(answer, Refusal):
+        desk.gpus.tell_refused(request, answer)
     return _answer(answer, options)
 
 

@@ -16,7 +16,7 @@ from ds01.runtime.gpu.hardware import Devices, GpuUuid, Unit
 from ds01.runtime.gpu.ledger import Allocation, Ledger, Waiter
 from ds01.runtime.gpu.quota import most_allowed, over_quota, room_by_size
 from ds01.runtime.gpu.request import All, Count, GpuUnit, Limits, Mode, Named, Request
-from ds01.runtime.gpu.view import View
+from ds01.runtime.gpu.view import View, problems
 
 # Source: CUDA C++ programming guide, "MIG": enumeration is limited to one compute instance.
 ONE_OF_SEVERAL: Final = "CUDA uses only the first of several MIG instances: ask for one, or for a whole GPU"
@@ -157,6 +157,9 @@ def _too_few(
     view: View, user: str, found: Sequence[Option], allowed: tuple[tuple[Unit, ...], tuple[Unit, ...]]
 ) -> Refusal:
     whole, mig = allowed
+    if view.ill:
+        text = f"{found[0].number} asked for, and not so many can be given: {problems(view.ill)}"
+        return Refusal(Reason.BROKEN, text, "ask for fewer, or tell an administrator")
     if not view.units:
         return Refusal(Reason.NO_SUCH_GPU, "this machine has no GPU that can be given", "tell an administrator")
     if not whole and not mig:
@@ -173,7 +176,7 @@ def _named(view: View, names: Sequence[str], user: str, allowed: Sequence[Unit])
     for name in names:
         unit = view.find(name)
         if unit is None:
-            return Refusal(Reason.NO_SUCH_GPU, view.no_such(name), "see ds01 gpu status for what there is")
+            return view.missing(name)
         if unit not in allowed:
             kind = "a whole GPU" if unit.is_whole else "a MIG instance"
             text = f"GPU {unit.slot} is {kind}, which {user} may not have"

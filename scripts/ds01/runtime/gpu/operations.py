@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ds01.core.errors import Ds01Error
+from ds01.core.events import Event
 from ds01.runtime.gpu.allocate import allocate
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.hardware import Devices
 from ds01.runtime.gpu.ledger import Allocation, Reservation, Waiter
 from ds01.runtime.gpu.reconcile import is_due
-from ds01.runtime.gpu.request import AccountLimits, Limits, Named, Request
-from ds01.runtime.gpu.state import Book, GpuState, describe
+from ds01.runtime.gpu.request import AccountLimits, Limits, Named, Request, format_wanted
+from ds01.runtime.gpu.state import SOURCE, Book, GpuState, describe
 from ds01.runtime.identity import ProcessRef
 
 LimitsFor = Callable[[Mapping[str, AccountLimits]], Limits]
@@ -65,6 +66,16 @@ class Gpus:
             else:
                 book.ledger = book.ledger.left([request.id])
             return answer
+
+    def tell_refused(self, request: Request, refusal: Refusal) -> None:
+        """Put a refusal into the event log, once its user has it as the last word."""
+        details = {
+            "container": request.container,
+            "wanted": format_wanted(request.wanted),
+            "reason": refusal.reason.value,
+            "text": refusal.text,
+        }
+        self.state.tell(Event("gpu.refused", request.user, SOURCE, self.state.machine.now(), details))
 
     def would_answer(self, request: Request) -> Grant | Refusal:
         """Return what allocate() would answer, without a lock and without doing it."""

@@ -102,9 +102,13 @@ class GpuState:
             yield book
             if book.ledger is not before or damage is not None:
                 self._write(book, damage)
-        lost = next((lost for each in book.notes if not (lost := self.events.append(each))), None)
+        self.tell(*book.notes)
+
+    def tell(self, *events: Event) -> None:
+        """Put events into the log; what cannot be put there is said once, and is no failure."""
+        lost = next((lost for each in events if not (lost := self.events.append(each))), None)
         if lost is not None:
-            logger.warning("who holds which GPU was changed, and that is not in the event log: %s", lost.reason)
+            logger.warning("what became of GPUs is not in the event log: %s", lost.reason)
 
     def reconcile(self, book: Book) -> int:
         """Hold the ledger against Docker's containers, inside a transaction; returns how many differences there were.

@@ -10,6 +10,7 @@ from ds01.runtime.gpu.hardware import Devices, Gpu, GpuProcess, GpuUuid, Unit
 from ds01.runtime.gpu.ledger import Allocation, Ledger
 from ds01.runtime.gpu.request import Limits
 
+_WHEN_BROKEN = "tell an administrator"
 _WHEN_FREE = "wait for one (--wait), or see ds01 gpu status for who holds them"
 
 
@@ -59,8 +60,23 @@ class View:
 
     # --- Words --------------------------------------------------------------------------------------------------------
 
-    def no_such(self, name: str) -> str:
-        """Return why a name is no unit."""
+    @property
+    def ill(self) -> tuple[Gpu, ...]:
+        """GPUs with a problem; of what is on them nothing is certain."""
+        return tuple(gpu for gpu in self.gpus if gpu.problem is not None)
+
+    def missing(self, name: str) -> Refusal:
+        """Return the refusal when a name is no unit; what may be on a GPU with a problem is not said to be absent."""
+        index = name.partition(":")[0]
+        if index.isdecimal():
+            suspects = tuple(gpu for gpu in self.ill if str(gpu.index) == index)
+        else:
+            suspects = tuple(gpu for gpu in self.ill if gpu.uuid == name) or self.ill
+        if suspects:
+            return Refusal(Reason.BROKEN, f"GPU {name} cannot be given: {problems(suspects)}", _WHEN_BROKEN)
+        return Refusal(Reason.NO_SUCH_GPU, self._no_such(name), "see ds01 gpu status for what there is")
+
+    def _no_such(self, name: str) -> str:
         gpu = next((gpu for gpu in self.gpus if name in {str(gpu.index), gpu.uuid}), None)
         if gpu is None:
             return f"this machine has no GPU {name} now"
@@ -69,8 +85,9 @@ class View:
 
     def broken(self, pool: Sequence[Unit]) -> Refusal:
         """Return the refusal when the hardware is in the way."""
-        problems = dict.fromkeys(f"GPU {unit.gpu_index}: {unit.problem}" for unit in pool if unit.problem is not None)
-        return Refusal(Reason.BROKEN, "; ".join(problems), "tell an administrator", tuple(self._holdings(pool)))
+        parts = {unit.gpu_index for unit in pool}
+        ill = tuple(gpu for gpu in self.ill if gpu.index in parts)
+        return Refusal(Reason.BROKEN, problems(ill), _WHEN_BROKEN, tuple(self._holdings(pool)))
 
     def in_use(self, pool: Sequence[Unit], free: Sequence[Unit], *, named: bool, number: int) -> Refusal:
         """Return the refusal when not enough of a pool is to be had now."""
@@ -94,6 +111,11 @@ class View:
             else:
                 for process in self.processes(unit)[:1]:
                     yield Holding(unit.slot, process.user, None, process=describe(process))
+
+
+def problems(gpus: Sequence[Gpu]) -> str:
+    """Return what is wrong with GPUs, in one line."""
+    return "; ".join(f"GPU {gpu.index}: {gpu.problem}" for gpu in gpus)
 
 
 def describe(process: GpuProcess) -> str:

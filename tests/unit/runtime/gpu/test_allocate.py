@@ -233,6 +233,16 @@ def test_a_broken_gpu_is_left_out_and_named_when_nothing_else_would_do() -> None
     assert (answer.reason, answer.text, answer.waitable) == (Reason.BROKEN, "GPU 2: needs a reset", False)
 
 
+def test_more_than_the_well_ones_is_no_word_on_what_the_machine_has() -> None:
+    lost = Devices((whole(0), whole(1, problem="fell off the bus"), split(2, problem="is lost")))
+    answer = decide(ask("root", "4"), devices=lost)
+    assert isinstance(answer, Refusal)
+    assert (answer.reason, answer.text) == (
+        Reason.BROKEN,
+        "4 asked for, and not so many can be given: GPU 1: fell off the bus; GPU 2: is lost",
+    )
+
+
 def test_a_container_that_has_a_whole_split_gpu_has_its_instances() -> None:
     stray = replace(held(None, "2:0", name="stray"), uuids=(GpuUuid("GPU-2"),))
     assert given(ask("alice", "device=2:1"), ledger(stray)) == "taken"

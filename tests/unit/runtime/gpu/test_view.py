@@ -67,7 +67,7 @@ def test_units_of_a_broken_gpu_are_not_free_and_its_problem_is_the_refusal() -> 
 
 def test_a_name_that_is_no_unit_is_explained() -> None:
     of = view(Devices((whole(0), split(1, 2, 2), split(2))))
-    assert {name: of.no_such(name) for name in ("7", "GPU-x", "1", "GPU-1", "2", "1:9")} == {
+    assert {name: of.missing(name).text for name in ("7", "GPU-x", "1", "GPU-1", "2", "1:9")} == {
         "7": "this machine has no GPU 7 now",
         "GPU-x": "this machine has no GPU GPU-x now",
         "1": "GPU 1 is in MIG mode: name one of its instances (1:0, 1:1)",
@@ -76,6 +76,19 @@ def test_a_name_that_is_no_unit_is_explained() -> None:
         "1:9": "this machine has no GPU 1:9 now",
     }
     assert (of.find("1:1"), of.find("MIG-10"), of.find("1")) == (of.units[2], of.units[1], None)
+
+
+def test_what_may_be_on_a_gpu_that_cannot_be_seen_is_not_said_to_be_absent() -> None:
+    of = view(Devices((whole(0), split(1, problem="fell off the bus"))))
+    said = {name: (of.missing(name).reason, of.missing(name).text) for name in ("1:0", "1", "MIG-10", "GPU-1", "7")}
+    broken = "cannot be given: GPU 1: fell off the bus"
+    assert said == {
+        "1:0": (Reason.BROKEN, f"GPU 1:0 {broken}"),
+        "1": (Reason.BROKEN, f"GPU 1 {broken}"),
+        "MIG-10": (Reason.BROKEN, f"GPU MIG-10 {broken}"),
+        "GPU-1": (Reason.BROKEN, f"GPU GPU-1 {broken}"),
+        "7": (Reason.NO_SUCH_GPU, "this machine has no GPU 7 now"),
+    }
 
 
 def test_what_is_in_the_way_is_said_in_one_line() -> None:
