@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from section import Row, Section, Verdict
 
 JSON_VERSION: Final = 1
+_BLOCK: Final = re.compile(r"^<!-- bench: (\w+) -->$(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 _HEAD: Final = """\
 # Performance
 
 Made by `./inv bench`, do not edit: change `bench/` and run it again.
 
-Figures are from one run on one machine and are meant to be read as ratios inside it. *Median* and *spread* (fastest \
+Figures of a section are from one run on one machine, named below it, and are meant to be read as ratios inside it. \
+*Median* and *spread* (fastest \
 to slowest) are wall-clock seconds; *CPU* is user and system time, which other jobs on the machine disturb less; \
 *peak* is the resident memory of the largest process. Budgets are goals, not tests: nothing fails for being slow.
 """
@@ -21,6 +24,7 @@ _AGAIN: Final = """\
 ## Run it again
 
     ./inv bench              # everything, and writes this page
+    .venv/bin/python bench/run.py --only gpu    # one benchmark, and writes its section
     .venv/bin/python bench/run.py --quick --only plan    # one round of one benchmark, prints only
     .venv/bin/python bench/run.py --json
 
@@ -45,14 +49,24 @@ def to_text(machine: Mapping[str, str], sections: Sequence[Section]) -> str:
     return "\n\n".join(parts)
 
 
-def to_markdown(machine: Mapping[str, str], sections: Sequence[Section]) -> str:
-    """Return docs/performance.md."""
-    verdicts = [verdict for section in sections for verdict in section.verdicts]
-    parts = [_HEAD.rstrip(), _markdown_table([("Machine", ""), *machine.items()])]
-    parts += ["## Budgets", _markdown_table(_judged(verdicts))]
-    for section in sections:
-        parts += [f"## {section.title}", section.words.strip(), _markdown_table(_measured(section.rows))]
-    return "\n\n".join([*parts, _AGAIN])
+def to_markdown(before: str, machine: Mapping[str, str], sections: Sequence[Section]) -> str:
+    """Return docs/performance.md with these sections in the place of what was measured of them before.
+
+    Args:
+        before: the page as it is; sections that were not measured now stay, each with the day and machine of its own.
+    """
+    blocks = {name: block.strip() for name, block in _BLOCK.findall(before)}
+    blocks |= {section.name: _block(machine, section) for section in sections}
+    parts = [f"<!-- bench: {name} -->\n\n{block}\n\n<!-- end -->" for name, block in blocks.items()]
+    return "\n\n".join([_HEAD.rstrip(), *parts, _AGAIN])
+
+
+def _block(machine: Mapping[str, str], section: Section) -> str:
+    where = ", ".join(f"{name} {value}" for name, value in machine.items())
+    parts = [f"## {section.title}", section.words.strip(), _markdown_table(_measured(section.rows))]
+    if section.verdicts:
+        parts.append(_markdown_table(_judged(section.verdicts)))
+    return "\n\n".join([*parts, f"*{where}*"])
 
 
 def _measured(rows: Sequence[Row]) -> list[tuple[str, ...]]:

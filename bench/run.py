@@ -1,6 +1,7 @@
 """Run the benchmarks: `./inv bench`, or `.venv/bin/python bench/run.py [--quick] [--only NAME…] [--json]`.
 
-Prints the results; a whole run also writes docs/performance.md. A budget that is missed is reported and is no failure.
+Prints the results and, unless it is a quick run, writes their sections of docs/performance.md. A budget that is missed is
+reported and is no failure.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(report.to_json(machine, sections), indent=1))
     else:
         print(report.to_text(machine, sections))
-    if not options.quick and not options.only:
-        PAGE.write_text(report.to_markdown(machine, sections), encoding="utf-8")
+    if not options.quick:
+        before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+        PAGE.write_text(report.to_markdown(before, machine, sections), encoding="utf-8")
         print(f"bench: wrote {PAGE.relative_to(CHECKOUT)}", file=sys.stderr)
     return 0
 
