@@ -1,7 +1,7 @@
 """Run the benchmarks: `./inv bench`, or `.venv/bin/python bench/run.py [--quick] [--only NAME…] [--json]`.
 
-Prints the results and, unless it is a quick run, writes their sections of docs/performance.md. A budget that is missed is
-reported and is no failure.
+Prints the results and, unless it is a quick run, writes their sections of docs/performance.md. A budget that is missed
+is reported and is no failure.
 """
 
 from __future__ import annotations
