@@ -16,7 +16,8 @@ _HEAD: Final = """\
 Made by `./inv bench`, do not edit: change `bench/` and run it again.
 
 Figures of a section are from one run on one machine, named below it, and are meant to be read as ratios inside it. \
-*Median* and *spread* (fastest to slowest) are wall-clock seconds; *CPU* is user and system time, which other jobs on the machine disturb less; \
+*Median* and *spread* (fastest to slowest) are wall-clock seconds; *CPU* is user and system time, which other jobs on \
+the machine disturb less; \
 *peak* is the resident memory of the largest process. Budgets are goals, not tests: nothing fails for being slow.
 """
 _AGAIN: Final = """\
