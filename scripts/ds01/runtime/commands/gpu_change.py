@@ -197,7 +197,7 @@ def release(options: argparse.Namespace) -> int:
             raise RefusedError(
                 f"{there.container} runs and uses GPU {', '.join(there.slots)}", None, f"docker stop {there.container}"
             )
-        there = desk.gpus.release(there.id)
+        there = desk.gpus.release(there)
     return _done(there, "released", options)
 
 
@@ -205,7 +205,7 @@ def mark_stopped(options: argparse.Namespace) -> int:
     """Begin the hold of a container that has stopped."""
     desk = _desk(options)
     there = _find(desk, options)
-    return _done(there and desk.gpus.mark_stopped(there.id), "held", options)
+    return _done(there and desk.gpus.mark_stopped(there), "held", options)
 
 
 def clear_stopped(options: argparse.Namespace) -> int:
@@ -213,14 +213,21 @@ def clear_stopped(options: argparse.Namespace) -> int:
     desk = _desk(options)
     keeper = _keeper(desk, None)
     there = _find(desk, options)
-    if there is None:
-        again = lost_request(open_engine(desk.paths), desk.gpus.look(), _name(options), desk.gpus.state.account_of)
-        if again is not None:
-            _only_own(desk.caller, again.user, _name(options))
-    else:
-        again = None
-    answer = desk.gpus.clear_stopped(_name(options) if there is None else there.id, keeper, again)
+    again = _lost(desk, options) if there is None else None
+    if there is None and again is None:
+        return _done(None, "cleared", options)
+    answer = desk.gpus.clear_stopped(options.container if there is None else there, keeper, again)
     return _done(None, "cleared", options) if answer is None else _answer(answer, options)
+
+
+def _lost(desk: Desk, options: argparse.Namespace) -> Request | None:
+    """Return what a container had that the ledger does not know, if the caller may have it again."""
+    if options.container is None:
+        return None
+    again = lost_request(open_engine(desk.paths), desk.gpus.look(), options.container, desk.gpus.state.account_of)
+    if again is not None:
+        _only_own(desk.caller, again.user, options.container)
+    return again
 
 
 def reconcile(options: argparse.Namespace) -> int:
@@ -243,7 +250,8 @@ def _find(desk: Desk, options: argparse.Namespace) -> Allocation | None:
         RefusedError: it is somebody else's.
     """
     with desk.gpus.state.change() as book:
-        there = book.ledger.find(_name(options))
+        meant = options.allocation
+        there = book.ledger.find(options.container) if meant is None else book.ledger.by_id(meant)
     if there is not None:
         _only_own(desk.caller, there.user, there.container)
     return there

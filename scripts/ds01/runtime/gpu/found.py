@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from collections.abc import Container as AnyOf
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from ds01.core import labels
 from ds01.core.gpurequest import Asked, GpuRequest
+from ds01.core.names import BadNameError, user_part
 from ds01.runtime.containers.container import Container, State
 from ds01.runtime.containers.engine import Engine
 from ds01.runtime.gpu.hardware import Devices, GpuUuid, Unit
@@ -22,36 +23,40 @@ _DEVICE_FILE: Final = "/dev/nvidia"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def find_containers(engine: Engine, devices: Devices, ledger: Ledger, ignored: AnyOf[str]) -> tuple[Present, ...]:
-    """Return the containers that have GPUs or are in the ledger.
+def find_containers(
+    engine: Engine, devices: Devices, ledger: Ledger, ignored: AnyOf[str], *, believed: bool = True
+) -> tuple[Present, ...]:
+    """Return the containers that have GPUs or are in the ledger, each once.
 
     Args:
         ignored: names of the site's own containers that look at all GPUs and compute on none, such as a metrics
             exporter; only believed of one that belongs to nobody.
+        believed: whether only DS01 can write its labels. Where users can too, nobody is charged by the word of one,
+            save when the ledger is lost and there is no other word.
 
     Raises:
         EngineError: Docker cannot be asked.
     """
     known = {each.container_id for each in ledger.allocations.values()} | set(ledger.allocations)
-    found = (engine.inspect(each.id) for each in engine.containers())
-    return tuple(
-        present(each, devices)
-        for each in found
-        if each is not None
-        and (each.has_gpu or each.id in known or each.name in known)
-        and not (each.name in ignored and labels.USER not in each.labels and each.allocation_id is None)
-    )
+    inspected = (engine.inspect(each.id) for each in engine.containers())
+    found = {each.id: each for each in inspected if each is not None and not _only_looks_on(each, ignored)}
+    concerned = (each for each in found.values() if each.has_gpu or not known.isdisjoint({each.id, each.name}))
+    there = tuple(present(each, devices) for each in concerned)
+    return there if believed or ledger.boot is None else tuple(replace(each, user=None) for each in there)
+
+
+def _only_looks_on(container: Container, ignored: AnyOf[str]) -> bool:
+    return container.name in ignored and container.owner is None and container.allocation_id is None
 
 
 def present(container: Container, devices: Devices) -> Present:
     """Return what the ledger needs to know of a container."""
     units = _units(container, devices)
-    owner = container.owner
     made = container.created_at or _EPOCH
     return Present(
         name=container.name,
         id=container.id,
-        user=None if owner is None or owner.is_older else owner.name,
+        user=_account(container),
         allocation_id=container.allocation_id,
         slots=tuple(slot for slot, _ in units),
         uuids=tuple(uuid for _, uuid in units),
@@ -84,10 +89,27 @@ def lost_request(
     )
 
 
+def _account(container: Container) -> str | None:
+    """Return whom its labels name; None when that is no name that an account can have, or one of an older system."""
+    owner = container.owner
+    if owner is None or owner.is_older:
+        return None
+    try:
+        user_part(owner.name)
+    except BadNameError:
+        return None
+    return owner.name
+
+
 def _units(container: Container, devices: Devices) -> Sequence[tuple[str, GpuUuid]]:
-    """Return slot and UUID of what a container really was given; its labels only count where that says nothing."""
+    """Return slot and UUID of what a container really was given; its labels only count where that cannot be read.
+
+    One without any GPU has none, whatever it is labelled: an image that was made of a container keeps its labels.
+    """
     request = container.gpu
-    if request is None or request.asked is Asked.UNKNOWN:
+    if request is None:
+        return ()
+    if request.asked is Asked.UNKNOWN:
         return _of_names(container.gpu_uuids, devices)
     return _of_request(request, devices)
 

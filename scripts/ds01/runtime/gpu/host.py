@@ -35,7 +35,11 @@ def open_gpus(paths: HostPaths, policy: Policy, *, look: Callable[[], Devices] |
         machine=Machine(),
         events=EventLog(paths.events),
         containers=lambda ledger: find_containers(
-            open_engine(paths), look() if look else read_devices(paths, who=False), ledger, infrastructure(policy)
+            open_engine(paths),
+            look() if look else read_devices(paths, who=False),
+            ledger,
+            infrastructure(policy),
+            believed=paths.engine_behind_gateway.exists(),
         ),
         account_of=account_reader(policy),
     )

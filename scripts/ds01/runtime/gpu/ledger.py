@@ -5,6 +5,7 @@ Every change is idempotent and returns a new ledger. Nothing here decides who ma
 
 from __future__ import annotations
 
+from collections.abc import Container as AnyOf
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -95,10 +96,15 @@ class Ledger:
         return next((each for each in self.allocations.values() if each.id == allocation_id), None)
 
     def find(self, name: str) -> Allocation | None:
-        """Return an allocation by its container's name, its id, or its container's id (12 characters or more)."""
-        by_name = self.allocations.get(name)
-        if by_name is not None:
-            return by_name
+        """Return an allocation by its container's id, its name, its own id, or 12 characters or more of the former.
+
+        A container may be called like another's id, so whoever has an allocation's own id asks by_id() instead. What
+        is a whole id is one here too, as for Docker itself.
+        """
+        whole = (each for each in self.allocations.values() if each.container_id == name)
+        first = next(whole, None) or self.allocations.get(name)
+        if first is not None:
+            return first
         return next((each for each in self.allocations.values() if _is_called(each, name)), None)
 
     def of_user(self, user: str) -> tuple[Allocation, ...]:
@@ -149,6 +155,11 @@ class Ledger:
         gone = frozenset(request_ids)
         stay = tuple(each for each in self.queue if each.id not in gone)
         return self if len(stay) == len(self.queue) else replace(self, queue=stay)
+
+
+def key_without_name(allocation: Allocation, taken: AnyOf[str]) -> str:
+    """Return under what an allocation is filed while its name is another's: its id, or what no name can be."""
+    return allocation.id if allocation.id not in taken else f"?{allocation.id}"
 
 
 def _add(ledger: Ledger, allocation: Allocation) -> Ledger:

@@ -15,12 +15,15 @@ from ds01.core.events import Event
 from ds01.runtime.gpu.allocate import allocate
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.hardware import Devices
-from ds01.runtime.gpu.ledger import Allocation, Reservation, Waiter
+from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation, Waiter, key_without_name
 from ds01.runtime.gpu.reconcile import is_due
 from ds01.runtime.gpu.request import AccountLimits, Limits, Named, Request, format_wanted
 from ds01.runtime.gpu.state import SOURCE, Book, GpuState, describe
 from ds01.runtime.identity import ProcessRef
 
+# Which container is meant: by its name or an id as Ledger.find() knows it, or by an allocation somebody has looked up,
+# which is then that one, whatever others call theirs.
+Which = str | Allocation
 LimitsFor = Callable[[Mapping[str, AccountLimits]], Limits]
 
 
@@ -103,22 +106,22 @@ class Gpus:
             there = book.ledger.find(container)
             return None if there is None else _rekeyed(book, replace(there, container=new_name))
 
-    def release(self, name: str) -> Allocation | None:
-        """Free what a container holds, by its name, its id or the allocation's; None when it holds nothing.
+    def release(self, which: Which) -> Allocation | None:
+        """Free what a container holds; None when it holds nothing.
 
         The caller has seen to it that the container uses the units no more.
         """
         with self.state.change() as book:
-            there = book.ledger.find(name)
+            there = _find(book.ledger, which)
             if there is not None:
                 book.ledger = book.ledger.released(there)
                 book.note("gpu.released", there.user, describe(there))
             return there
 
-    def mark_stopped(self, name: str) -> Allocation | None:
+    def mark_stopped(self, which: Which) -> Allocation | None:
         """Begin the hold of a container that has stopped; None when it holds nothing."""
         with self.state.change() as book:
-            there = book.ledger.find(name)
+            there = _find(book.ledger, which)
             if there is None or there.stopped_at is not None:
                 return there
             held = replace(there, stopped_at=book.moment.now, reservation=None)
@@ -126,7 +129,7 @@ class Gpus:
             book.note("gpu.held", held.user, describe(held))
             return held
 
-    def clear_stopped(self, name: str, keeper: ProcessRef, again: Request | None = None) -> Grant | Refusal | None:
+    def clear_stopped(self, which: Which, keeper: ProcessRef, again: Request | None = None) -> Grant | Refusal | None:
         """Let a stopped container have its units again, because it is about to be started.
 
         Args:
@@ -138,16 +141,13 @@ class Gpus:
         """
         devices = self.look()
         with self.state.change() as book:
-            there = book.ledger.find(name)
+            there = _find(book.ledger, which)
+            if again is not None and (there is None or there.user != again.user):
+                return self._again(book, devices, again, keeper)
             if there is None:
-                return None if again is None else self._again(book, devices, again, keeper)
+                return None
             units = tuple(unit for uuid in there.uuids if (unit := devices.find(uuid)) is not None)
-            if there.stopped_at is None:
-                return Grant(there, units, fresh=False)
-            resumed = replace(there, stopped_at=None, reservation=Reservation(keeper))
-            book.ledger = book.ledger.changed(resumed)
-            book.note("gpu.resumed", resumed.user, describe(resumed))
-            return Grant(resumed, units, fresh=False)
+            return Grant(_kept_on(book, there, keeper), units, fresh=False)
 
     def reconcile(self) -> tuple[str, ...]:
         """Hold the ledger against Docker; returns each difference in words, also those of a first change after boot."""
@@ -170,10 +170,8 @@ class Gpus:
             answer = replace(answer, allocation=replace(answer.allocation, reservation=Reservation(keeper)))
             book.ledger = book.ledger.granted(answer.allocation)
             book.note("gpu.allocated", request.user, {**describe(answer.allocation), "priority": request.priority})
-        elif answer.allocation.reservation is not None:
-            # Asked again, as after a crash of the one who asked before: the one who asks now keeps it.
-            answer = replace(answer, allocation=replace(answer.allocation, reservation=Reservation(keeper)))
-            book.ledger = book.ledger.changed(answer.allocation)
+        else:
+            answer = replace(answer, allocation=_kept_on(book, answer.allocation, keeper))
         return answer
 
     def _again(self, book: Book, devices: Devices, again: Request, keeper: ProcessRef) -> Grant | Refusal:
@@ -200,11 +198,29 @@ class Gpus:
         return self.limits({user: self.state.account_of(user) for user in {request.user, *waiting}})
 
 
+def _find(ledger: Ledger, which: Which) -> Allocation | None:
+    return ledger.by_id(which.id) if isinstance(which, Allocation) else ledger.find(which)
+
+
+def _kept_on(book: Book, there: Allocation, keeper: ProcessRef) -> Allocation:
+    """Reserve what a container has already for whoever is about to start it, or one of its name, with that.
+
+    Of a container that is thought to run too: it may have been removed or stopped without a word, and its units must
+    not be freed under the hands of the one who was just told to use them. One that does run needs no reservation, and
+    the next reconcile takes it away.
+    """
+    kept = replace(there, stopped_at=None, reservation=Reservation(keeper))
+    if there.stopped_at is not None:
+        book.note("gpu.resumed", kept.user, describe(kept))
+    book.ledger = book.ledger.changed(kept)
+    return kept
+
+
 def _rekeyed(book: Book, allocation: Allocation) -> Allocation:
     """Put an allocation under its new name; what Docker has given that name's former holder is no more called so."""
     there = book.ledger.allocations.get(allocation.container)
     if there is not None and there.id != allocation.id:
-        book.ledger = book.ledger.changed(replace(there, container=there.id))
+        book.ledger = book.ledger.changed(replace(there, container=key_without_name(there, book.ledger.allocations)))
     book.ledger = book.ledger.changed(allocation)
     return allocation
 

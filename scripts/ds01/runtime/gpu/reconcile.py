@@ -5,18 +5,20 @@ Nothing is ever freed by time alone: what is due is only freed when no container
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from ds01.runtime.gpu.hardware import GpuUuid
-from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation
+from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation, key_without_name
 from ds01.runtime.gpu.request import AccountLimits
 from ds01.runtime.identity import ProcessRef
 
 # How long a reservation outlives its process: Docker may still be at work on what that one asked for.
 LAPSE_SECONDS: Final = 60
+# Ids of what was adopted; a label that begins so is never believed, or it could be another container's.
+_ADOPTED: Final = "docker-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def reconcile(
     matched = _match(ledger, present)
     settled: dict[str, Allocation] = {}
     ids = {each.id for each in ledger.allocations.values()}
-    for container in sorted(present, key=lambda each: not each.running):
+    for container in _by_claim(present):
         before = matched.get(container.id)
         after = _follow(before, container, moment) if before else _adopt(container, moment, account_of, frozenset(ids))
         if after is None:
@@ -126,6 +128,7 @@ def reconcile(
         if before is None and not container.running and (ledger.boot or _is_held(after.uuids, settled.values())):
             # Of stopped containers only what was lost is found again: to one that gave its units back they stay lost.
             continue
+        after = _filed(after, settled)
         ids.add(after.id)
         if is_due(after, moment, account_of):
             if before is not None:
@@ -138,7 +141,7 @@ def reconcile(
         if each.id not in followed:
             words = _why_gone(each, moment, account_of)
             if words is None:
-                kept = each if each.container not in settled else replace(each, container=each.id)
+                kept = _filed(each, settled)
                 settled[kept.container] = kept
             else:
                 corrections.append(Correction("gpu.expired" if each.reservation else "gpu.freed", each, words))
@@ -146,25 +149,47 @@ def reconcile(
     return after_all, (*corrections, *_conflicts(ledger, after_all))
 
 
-def _match(ledger: Ledger, present: Sequence[Present]) -> dict[str, Allocation]:
-    """Return the allocation of each container that has one, by the container's id.
+def _by_claim(present: Sequence[Present]) -> list[Present]:
+    """Return the containers by their claim on units: those that run as they were made, then those that ran last."""
 
-    A label is text that others can write too, so it only leads to an allocation that no other container has.
-    """
+    def claim(each: Present) -> tuple[bool, float]:
+        return not each.running, each.created_at.timestamp() if each.running else -each.since.timestamp()
+
+    return sorted(present, key=claim)
+
+
+def _filed(allocation: Allocation, settled: Mapping[str, Allocation]) -> Allocation:
+    """Return an allocation under a name that no other has: names change hands while containers are looked at."""
+    if allocation.container not in settled:
+        return allocation
+    return replace(allocation, container=key_without_name(allocation, settled))
+
+
+def _match(ledger: Ledger, present: Sequence[Present]) -> dict[str, Allocation]:
+    """Return the allocation of each container that has one, by the container's id."""
     by_container = {each.container_id: each for each in ledger.allocations.values() if each.container_id is not None}
     found = {each.id: by_container[each.id] for each in present if each.id in by_container}
     taken = {each.id for each in found.values()}
-    for container in present:
+    for container in sorted(present, key=lambda each: (each.created_at, each.id)):
         if container.id in found:
             continue
         labelled = None if container.allocation_id is None else ledger.by_id(container.allocation_id)
-        named = ledger.allocations.get(container.name)
-        if labelled is None and named is not None and named.container_id is None:
-            labelled = named
-        if labelled is not None and labelled.id not in taken:
-            found[container.id] = labelled
-            taken.add(labelled.id)
+        for expected in (labelled, ledger.allocations.get(container.name)):
+            if expected is not None and expected.id not in taken and _is_expected(container, expected):
+                found[container.id] = expected
+                taken.add(expected.id)
+                break
     return found
+
+
+def _is_expected(container: Present, allocation: Allocation) -> bool:
+    """Whether a container is the one that an allocation waits for.
+
+    Labels and names are text that others can write too. They only lead to an allocation whose container is not there
+    yet, and only a container that really was given just its units: nobody else's may take its place.
+    """
+    waits = allocation.container_id is None or allocation.reservation is not None
+    return waits and set(container.uuids) == set(allocation.uuids) and container.user in {None, allocation.user}
 
 
 def _follow(before: Allocation, container: Present, moment: Moment) -> Allocation:
@@ -181,8 +206,17 @@ def _follow(before: Allocation, container: Present, moment: Moment) -> Allocatio
     if before.reservation is not None and not _has_lapsed(before.reservation, moment):
         # It is about to be started: whoever does that has reserved the units for it.
         return after
-    # A clock that was set back must not make a hold longer than it is.
-    return replace(after, stopped_at=min(before.stopped_at or container.since, moment.now), reservation=None)
+    return replace(after, stopped_at=_stopped_at(before.stopped_at, container.since, moment.now), reservation=None)
+
+
+def _stopped_at(known: datetime | None, since: datetime, now: datetime) -> datetime:
+    """Return when a hold began: by Docker's word where it ran and stopped again without a word to us.
+
+    A clock that was set back must not make a hold longer than it is.
+    """
+    if known is None:
+        return min(since, now)
+    return since if known < since <= now else min(known, now)
 
 
 def _adopt(container: Present, moment: Moment, account_of: AccountOf, ids: frozenset[str]) -> Allocation | None:
@@ -192,13 +226,13 @@ def _adopt(container: Present, moment: Moment, account_of: AccountOf, ids: froze
         ids: those that are taken; a label that names one of them is not believed.
     """
     label = container.allocation_id
-    ours = label is not None and label not in ids and container.user is not None
+    ours = label is not None and not (label in ids or label.startswith(_ADOPTED)) and container.user is not None
     if not container.uuids or not (container.running or ours):
         return None
     user = container.user if ours else None
     return Allocation(
         container=container.name,
-        id=label if ours and label is not None else f"docker-{container.id[:12]}",
+        id=label if ours and label is not None else f"{_ADOPTED}{container.id[:12]}",
         user=user,
         slots=container.slots,
         uuids=container.uuids,

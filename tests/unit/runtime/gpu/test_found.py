@@ -53,9 +53,14 @@ def test_what_a_container_was_given_is_said_in_units(request_: GpuRequest | None
     assert slots(request_) == units
 
 
-def test_labels_count_only_where_the_configuration_says_nothing() -> None:
-    assert slots(None, LABELS) == slots(GpuRequest(Asked.UNKNOWN), LABELS) == ("2:0",)
+def test_labels_count_only_where_the_configuration_cannot_be_read() -> None:
+    assert slots(GpuRequest(Asked.UNKNOWN), LABELS) == ("2:0",)
     assert slots(GpuRequest(Asked.NAMED, ("1",)), LABELS) == ("1",)
+
+
+def test_an_image_that_was_made_of_a_container_with_a_gpu_gives_no_gpu_to_its_own() -> None:
+    """docker commit keeps labels, and every container of that image has them."""
+    assert slots(None, LABELS) == ()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +80,8 @@ def test_what_comes_back_by_itself_counts_as_running(state: State, *, running: b
 
 
 def test_a_container_is_said_with_its_owner_and_times() -> None:
-    stopped = replace(PLAIN, state=State.EXITED, finished_at=ENDED, labels=LABELS)
+    given = GpuRequest(Asked.NAMED, ("MIG-20",))
+    stopped = replace(PLAIN, state=State.EXITED, finished_at=ENDED, labels=LABELS, gpu=given)
     assert present(stopped, LAB) == Present(
         "train",
         "c" * 64,
@@ -92,6 +98,15 @@ def test_a_container_is_said_with_its_owner_and_times() -> None:
 
 def test_an_owner_that_only_an_older_label_names_is_nobody_to_charge() -> None:
     assert present(replace(PLAIN, labels={"aime.mlc.USER": "alice"}), LAB).user is None
+
+
+@pytest.mark.parametrize("name", ["a/b", "%n", "..", "-x", "alice\n", "al\u200bice", "\\", "\udcff"])
+def test_what_no_account_can_be_called_is_nobody_to_charge(name: str) -> None:
+    assert present(replace(PLAIN, labels=LABELS | {"ds01.user": name}), LAB).user is None
+
+
+def test_a_directory_services_name_can_be_charged() -> None:
+    assert present(replace(PLAIN, labels=LABELS | {"ds01.user": "j.doe@lab-x.org"}), LAB).user == "j.doe@lab-x.org"
 
 
 # --- Asking -----------------------------------------------------------------------------------------------------------
@@ -123,10 +138,33 @@ def test_the_sites_own_exporter_holds_nothing_and_nobody_can_pass_as_it(tmp_path
         assert find_containers(engine, LAB, Ledger(), {"ds01-dcgm-exporter"}) == ()
         assert len(find_containers(engine, LAB, Ledger(), ())) == 1
     (tmp_path / "docker.sock").unlink(missing_ok=True)
-    for labels in ({"ds01.user": "alice"}, {"ds01.allocation": "token-123"}):
+    for labels in (
+        {"ds01.user": "alice"},
+        {"ds01.allocation": "token-123"},
+        {"aime.mlc.USER": "alice"},
+        {"devcontainer.local_folder": "/home/alice/project"},
+    ):
         with containers(tmp_path, inspected("ds01-dcgm-exporter", everything=True, labels=labels)) as engine:
             assert len(find_containers(engine, LAB, Ledger(), {"ds01-dcgm-exporter"})) == 1
         (tmp_path / "docker.sock").unlink(missing_ok=True)
+
+
+def test_where_users_can_write_labels_nobody_is_charged_by_one_unless_the_ledger_is_lost(tmp_path: Path) -> None:
+    own = inspected("train", devices=["MIG-20"], labels=LABELS)
+    with containers(tmp_path, own) as engine:
+        users = [
+            find_containers(engine, LAB, book, (), believed=believed)[0].user
+            for book, believed in ((ledger(), True), (ledger(), False), (Ledger(), False))
+        ]
+    assert users == ["alice", None, "alice"]
+
+
+def test_a_container_that_is_named_like_a_gone_ones_id_is_found_once(tmp_path: Path) -> None:
+    """The engine lists both, and answers for the one that went meanwhile with the one of that name."""
+    gone = "a" * 64
+    trickster = inspected(gone, id="b" * 64, devices=["MIG-20"])
+    with containers(tmp_path, trickster, inspected("x", id=gone, devices=["MIG-21"])) as engine:
+        assert [each.id for each in find_containers(engine, LAB, Ledger(), ())] == ["b" * 64]
 
 
 def test_without_an_engine_it_is_an_error_and_never_no_containers(tmp_path: Path) -> None:
@@ -136,13 +174,15 @@ def test_without_an_engine_it_is_an_error_and_never_no_containers(tmp_path: Path
 
 def test_what_a_container_of_ours_had_is_asked_for_again_and_nothing_else(tmp_path: Path) -> None:
     found = (
-        inspected("train", labels=LABELS),
+        inspected("train", labels=LABELS, devices=["MIG-20"]),
+        inspected("labels-alone", labels=LABELS),
         inspected("foreign", devices=["MIG-21"]),
         inspected("half", labels={"ds01.allocation": "token-999"}),
     )
     with containers(tmp_path, *found) as engine:
-        asked = [lost_request(engine, LAB, name, lambda _: STUDENT) for name in ("train", "foreign", "half", "ghost")]
-    assert asked[1:] == [None, None, None]
+        names = ("train", "labels-alone", "foreign", "half", "ghost")
+        asked = [lost_request(engine, LAB, name, lambda _: STUDENT) for name in names]
+    assert asked[1:] == [None, None, None, None]
     assert asked[0] is not None
     assert (asked[0].id, asked[0].user, asked[0].wanted, asked[0].container, asked[0].priority) == (
         "token-123",

@@ -114,6 +114,34 @@ def test_units_that_docker_shows_in_use_are_not_given_first_thing(site: Site) ->
     assert grant(site).uuids == (units[-1].uuid,)
 
 
+def test_who_asks_for_a_held_containers_name_again_has_its_units_until_the_new_container_is_there(site: Site) -> None:
+    """docker rm and docker run under the same name: nobody has told that the old one is gone."""
+    old = grant(site)
+    site.gpus.confirm(old.id, "train", ID)
+    site.gpus.mark_stopped("train")
+    again = site.gpus.allocate(replace(ask("alice", name="train"), id=new_id()), site.me)
+    assert isinstance(again, Grant)
+    assert (again.allocation.stopped_at, again.allocation.reservation) == (None, Reservation(site.me))
+    after(site, hours=9)
+    assert site.gpus.reconcile() == ()
+    assert held(site) == {"train": ("2:0",)}
+    site.docker = (replace(container(old, running=True), id="a" * 64),)
+    assert site.gpus.reconcile() == ()
+    assert site.gpus.state.read().allocations["train"].container_id == "a" * 64
+    assert [each[0] for each in site.events()] == ["gpu.allocated", "gpu.held", "gpu.resumed"]
+
+
+def test_who_asks_for_a_running_containers_name_again_keeps_the_units_if_it_is_gone_by_now(site: Site) -> None:
+    there = grant(site)
+    site.docker = (container(there, running=True),)
+    site.gpus.reconcile()
+    assert site.gpus.state.read().allocations["train"].reservation is None
+    assert isinstance(site.gpus.allocate(ask("alice", name="train"), site.me), Grant)
+    site.docker = ()
+    assert site.gpus.reconcile() == ()
+    assert held(site) == {"train": ("2:0",)}
+
+
 # --- Releasing and holding --------------------------------------------------------------------------------------------
 
 
@@ -145,6 +173,57 @@ def test_a_stopped_container_holds_until_it_starts_and_each_is_said_once(site: S
     assert resumed.allocation.reservation == Reservation(site.me), "it does not run yet"
     assert isinstance(site.gpus.clear_stopped("train", site.me), Grant)
     assert [each[0] for each in site.events()] == ["gpu.allocated", "gpu.held", "gpu.resumed"]
+
+
+def test_who_starts_a_container_that_somebody_else_was_about_to_start_keeps_it_reserved(site: Site) -> None:
+    """Also one that never said that it stopped: its units must not be freed between the word and the start."""
+    with subprocess.Popen(["sleep", "60"]) as gone:
+        keeper = site.machine.process(gone.pid)
+        assert keeper is not None
+        there = site.gpus.allocate(ask("alice", name="train"), keeper)
+        assert isinstance(there, Grant)
+        gone.kill()
+    resumed = site.gpus.clear_stopped("train", site.me)
+    assert isinstance(resumed, Grant)
+    assert resumed.allocation.reservation == Reservation(site.me)
+    assert site.gpus.state.read().allocations["train"].reservation == Reservation(site.me)
+    long_ago = datetime.now(UTC) - timedelta(days=3)
+    site.docker = (container(there.allocation, running=False, since=long_ago),)
+    assert site.gpus.reconcile() == ()
+    assert held(site) == {"train": ("2:0",)}
+
+
+def test_what_was_looked_up_is_meant_and_nothing_that_is_called_so(site: Site) -> None:
+    victim = grant(site, "alice", name="train")
+    trick = site.gpus.allocate(replace(ask("bob", name="trick"), id="train"), site.me)
+    assert isinstance(trick, Grant)
+    assert (trick.allocation.id, trick.allocation.container) == ("train", "trick")
+    resumed = site.gpus.clear_stopped(trick.allocation, site.me)
+    assert isinstance(resumed, Grant)
+    assert resumed.allocation.uuids == trick.allocation.uuids
+    stopped = site.gpus.mark_stopped(trick.allocation)
+    assert stopped is not None
+    assert stopped.container == "trick"
+    assert site.gpus.release(trick.allocation) is not None
+    assert site.gpus.release(trick.allocation) is None
+    assert held(site) == {"train": victim.slots}
+
+
+def test_a_whole_id_of_dockers_is_no_name_of_anothers(site: Site) -> None:
+    victim = grant(site, "alice", name="train")
+    site.gpus.confirm(victim.id, "train", ID)
+    grant(site, "bob", name=ID)
+    stopped = site.gpus.mark_stopped(ID)
+    assert stopped is not None
+    assert stopped.container == "train"
+
+
+def test_what_a_container_had_is_not_given_back_as_what_another_account_has_by_now(site: Site) -> None:
+    again = replace(ask("alice", name="train"), id="token-of-old", wanted=Named((LAB.units[3].uuid,)))
+    grant(site, "bob", "device=2:0", name="train")
+    answer = site.gpus.clear_stopped("train", site.me, again)
+    assert isinstance(answer, Refusal)
+    assert answer.reason is Reason.NAME_TAKEN
 
 
 @pytest.mark.parametrize("act", ["release", "mark_stopped"])
@@ -213,6 +292,19 @@ def test_a_name_that_docker_has_given_again_is_the_new_containers(site: Site) ->
     }
 
 
+def test_a_container_named_like_anothers_allocation_is_in_nobodys_way(site: Site) -> None:
+    old, new = grant(site, name="train"), grant(site, "bob", name="other")
+    trick = grant(site, "bob", name=old.id)
+    site.gpus.rename("other", "train")
+    assert {name: each.id for name, each in site.gpus.state.read().allocations.items()} == {
+        f"?{old.id}": old.id,
+        old.id: trick.id,
+        "train": new.id,
+    }
+    assert site.gpus.release(old) is not None
+    assert set(held(site)) == {old.id, "train"}
+
+
 # --- What time frees --------------------------------------------------------------------------------------------------
 
 
@@ -251,6 +343,21 @@ def test_a_hold_that_is_over_stays_while_docker_does_not_answer(site: Site) -> N
     after(site, hours=9)
     assert isinstance(site.gpus.allocate(ask("bob", "device=2:0"), site.me), Refusal)
     assert held(site) == {"train": ("2:0",)}
+
+
+def test_events_are_told_when_the_ledger_is_on_disk_and_never_of_what_did_not_happen(site: Site) -> None:
+    grant(site)
+    site.paths.gpu_state.with_name(f".{site.paths.gpu_state.name}.ds01-tmp").mkdir()
+    for act in (
+        lambda: site.gpus.allocate(ask("bob", name="nb"), site.me),
+        lambda: site.gpus.release("train"),
+        lambda: site.gpus.mark_stopped("train"),
+        site.gpus.reconcile,
+    ):
+        with pytest.raises(GpuStateError, match="nothing was changed"):
+            act()
+    assert held(site) == {"train": ("2:0",)}
+    assert site.events() == [("gpu.allocated", "alice", "train")]
 
 
 def test_reconcile_says_what_it_found_and_the_second_time_nothing(site: Site) -> None:

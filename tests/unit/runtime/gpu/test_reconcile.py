@@ -141,6 +141,25 @@ def test_a_container_that_runs_again_is_not_held_any_more_however_long_ago_it_st
     assert told == [("gpu.corrected", "train", "it runs")]
 
 
+def test_who_ran_and_stopped_again_without_a_word_is_held_from_the_last_stop() -> None:
+    book = ledger(replace(MINE, stopped_at=NOON - timedelta(seconds=890)))
+    last = NOON - timedelta(seconds=60)
+    after, told = settle(book, container(MINE, running=False, since=last), moment=replace(MOMENT, now=NOON))
+    assert (after.allocations["train"].stopped_at, told) == (last, [])
+    assert settle(after, container(MINE, running=False, since=last), moment=replace(MOMENT, now=last + HOLD))[1] == [
+        ("gpu.expired", "train", "its container stopped and the hold is over")
+    ]
+
+
+def test_a_hold_that_began_before_the_clock_was_set_back_ends_a_hold_after_that() -> None:
+    later = container(MINE, running=False, since=NOON + timedelta(hours=1))
+    book, _ = settle(ledger(MINE), later)
+    for seconds in (1, 60, 899):
+        book, _ = settle(book, later, moment=replace(MOMENT, now=NOON + timedelta(seconds=seconds)))
+        assert book.allocations["train"].stopped_at == NOON
+    assert dict(settle(book, later, moment=replace(MOMENT, now=NOON + HOLD))[0].allocations) == {}
+
+
 def test_a_clock_that_was_set_back_makes_no_hold_longer() -> None:
     later = NOON + timedelta(days=3)
     after, _ = settle(ledger(replace(MINE, stopped_at=later)), container(MINE, running=False, since=later))
@@ -150,7 +169,7 @@ def test_a_clock_that_was_set_back_makes_no_hold_longer() -> None:
 def test_a_hold_without_end_lasts_until_the_container_is_removed() -> None:
     forever = held("carol", "0", stopped_at=NOON - timedelta(days=300))
     assert hold_ends(forever, account_of) is None
-    after, told = settle(ledger(forever), container(forever, running=False))
+    after, told = settle(ledger(forever), container(forever, running=False, since=NOON - timedelta(days=300)))
     assert (dict(after.allocations), told) == ({forever.container: forever}, [])
     assert settle(ledger(forever))[1] == [("gpu.freed", forever.container, "Docker has its container no more")]
 
@@ -257,6 +276,10 @@ def test_of_a_lost_ledger_a_hold_that_is_over_or_given_to_others_stays_lost() ->
     assert set(settle(Ledger(), over)[0].allocations) == set()
     assert set(settle(Ledger(), *taken)[0].allocations) == {"nb"}
     assert set(settle(Ledger(), *reversed(taken))[0].allocations) == {"nb"}
+    earlier = container(MINE, running=False, since=NOON - HOLD / 2)
+    later = container(held("bob", "2:0", name="later"), running=False, since=NOON - HOLD / 4)
+    for order in ((earlier, later), (later, earlier)):
+        assert set(settle(Ledger(), *order)[0].allocations) == {"later"}, "who had it last"
 
 
 def test_a_stopped_container_that_gave_its_units_back_does_not_get_them_again() -> None:
@@ -276,11 +299,74 @@ def test_a_label_that_names_somebody_elses_allocation_takes_nothing_from_it() ->
         assert (after.allocations["thief"].user, after.allocations["thief"].uuids) == (None, ("GPU-0",))
 
 
-def test_a_label_does_not_keep_a_gone_containers_units_as_anothers() -> None:
-    """The allocation goes on with the container that names it, charged to whom it was granted and no one else."""
-    heir = container(MINE, name="heir", id="d" * 64, user="bob")
-    after, _ = settle(ledger(MINE), heir)
-    assert (after.allocations["heir"].user, after.allocations["heir"].container_id) == ("alice", "d" * 64)
+@pytest.mark.parametrize("user", ["alice", "bob", None])
+def test_who_copies_the_labels_of_a_container_that_is_gone_does_not_become_it(user: str | None) -> None:
+    """Neither is its owner charged for the copy, nor does it keep units that it was never given."""
+    copy = container(MINE, name="copy", id="d" * 64, user=user)
+    after, told = settle(ledger(MINE), copy)
+    assert [(each.user, each.id) for each in after.allocations.values()] == [(None, f"docker-{'d' * 12}")]
+    assert [each[0] for each in told] == ["gpu.adopted", "gpu.freed"]
+    for running in (True, False):
+        empty = replace(copy, slots=(), uuids=(), running=running)
+        assert settle(ledger(MINE), empty)[1] == [("gpu.freed", "train", "Docker has its container no more")]
+
+
+STRANGERS = {
+    "another account's": {"user": "bob"},
+    "with another unit": {"slots": ("2:1",), "uuids": (GpuUuid("MIG-21"),)},
+    "with one unit more": {"slots": ("2:0", "2:1"), "uuids": (GpuUuid("MIG-20"), GpuUuid("MIG-21"))},
+    "without a GPU": {"slots": (), "uuids": ()},
+}
+
+
+@pytest.mark.parametrize("changes", STRANGERS.values(), ids=STRANGERS)
+@pytest.mark.parametrize("label", [MINE.id, None])
+def test_nobody_else_takes_the_place_of_a_container_that_is_still_to_come(
+    changes: dict[str, object], label: str | None
+) -> None:
+    thief = container(MINE, id="d" * 64, allocation_id=label, **changes)
+    after, _ = settle(ledger(RESERVED), thief)
+    assert after.by_id(MINE.id) in {RESERVED, replace(RESERVED, container=MINE.id)}
+    both, _ = settle(after, thief, container(MINE, name="late"))
+    assert both.by_id(MINE.id) == replace(MINE, container="late")
+
+
+def test_a_container_that_is_made_anew_under_its_name_is_known_by_its_label() -> None:
+    """As after docker rm and docker run, when allocate has given the name the same units again."""
+    again = replace(MINE, reservation=Reservation(PROCESS))
+    assert settle(ledger(again)) == (ledger(again), [])
+    after, _ = settle(ledger(again), container(MINE, id="d" * 64))
+    assert dict(after.allocations) == {"train": replace(MINE, container_id="d" * 64)}
+
+
+def test_names_made_of_others_ids_hide_nobody() -> None:
+    """Somebody takes the name of a reservation, and calls a second container by its id: all three stay."""
+    name = container(held("bob", "0", name="one"), name="train")
+    named_so = container(held("bob", "1", name="two"), name=MINE.id)
+    after, _ = settle(ledger(RESERVED), name, named_so)
+    assert {key: each.uuids for key, each in after.allocations.items()} == {
+        "train": ("GPU-0",),
+        MINE.id: ("GPU-1",),
+        f"?{MINE.id}": ("MIG-20",),
+    }
+    late, _ = settle(after, name, named_so, container(MINE, name="late"))
+    assert late.allocations["late"] == replace(MINE, container="late")
+
+
+def test_a_name_that_changes_hands_while_containers_are_looked_at_hides_nobody() -> None:
+    one, two = held("alice", "2:0", name="a"), held("bob", "0", name="b")
+    after, _ = reconcile(ledger(one, two), (container(one), container(two, name="a")), MOMENT, account_of)
+    assert {each.uuids for each in after.allocations.values()} == {one.uuids, two.uuids}
+
+
+def test_a_label_made_like_the_id_of_an_adopted_container_is_not_believed() -> None:
+    other = replace(STRAY, name="other", id="c" * 64, allocation_id=f"docker-{'e' * 12}", slots=("1",),
+                    uuids=(GpuUuid("GPU-1"),))  # fmt: skip
+    after, _ = settle(ledger(), other, STRAY)
+    assert {each.id: each.container for each in after.allocations.values()} == {
+        f"docker-{'e' * 12}": "stray",
+        f"docker-{'c' * 12}": "other",
+    }
 
 
 def test_two_containers_with_one_label_are_two_allocations() -> None:
