@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ds01.core.errors import Ds01Error
 from ds01.core.events import Event
 from ds01.runtime.gpu.allocate import allocate
-from ds01.runtime.gpu.answer import Grant, Refusal
+from ds01.runtime.gpu.answer import Grant, Reason, Refusal
 from ds01.runtime.gpu.hardware import Devices
 from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation, Waiter, key_without_name
 from ds01.runtime.gpu.reconcile import is_due
@@ -53,7 +53,7 @@ class Gpus:
         """
         devices = self.look()
         with self.state.change() as book:
-            return self._decide(book, devices, request, keeper)
+            return _not_its_own(book.ledger, request) or self._decide(book, devices, request, keeper)
 
     def allocate_or_wait(self, request: Request, keeper: ProcessRef, waiter: ProcessRef) -> Grant | Refusal:
         """As allocate(); whoever is refused what time may bring stands in the line afterwards.
@@ -63,6 +63,8 @@ class Gpus:
         """
         devices = self.look()
         with self.state.change() as book:
+            if (foreign := _not_its_own(book.ledger, request)) is not None:
+                return foreign
             answer = self._decide(book, devices, request, keeper)
             if isinstance(answer, Refusal) and answer.waitable:
                 book.ledger = book.ledger.waiting(_in_line(request, book, waiter))
@@ -196,6 +198,14 @@ class Gpus:
 
     def _limits_of(self, request: Request, waiting: list[str]) -> Limits:
         return self.limits({user: self.state.account_of(user) for user in {request.user, *waiting}})
+
+
+def _not_its_own(ledger: Ledger, request: Request) -> Refusal | None:
+    """Return the refusal for a request with the id of one that another account waits with: ids are no secret."""
+    if all(each.id != request.id or each.user == request.user for each in ledger.queue):
+        return None
+    text = f"{request.id} is the request of another account"
+    return Refusal(Reason.NAME_TAKEN, text, "leave the id out, or name one of your own")
 
 
 def _find(ledger: Ledger, which: Which) -> Allocation | None:

@@ -230,9 +230,11 @@ def _adopt(container: Present, moment: Moment, account_of: AccountOf, ids: froze
     if not container.uuids or not (container.running or ours):
         return None
     user = container.user if ours else None
+    short = f"{_ADOPTED}{container.id[:12]}"
+    own_id = short if short not in ids else f"{_ADOPTED}{container.id}"
     return Allocation(
         container=container.name,
-        id=label if ours and label is not None else f"{_ADOPTED}{container.id[:12]}",
+        id=label if ours and label is not None else own_id,
         user=user,
         slots=container.slots,
         uuids=container.uuids,

@@ -254,6 +254,19 @@ def test_a_container_that_is_started_after_its_hold_has_to_find_its_unit_free(pl
     assert (code, err.startswith("error: old is a container of student01")) == (4, True)
 
 
+@pytest.mark.parametrize("action", ["release", "mark-stopped", "clear-stopped"])
+def test_an_allocation_called_like_anothers_container_opens_nothing(place: Place, run: Run, action: str) -> None:
+    allocate(run, "training", "--gpu", "2:0")
+    run("allocate", "--container", "trick", "--gpu", "2:1", "--allocation", "training", sudo=NOBODY)
+    before = place.held["training"]
+    for which in (("--allocation", "training"), ("--container", "trick")):
+        code, out, _ = run(action, *which, sudo=NOBODY)
+        assert (code, "2:0" in out) == (0, False)
+    assert run(action, "--container", "training", sudo=NOBODY)[0] == 4
+    assert place.held["training"] == before
+    assert json.loads(run("status", "--json")[1])["allocations"][0]["stopped_at"] is None
+
+
 # --- When something is wrong ------------------------------------------------------------------------------------------
 
 

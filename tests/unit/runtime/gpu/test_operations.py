@@ -410,3 +410,17 @@ def test_the_line_is_left_by_who_is_served_and_by_who_leaves(site: Site) -> None
     site.gpus.release("nb")
     assert isinstance(site.gpus.allocate_or_wait(wish, site.me, me), Grant)
     assert site.gpus.state.read().queue == ()
+
+
+def test_nobody_leaves_the_line_or_is_served_by_another_accounts_request(site: Site) -> None:
+    grant(site, "root", "device=2:0", name="nb")
+    wish = ask("alice", "device=2:0", name="train")
+    site.gpus.allocate_or_wait(wish, site.me, site.me)
+    for wanted in ("device=2:1", "device=2:0"):
+        trick = replace(ask("bob", wanted, name="trick"), id=wish.id)
+        for answer in (site.gpus.allocate(trick, site.me), site.gpus.allocate_or_wait(trick, site.me, site.me)):
+            assert isinstance(answer, Refusal)
+            assert (answer.reason, answer.waitable) == (Reason.NAME_TAKEN, False)
+    assert [(each.id, each.user) for each in site.gpus.state.read().queue] == [(wish.id, "alice")]
+    site.gpus.release("nb")
+    assert isinstance(site.gpus.allocate(wish, site.me), Grant)

@@ -166,7 +166,7 @@ def wait_and_say(root: Path) -> None:
     wait_for_gpu(site.gpus, WISH, site.me, Line(120, tell, site.me))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_wait_that_is_broken_off_leaves_no_trace(site: Site, number: signal.Signals) -> None:
     command = [sys.executable, "-c", WAITER, os.fspath(CHECKOUT), os.fspath(CHECKOUT / "scripts"), os.fspath(site.root)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as waiter:

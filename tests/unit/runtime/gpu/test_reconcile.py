@@ -359,6 +359,15 @@ def test_a_name_that_changes_hands_while_containers_are_looked_at_hides_nobody()
     assert {each.uuids for each in after.allocations.values()} == {one.uuids, two.uuids}
 
 
+def test_an_id_that_somebody_has_already_is_no_adopted_containers() -> None:
+    clash = replace(held("alice", "1", name="mine"), id=f"docker-{'e' * 12}")
+    after, _ = settle(ledger(clash), container(clash), STRAY)
+    assert {each.id: each.container for each in after.allocations.values()} == {
+        clash.id: "mine",
+        f"docker-{'e' * 64}": "stray",
+    }
+
+
 def test_a_label_made_like_the_id_of_an_adopted_container_is_not_believed() -> None:
     other = replace(STRAY, name="other", id="c" * 64, allocation_id=f"docker-{'e' * 12}", slots=("1",),
                     uuids=(GpuUuid("GPU-1"),))  # fmt: skip
