@@ -2,69 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
-import secrets
-import subprocess
-import tarfile
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.integration.dockers import docker
 
 from ds01.core.gpurequest import Asked, GpuRequest
 from ds01.runtime.containers.container import State
-from ds01.runtime.containers.engine import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from ds01.runtime.containers.engine import Engine
 
 pytestmark = pytest.mark.docker
 MIG = "MIG-6f3a1c1e-0b0f-5d5c-9d63-0a1b2c3d4e5f"
-# A program that waits, for images that hold nothing else.
-WAIT = "int pause(void); int main(void) { for (;;) pause(); }"
-
-
-def docker(*words: str, data: bytes | None = None) -> str:
-    done = subprocess.run(["docker", *words], input=data, capture_output=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode().strip()
-
-
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    host = docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
-    assert host.startswith("unix://")
-    return Engine(Path(host.removeprefix("unix://")), timeout_seconds=60)
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """An image and a command that waits: busybox where the engine has it, else made here, without any registry."""
-    if docker("images", "--quiet", "busybox:latest"):
-        yield ["busybox:latest", "sleep", "6000"]
-        return
-    folder = tmp_path_factory.mktemp("image")
-    (folder / "wait.c").write_text(WAIT)
-    subprocess.run(["cc", "-static", "-o", folder / "wait", folder / "wait.c"], check=True, capture_output=True)
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        tar.add(folder / "wait", "wait")
-    name = f"ds01-test-{secrets.token_hex(4)}"
-    docker("import", "-", name, data=packed.getvalue())
-    yield [name, "/wait"]
-    docker("rmi", "--force", name)
-
-
-@pytest.fixture
-def prefix() -> Iterator[str]:
-    """How the containers of one test are named; they are removed after it."""
-    made = f"ds01-test-{secrets.token_hex(4)}"
-    yield made
-    ids = docker("ps", "--all", "--quiet", "--filter", f"name={made}").split()
-    if ids:
-        docker("rm", "--force", *ids)
 
 
 def test_the_engine_says_who_it_is(engine: Engine) -> None:

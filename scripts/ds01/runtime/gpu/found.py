@@ -63,6 +63,7 @@ def present(container: Container, devices: Devices) -> Present:
         running=container.state in _RUNNING,
         created_at=made,
         since=container.finished_at or made,
+        ran=container.started_at is not None,
     )
 
 

@@ -32,6 +32,7 @@ class Present:
         uuids: the units it really was given; empty when that cannot be told from its configuration.
         running: paused and restarting ones too.
         since: when it stopped, or was made if it never ran.
+        ran: whether it ever did, as far as is known.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Present:
     running: bool
     created_at: datetime
     since: datetime
+    ran: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,9 @@ def _follow(before: Allocation, container: Present, moment: Moment) -> Allocatio
     )
     if container.running:
         return replace(after, stopped_at=None, reservation=None)
-    if before.reservation is not None and not _has_lapsed(before.reservation, moment):
+    # One that was not there yet when they were reserved, and has been through its run by now, is started no more.
+    through = container.ran and before.container_id != container.id and container.since > before.allocated_at
+    if before.reservation is not None and not _has_lapsed(before.reservation, moment) and not through:
         # It is about to be started: whoever does that has reserved the units for it.
         return after
     return replace(after, stopped_at=_stopped_at(before.stopped_at, container.since, moment.now), reservation=None)

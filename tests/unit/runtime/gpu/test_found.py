@@ -92,8 +92,10 @@ def test_a_container_is_said_with_its_owner_and_times() -> None:
         running=False,
         created_at=MADE,
         since=ENDED,
+        ran=True,
     )
-    assert present(replace(stopped, finished_at=None), LAB).since == MADE
+    never = present(replace(stopped, started_at=None, finished_at=None), LAB)
+    assert (never.since, never.ran) == (MADE, False)
 
 
 def test_an_owner_that_only_an_older_label_names_is_nobody_to_charge() -> None:

@@ -189,6 +189,26 @@ def test_a_container_made_and_not_yet_started_keeps_its_reservation() -> None:
     assert told == []
 
 
+LONG_RESERVED = replace(RESERVED, allocated_at=NOON - timedelta(hours=1))
+
+
+@pytest.mark.parametrize("book", [LONG_RESERVED, replace(LONG_RESERVED, container_id="a" * 64)])
+def test_one_that_ran_and_ended_while_nobody_looked_is_held_though_who_asked_for_it_lives(book: Allocation) -> None:
+    """As after `docker run` in a shell that goes on for days."""
+    ended = container(MINE, running=False, ran=True, since=NOON - timedelta(seconds=30))
+    after, told = settle(ledger(book), ended)
+    there = after.allocations["train"]
+    assert (there.container_id, there.reservation, there.stopped_at) == (ended.id, None, ended.since)
+    assert [each[0] for each in told] == ([] if book.container_id is None else ["gpu.corrected"])
+
+
+def test_one_that_ran_long_ago_and_has_units_anew_is_about_to_be_started() -> None:
+    before = container(MINE, running=False, ran=True, since=NOON - timedelta(hours=2))
+    after, told = settle(ledger(LONG_RESERVED), before)
+    assert dict(after.allocations) == {"train": replace(LONG_RESERVED, container_id=before.id)}
+    assert told == []
+
+
 def test_a_container_that_is_gone_frees_its_units() -> None:
     assert settle(ledger(MINE)) == (
         replace(Ledger(boot="boot-1"), allocations={}),
