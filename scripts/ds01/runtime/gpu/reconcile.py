@@ -172,16 +172,22 @@ def _match(ledger: Ledger, present: Sequence[Present]) -> dict[str, Allocation]:
     by_container = {each.container_id: each for each in ledger.allocations.values() if each.container_id is not None}
     found = {each.id: by_container[each.id] for each in present if each.id in by_container}
     taken = {each.id for each in found.values()}
-    for container in sorted(present, key=lambda each: (each.created_at, each.id)):
-        if container.id in found:
+    for container in sorted(present, key=lambda each: (not each.running, each.created_at)):
+        expected = _named_by(ledger, container)
+        if container.id in found or expected is None or expected.id in taken:
             continue
-        labelled = None if container.allocation_id is None else ledger.by_id(container.allocation_id)
-        for expected in (labelled, ledger.allocations.get(container.name)):
-            if expected is not None and expected.id not in taken and _is_expected(container, expected):
-                found[container.id] = expected
-                taken.add(expected.id)
-                break
+        if _is_expected(container, expected):
+            found[container.id] = expected
+            taken.add(expected.id)
     return found
+
+
+def _named_by(ledger: Ledger, container: Present) -> Allocation | None:
+    """Return the allocation whose id a container has for a label, or whose name it has, when it has no label."""
+    if container.allocation_id is not None:
+        return ledger.by_id(container.allocation_id)
+    named = ledger.allocations.get(container.name)
+    return None if named is None or named.id == container.name else named
 
 
 def _is_expected(container: Present, allocation: Allocation) -> bool:

@@ -331,6 +331,24 @@ def test_who_copies_the_labels_of_a_container_that_is_gone_does_not_become_it(us
         assert settle(ledger(MINE), empty)[1] == [("gpu.freed", "train", "Docker has its container no more")]
 
 
+def test_a_container_with_a_label_of_its_own_or_named_by_an_id_is_not_known_by_its_name() -> None:
+    named_by_id = replace(RESERVED, container=RESERVED.id)
+    for book, stranger in (
+        (ledger(RESERVED), container(MINE, user=None, allocation_id="token-of-another")),
+        (ledger(named_by_id), container(MINE, user=None, allocation_id=None, name=RESERVED.id)),
+    ):
+        after, _ = settle(book, replace(stranger, id="d" * 64, running=False))
+        assert [each.container_id for each in after.allocations.values()] == [None]
+
+
+def test_of_two_made_with_the_same_options_the_one_that_runs_has_the_units() -> None:
+    one = container(MINE, id="a" * 64, name="one", running=False)
+    two = container(MINE, id="b" * 64, name="two", created_at=NOON + timedelta(seconds=9))
+    for order in ((one, two), (two, one)):
+        after, _ = settle(ledger(RESERVED), *order)
+        assert dict(after.allocations) == {"two": replace(MINE, container="two", container_id="b" * 64)}
+
+
 STRANGERS = {
     "another account's": {"user": "bob"},
     "with another unit": {"slots": ("2:1",), "uuids": (GpuUuid("MIG-21"),)},
@@ -428,19 +446,30 @@ def test_a_correction_names_the_allocation_as_it_is_afterwards() -> None:
 
 @dataclass
 class Box:
-    """A container in a model of Docker."""
+    """A container in a model of Docker.
+
+    Attributes:
+        user: who made it; None for one that came about without us, whatever its labels say.
+        label: the allocation that it claims.
+        since: when it was made, or stopped.
+    """
 
     name: str
-    user: str
-    allocation_id: str
+    user: str | None
+    label: str
     uuids: tuple[GpuUuid, ...]
     slots: tuple[str, ...]
-    running: bool
+    made: datetime
     since: datetime
+    running: bool = False
+    ran: bool = False
 
 
 class DockerMachine(RuleBasedStateMachine):
-    """Containers come and go, with and without word to the ledger, which is lost now and then."""
+    """Containers come and go, with and without a word to the ledger, which is lost now and then.
+
+    Some of them claim by label, name and id to be another's. Boots, clocks and processes go as they please.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -451,66 +480,144 @@ class DockerMachine(RuleBasedStateMachine):
         self.number = 0
         self.settle()
 
+    # --- The world ---
+
     @property
     def moment(self) -> Moment:
         return Moment(self.now, f"boot-{self.boot}", self.uptime)
 
     def present(self) -> tuple[Present, ...]:
         return tuple(
-            Present(box.name, key, box.user, box.allocation_id, box.slots, box.uuids, box.running, box.since, box.since)
+            Present(
+                name=box.name,
+                id=key,
+                user=box.user,
+                allocation_id=box.label,
+                slots=box.slots,
+                uuids=box.uuids,
+                running=box.running,
+                created_at=box.made,
+                since=box.since,
+                ran=box.ran,
+            )
             for key, box in self.boxes.items()
         )
 
-    def settle(self) -> None:
-        self.book = age(self.book, self.alive.__contains__, self.moment)
-        self.book, _ = reconcile(self.book, self.present(), self.moment, account_of)
-        assert reconcile(self.book, self.present(), self.moment, account_of) == (self.book, ())
+    def looked_at(self) -> Ledger:
+        """Return the ledger as it would be after a reconcile now."""
+        aged = age(self.book, self.alive.__contains__, self.moment)
+        after, _ = reconcile(aged, self.present(), self.moment, account_of)
+        assert reconcile(after, self.present(), self.moment, account_of) == (after, ()), "twice is once"
+        return after
 
-    @rule(user=st.sampled_from(["alice", "bob", "carol"]), start=st.booleans(), create=st.booleans())
-    def run(self, user: str, *, start: bool, create: bool) -> None:
+    def settle(self) -> None:
+        self.book = self.looked_at()
+
+    def new_process(self) -> ProcessRef:
         self.number += 1
-        answer = allocate(LAB, self.book, ask(user, name=f"c{self.number}"), LIMITS, self.now)
-        if not isinstance(answer, Grant):
-            return
         process = ProcessRef(self.number, 1, self.moment.boot)
         self.alive.add(process)
-        there = replace(answer.allocation, reservation=Reservation(process))
+        return process
+
+    def pick(self, data: st.DataObject, *, running: bool | None = None, ours: bool | None = None) -> list[Box]:
+        found = [
+            key
+            for key, box in self.boxes.items()
+            if running in {None, box.running} and ours in {None, box.user is not None}
+        ]
+        return [self.boxes[data.draw(st.sampled_from(found))]] if found else []
+
+    def start_box(self, box: Box) -> None:
+        box.running = box.ran = True
+
+    def stop_box(self, box: Box) -> None:
+        box.running, box.since = False, self.now
+
+    # --- What people do ---
+
+    @rule(user=st.sampled_from(["alice", "bob", "carol"]), steps=st.integers(0, 3), data=st.data())
+    def ask_and_run(self, user: str, steps: int, data: st.DataObject) -> None:
+        """Ask, make, start and stop, as far as it comes; also again under the name of one that is gone."""
+        labels = {box.label for box in self.boxes.values() if box.user is not None}
+        names = {box.name for box in self.boxes.values()}
+        gone = [
+            each.container
+            for each in self.book.allocations.values()
+            if each.id not in labels and each.container not in names
+        ]
+        name = data.draw(st.sampled_from([*gone, f"c{self.number + 1}"]))
+        answer = allocate(LAB, self.book, ask(user, name=name, container=name), LIMITS, self.now)
+        process = self.new_process()
+        if not isinstance(answer, Grant):
+            return
+        there = replace(answer.allocation, stopped_at=None, reservation=Reservation(process))
         running = {uuid for box in self.boxes.values() if box.running for uuid in box.uuids}
-        assert running.isdisjoint(there.uuids)
-        self.book = self.book.granted(there)
-        if create:
-            self.boxes[f"{self.number:064}"] = Box(
-                there.container, user, there.id, there.uuids, there.slots, start, self.now
-            )
+        assert not answer.fresh or running.isdisjoint(there.uuids)
+        self.book = self.book.changed(there)
+        if steps == 0 or there.container.startswith("?"):
+            return
+        box = Box(there.container, user, there.id, there.uuids, there.slots, self.now, self.now)
+        self.boxes[f"{self.number:064}"] = box
+        if steps > 1:
+            self.start_box(box)
+        if steps > 2:
+            self.stop_box(box)
 
     @rule(data=st.data(), told=st.booleans())
     def stop(self, data: st.DataObject, *, told: bool) -> None:
-        for key in self.pick(data, running=True):
-            box = self.boxes[key]
-            box.running, box.since = False, self.now
-            there = self.book.by_id(box.allocation_id)
-            if told and there is not None:
+        for box in self.pick(data, running=True):
+            self.stop_box(box)
+            there = self.book.by_id(box.label)
+            if told and there is not None and box.user is not None:
                 self.book = self.book.changed(replace(there, stopped_at=self.now, reservation=None))
 
-    @rule(data=st.data())
-    def start_within_its_hold(self, data: st.DataObject) -> None:
-        for key in self.pick(data, running=False):
-            there = self.book.by_id(self.boxes[key].allocation_id)
-            if there is not None:
-                self.boxes[key].running = True
+    @rule(data=st.data(), told=st.booleans(), really=st.booleans())
+    def start_within_its_hold(self, data: st.DataObject, *, told: bool, really: bool) -> None:
+        self.settle()
+        for box in self.pick(data, running=False, ours=True):
+            there = self.book.by_id(box.label)
+            if there is None or self.boxes.get(there.container_id or "") is not box:
+                continue
+            if told:
+                kept = replace(there, stopped_at=None, reservation=Reservation(self.new_process()))
+                self.book = self.book.changed(kept)
+            if really:
+                self.start_box(box)
 
     @rule(data=st.data(), told=st.booleans())
     def remove(self, data: st.DataObject, *, told: bool) -> None:
-        for key in self.pick(data):
-            there = self.book.by_id(self.boxes.pop(key).allocation_id)
-            if told and there is not None:
+        for box in self.pick(data):
+            self.boxes = {key: each for key, each in self.boxes.items() if each is not box}
+            there = self.book.by_id(box.label)
+            if told and there is not None and box.user is not None:
                 self.book = self.book.released(there)
 
     @rule(data=st.data())
     def rename(self, data: st.DataObject) -> None:
-        for key in self.pick(data):
+        for box in self.pick(data):
             self.number += 1
-            self.boxes[key].name = f"renamed{self.number}"
+            box.name = self.a_name(data, f"renamed{self.number}")
+
+    @rule(data=st.data(), running=st.booleans(), given=st.booleans())
+    def somebody_pretends(self, data: st.DataObject, *, running: bool, given: bool) -> None:
+        """Make a container by hand, with another's label and under another's name or id, where Docker has none so."""
+        self.number += 1
+        name = self.a_name(data, f"stray{self.number}")
+        label = data.draw(st.sampled_from([*(each.id for each in self.book.allocations.values()), "token-of-nobody"]))
+        taken = set(self.book.holders()) | {uuid for box in self.boxes.values() for uuid in box.uuids}
+        free = [unit for unit in LAB.units if unit.uuid not in taken][: int(given)]
+        uuids, slots = tuple(unit.uuid for unit in free), tuple(unit.slot for unit in free)
+        box = Box(name, None, label, uuids, slots, self.now, self.now, running, running)
+        self.boxes[f"{self.number:064}"] = box
+        self.settle()
+
+    def a_name(self, data: st.DataObject, new: str) -> str:
+        """Return a name that no container has, maybe one that the ledger has for something else."""
+        known = {name for each in self.book.allocations.values() for name in (each.container, each.id)}
+        names = {box.name for box in self.boxes.values()}
+        return data.draw(st.sampled_from([*sorted(each for each in known - names if "?" not in each), new]))
+
+    # --- What just happens ---
 
     @rule()
     def processes_end(self) -> None:
@@ -521,48 +628,67 @@ class DockerMachine(RuleBasedStateMachine):
         self.now += timedelta(seconds=seconds - back)
         self.uptime += seconds
 
-    @rule()
-    def the_power_goes(self) -> None:
+    @rule(restart=st.booleans())
+    def the_power_goes(self, *, restart: bool) -> None:
         self.alive.clear()
         self.boot, self.uptime = self.boot + 1, 5.0
         for box in self.boxes.values():
-            if box.running:
-                box.running, box.since = False, self.now
+            if box.running and not restart:
+                self.stop_box(box)
         self.settle()
 
     @rule()
     def the_ledger_is_lost(self) -> None:
+        """With the reservations in it: what they were for is taken for what it is, or comes to nothing."""
         self.book = Ledger()
+        self.alive.clear()
         self.settle()
 
     @rule()
     def look(self) -> None:
         self.settle()
 
-    def pick(self, data: st.DataObject, *, running: bool | None = None) -> list[str]:
-        keys = [key for key, box in self.boxes.items() if running in {None, box.running}]
-        return [data.draw(st.sampled_from(keys))] if keys else []
+    # --- What holds ---
 
     @invariant()
-    def what_runs_has_its_units_and_nobody_else_has(self) -> None:
-        book, _ = reconcile(
-            age(self.book, self.alive.__contains__, self.moment), self.present(), self.moment, account_of
-        )
+    def what_runs_has_its_units_and_is_charged_to_who_made_it(self) -> None:
+        book = self.looked_at()
+        for key, box in self.boxes.items():
+            holding = [each for each in book.allocations.values() if each.container_id == key]
+            if box.running and box.uuids:
+                (there,) = holding
+                assert (there.uuids, there.user, there.stopped_at) == (box.uuids, box.user, None)
+            else:
+                assert len(holding) <= 1
+
+    @invariant()
+    def nobody_is_charged_for_anothers(self) -> None:
+        for each in self.looked_at().allocations.values():
+            box = self.boxes.get(each.container_id or "")
+            if box is not None:
+                assert (each.user, each.uuids) == (box.user, box.uuids)
+
+    @invariant()
+    def no_unit_is_held_twice_and_no_id_or_name_is(self) -> None:
+        book = self.looked_at()
         uuids = [uuid for each in book.allocations.values() for uuid in each.uuids]
         assert len(uuids) == len(set(uuids))
-        for key, box in self.boxes.items():
-            if box.running:
-                assert book.allocations[box.name].container_id == key
-                assert book.allocations[box.name].uuids == box.uuids
+        assert len({each.id for each in book.allocations.values()}) == len(book.allocations)
+        assert all(name == each.container for name, each in book.allocations.items())
 
     @invariant()
     def what_nobody_has_is_free(self) -> None:
-        book, _ = reconcile(
-            age(self.book, self.alive.__contains__, self.moment), self.present(), self.moment, account_of
-        )
-        for each in book.allocations.values():
-            kept = each.reservation is not None and not is_due(each, self.moment, account_of)
-            assert kept or each.container_id in self.boxes
+        for each in self.looked_at().allocations.values():
+            waits = each.reservation is not None and not is_due(each, self.moment, account_of)
+            assert waits or each.container_id in self.boxes
+
+    @invariant()
+    def what_somebody_alive_reserved_stays(self) -> None:
+        book = self.looked_at()
+        for each in self.book.allocations.values():
+            if each.reservation is not None and each.reservation.process in self.alive:
+                ended = any(box.label == each.id and box.ran and not box.running for box in self.boxes.values())
+                assert ended or book.by_id(each.id) is not None
 
 
 DockerMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
