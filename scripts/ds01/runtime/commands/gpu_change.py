@@ -61,6 +61,9 @@ def _desk(options: argparse.Namespace) -> Desk:
     paths = host_paths(options.root)
     if paths.is_live and os.geteuid() != 0:
         raise RefusedError("who holds which GPU is changed by root alone", None, "run the command through sudo")
+    if not paths.is_live and os.geteuid() == 0 and paths.root.stat().st_uid != 0:
+        # A folder of somebody else's could lead anywhere by its links, and its policy make anybody an administrator.
+        raise RefusedError(f"root changes nothing below {paths.root}, which is another account's", None, "use another")
     policy = read_policy(paths.policy)
     who = caller(policy, uid=os.getuid(), environment=os.environ)
     return Desk(paths, policy, who, open_gpus(paths, policy))

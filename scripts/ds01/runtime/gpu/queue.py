@@ -20,7 +20,7 @@ from ds01.runtime.identity import ProcessRef
 
 TELL_SECONDS: Final = 30.0
 # What comes without a change of the state file: holds that end, processes outside containers that end.
-_LOOK_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 5.0
 # A look at the file costs some ten microseconds, and works on every file system.
 _READ_SECONDS: Final = 0.25
 
@@ -46,13 +46,16 @@ class Line:
 
     Attributes:
         seconds: at most so long.
-        tell: gets why it is still refused and the place in the line, at once and every 30 s.
+        tell: gets why it is still refused and the place in the line, at once and then every tell_seconds.
         process: that waits; dead, it is in the line no more.
+        look_seconds: how often to look for what comes without a change of the state file.
     """
 
     seconds: float
     tell: Callable[[Refusal, Place], None]
     process: ProcessRef
+    tell_seconds: float = TELL_SECONDS
+    look_seconds: float = LOOK_SECONDS
 
 
 def wait_for_gpu(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line) -> Grant | Refusal:
@@ -86,8 +89,8 @@ def _stand(
     while (now := time.monotonic()) < end:
         if now >= tell_at:
             line.tell(answer, _place(gpus, request, end - now))
-            tell_at = now + TELL_SECONDS
-        seen = _until_changed(gpus.state.paths.gpu_state, seen, min(end, tell_at, now + _LOOK_SECONDS))
+            tell_at = now + line.tell_seconds
+        seen = _until_changed(gpus.state.paths.gpu_state, seen, min(end, tell_at, now + line.look_seconds))
         if _is_worth_a_try(gpus, request):
             again = gpus.allocate_or_wait(request, keeper, line.process)
             if isinstance(again, Grant) or not again.waitable:

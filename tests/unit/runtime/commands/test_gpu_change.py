@@ -292,6 +292,12 @@ def test_a_policy_that_is_not_there_is_told(place: Place, run: Run) -> None:
     assert (code, "there is no compiled policy" in err) == (2, True)
 
 
+def test_root_changes_nothing_in_a_folder_of_somebody_else(place: Place, run: Run) -> None:
+    os.chown(place.paths.root, int(NOBODY), -1)
+    code, _, err = allocate(run)
+    assert (code, place.held, "which is another account's" in err) == (4, {}, True)
+
+
 def test_the_reservation_is_kept_by_who_called_and_not_by_the_command(place: Place, run: Run) -> None:
     allocate(run)
     there = parse_ledger(place.paths.gpu_state.read_bytes()).allocations["train"].reservation
