@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -303,3 +304,12 @@ def test_the_line_is_left_by_who_is_served_and_by_who_leaves(site: Site) -> None
     site.gpus.release("nb")
     assert isinstance(site.gpus.allocate_or_wait(wish, site.me, me), Grant)
     assert site.gpus.state.read().queue == ()
+
+
+def test_every_event_about_gpus_stands_in_the_page_about_events() -> None:
+    checkout = Path(__file__).resolve().parents[4]
+    sources = [path.read_text() for path in (checkout / "scripts/ds01/runtime").rglob("*.py")]
+    told = {name for text in sources for name in re.findall(r'"(gpu\.[a-z_]+)"', text)}
+    page = (checkout / "docs/events.md").read_text()
+    assert len(told) > 8
+    assert [name for name in sorted(told) if f"`{name}`" not in page] == []
