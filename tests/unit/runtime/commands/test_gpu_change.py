@@ -125,7 +125,8 @@ def test_what_is_worth_knowing_is_said_beside_the_result(run: Run) -> None:
 def test_an_earlier_try_is_repeated_by_its_id(place: Place, run: Run) -> None:
     code, out, _ = allocate(run, "train", "--json", "--allocation", "retry-0001")
     assert (code, json.loads(out)["allocation"]) == (0, "retry-0001")
-    assert json.loads(allocate(run, "other", "--json", "--allocation", "retry-0001")[1])["container"] == "train"
+    assert allocate(run, "train", "--allocation", "retry-0001")[:2] == (0, "2:0\n")
+    assert json.loads(allocate(run, "other", "--json", "--allocation", "retry-0001")[1])["reason"] == "different"
     assert len(place.held) == 1
 
 

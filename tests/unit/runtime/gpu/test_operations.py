@@ -209,9 +209,40 @@ def test_a_name_that_docker_has_given_again_is_the_new_containers(site: Site) ->
     old, new = grant(site, name="train"), grant(site, name="other")
     site.gpus.rename("other", "train")
     assert {name: each.id for name, each in site.gpus.state.read().allocations.items()} == {
-        old.id: old.id,
+        f"?{old.id}": old.id,
         "train": new.id,
     }
+
+
+def test_a_container_that_is_called_as_anothers_allocation_is_not_taken_for_it(site: Site) -> None:
+    mine = grant(site, name="mine")
+    trick = grant(site, "bob", "device=3:2", name=mine.id)
+    for act in (site.gpus.mark_stopped, site.gpus.release):
+        done = act(mine)
+        assert done is not None
+        assert done.id == mine.id
+    assert set(held(site)) == {trick.container}
+
+
+def test_a_container_that_is_made_anew_has_its_units_reserved_again(site: Site) -> None:
+    there = grant(site)
+    site.docker = (container(there, running=True),)
+    site.gpus.reconcile()
+    site.docker = ()  # removed, and nobody said so
+    again = site.gpus.allocate(ask("alice", name="train"), site.me)
+    assert isinstance(again, Grant)
+    assert again.allocation.reservation == Reservation(site.me)
+    assert site.gpus.reconcile() == ()
+    assert held(site) == {"train": ("2:0",)}
+
+
+def test_a_label_that_names_a_living_allocation_gives_no_other_units(site: Site) -> None:
+    living = grant(site, name="living")
+    grant(site, "bob", "device=3:2", name="victim")
+    label = replace(ask("alice", "device=3:2", name="old"), id=living.id)
+    answer = site.gpus.clear_stopped("old", site.me, label)
+    assert isinstance(answer, Refusal)
+    assert "3:2 is held by bob's victim" in answer.text
 
 
 # --- What time frees --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -194,6 +195,16 @@ def test_a_reservation_of_the_dead_goes_to_who_waits_when_its_minute_is_over(sit
     site.machine = type(site.machine)(boot_seconds=lambda: uptime + 59.8 + time.monotonic() - begin)
     answer = wait(site, ask("alice", "device=2:1", name="heir"))
     assert isinstance(answer, Grant)
+
+
+def test_the_end_of_a_hold_is_waited_for_to_the_moment(site: Site) -> None:
+    begin = time.monotonic()
+    site.gpus.mark_stopped("nb")
+    assert module._due_in(site.gpus) == math.inf, "an administrator's hold ends with the container"
+    taken = site.gpus.allocate(ask("alice", "device=2:1", name="held"), site.me)
+    assert isinstance(taken, Grant)
+    site.gpus.mark_stopped("held")
+    assert 898 - (time.monotonic() - begin) < module._due_in(site.gpus) <= 900
 
 
 def test_a_place_is_counted_also_when_the_state_cannot_be_read(tmp_path: Path) -> None:
