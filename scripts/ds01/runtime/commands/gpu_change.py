@@ -18,11 +18,11 @@ from ds01.core.errors import BadInputError, ExitCode, RefusedError
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy, read_policy
 from ds01.core.terminal import print_json, say
-from ds01.core.words import count
+from ds01.core.words import count, printable
 from ds01.runtime.accounts import Caller, caller, is_known
 from ds01.runtime.commands.gpu_words import JSON_VERSION, allocation_json, grant_json, refusal_json, refusal_words
 from ds01.runtime.gpu.answer import Grant, Refusal
-from ds01.runtime.gpu.found import lost_request
+from ds01.runtime.gpu.found import is_running, lost_request
 from ds01.runtime.gpu.host import open_engine, open_gpus
 from ds01.runtime.gpu.launch import docker_args
 from ds01.runtime.gpu.ledger import Allocation
@@ -61,7 +61,10 @@ def _desk(options: argparse.Namespace) -> Desk:
     paths = host_paths(options.root)
     if paths.is_live and os.geteuid() != 0:
         raise RefusedError("who holds which GPU is changed by root alone", None, "run the command through sudo")
-    policy = read_policy(paths.policy)
+    if not paths.is_live and os.geteuid() == 0 and paths.root.stat().st_uid != 0:
+        # A folder of somebody else's could lead anywhere by its links, and its policy make anybody an administrator.
+        raise RefusedError(f"root changes nothing below {paths.root}, which is another account's", None, "use another")
+    policy = read_policy(paths.policy, of_root=True)
     who = caller(policy, uid=os.getuid(), environment=os.environ)
     return Desk(paths, policy, who, open_gpus(paths, policy))
 
@@ -193,7 +196,7 @@ def release(options: argparse.Namespace) -> int:
     there = _find(desk, options)
     if there is not None:
         container = open_engine(desk.paths).inspect(there.container_id or there.container)
-        if container is not None and container.pid is not None:
+        if container is not None and is_running(container):
             raise RefusedError(
                 f"{there.container} runs and uses GPU {', '.join(there.slots)}", None, f"docker stop {there.container}"
             )
@@ -239,7 +242,7 @@ def reconcile(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"version": JSON_VERSION, "corrections": list(differences)}, sys.stdout)
     else:
-        print("\n".join([*differences, f"{count(len(differences), 'correction')}"]))
+        print("\n".join([*map(printable, differences), f"{count(len(differences), 'correction')}"]))
     return ExitCode.DONE
 
 
@@ -250,8 +253,8 @@ def _find(desk: Desk, options: argparse.Namespace) -> Allocation | None:
         RefusedError: it is somebody else's.
     """
     with desk.gpus.state.change() as book:
-        meant = options.allocation
-        there = book.ledger.find(options.container) if meant is None else book.ledger.by_id(meant)
+        by_id = options.allocation is not None
+        there = book.ledger.by_id(options.allocation) if by_id else book.ledger.find(options.container)
     if there is not None:
         _only_own(desk.caller, there.user, there.container)
     return there

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from collections.abc import Container as AnyOf
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -23,16 +22,12 @@ _DEVICE_FILE: Final = "/dev/nvidia"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def find_containers(
-    engine: Engine, devices: Devices, ledger: Ledger, ignored: AnyOf[str], *, believed: bool = True
-) -> tuple[Present, ...]:
+def find_containers(engine: Engine, devices: Devices, ledger: Ledger, ignored: AnyOf[str]) -> tuple[Present, ...]:
     """Return the containers that have GPUs or are in the ledger, each once.
 
     Args:
         ignored: names of the site's own containers that look at all GPUs and compute on none, such as a metrics
             exporter; only believed of one that belongs to nobody.
-        believed: whether only DS01 can write its labels. Where users can too, nobody is charged by the word of one,
-            save when the ledger is lost and there is no other word.
 
     Raises:
         EngineError: Docker cannot be asked.
@@ -41,8 +36,7 @@ def find_containers(
     inspected = (engine.inspect(each.id) for each in engine.containers())
     found = {each.id: each for each in inspected if each is not None and not _only_looks_on(each, ignored)}
     concerned = (each for each in found.values() if each.has_gpu or not known.isdisjoint({each.id, each.name}))
-    there = tuple(present(each, devices) for each in concerned)
-    return there if believed or ledger.boot is None else tuple(replace(each, user=None) for each in there)
+    return tuple(present(each, devices) for each in concerned)
 
 
 def _only_looks_on(container: Container, ignored: AnyOf[str]) -> bool:
@@ -52,19 +46,34 @@ def _only_looks_on(container: Container, ignored: AnyOf[str]) -> bool:
 def present(container: Container, devices: Devices) -> Present:
     """Return what the ledger needs to know of a container."""
     units = _units(container, devices)
+    owner = container.owner
     made = container.created_at or _EPOCH
     return Present(
         name=container.name,
         id=container.id,
-        user=_account(container),
+        user=None if owner is None or owner.is_older or not _can_be_account(owner.name) else owner.name,
         allocation_id=container.allocation_id,
         slots=tuple(slot for slot, _ in units),
         uuids=tuple(uuid for _, uuid in units),
-        running=container.state in _RUNNING,
+        running=is_running(container),
         created_at=made,
         since=container.finished_at or made,
         ran=container.started_at is not None,
     )
+
+
+def is_running(container: Container) -> bool:
+    """Whether a container has its units in use, or will have without anybody starting it."""
+    return container.state in _RUNNING
+
+
+def _can_be_account(name: str) -> bool:
+    """Whether a label names what could be an account; it is text that users write."""
+    try:
+        user_part(name, uid=0)
+    except BadNameError:
+        return False
+    return True
 
 
 def lost_request(
@@ -88,18 +97,6 @@ def lost_request(
         priority=account_of(had.user).priority,
         container=container.name,
     )
-
-
-def _account(container: Container) -> str | None:
-    """Return whom its labels name; None when that is no name that an account can have, or one of an older system."""
-    owner = container.owner
-    if owner is None or owner.is_older:
-        return None
-    try:
-        user_part(owner.name)
-    except BadNameError:
-        return None
-    return owner.name
 
 
 def _units(container: Container, devices: Devices) -> Sequence[tuple[str, GpuUuid]]:

@@ -39,7 +39,6 @@ def open_gpus(paths: HostPaths, policy: Policy, *, look: Callable[[], Devices] |
             look() if look else read_devices(paths, who=False),
             ledger,
             infrastructure(policy),
-            believed=paths.engine_behind_gateway.exists(),
         ),
         account_of=account_reader(policy),
     )

@@ -5,7 +5,6 @@ Every change is idempotent and returns a new ledger. Nothing here decides who ma
 
 from __future__ import annotations
 
-from collections.abc import Container as AnyOf
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -157,9 +156,9 @@ class Ledger:
         return self if len(stay) == len(self.queue) else replace(self, queue=stay)
 
 
-def key_without_name(allocation: Allocation, taken: AnyOf[str]) -> str:
-    """Return under what an allocation is filed while its name is another's: its id, or what no name can be."""
-    return allocation.id if allocation.id not in taken else f"?{allocation.id}"
+def nameless(allocation_id: str) -> str:
+    """Return the key of an allocation whose container has no name any more; no container can be called so."""
+    return f"?{allocation_id}"
 
 
 def _add(ledger: Ledger, allocation: Allocation) -> Ledger:

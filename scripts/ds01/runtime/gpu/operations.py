@@ -1,6 +1,6 @@
 """What can be done with GPUs: each call is one transaction, and done twice it is done once.
 
-The front door for the commands, the wrapper's helper, the gateway and the events daemon. Who may ask for what is
+The front door for the commands, and for whatever else starts containers. Who may ask for what is
 settled by the caller; allocate.py decides, state.py writes.
 """
 
@@ -12,18 +12,15 @@ from dataclasses import dataclass, replace
 
 from ds01.core.errors import Ds01Error
 from ds01.core.events import Event
-from ds01.runtime.gpu.allocate import allocate
-from ds01.runtime.gpu.answer import Grant, Reason, Refusal
+from ds01.runtime.gpu.allocate import allocate, as_request
+from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.hardware import Devices
-from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation, Waiter, key_without_name
+from ds01.runtime.gpu.ledger import Allocation, Reservation, Waiter, nameless
 from ds01.runtime.gpu.reconcile import is_due
 from ds01.runtime.gpu.request import AccountLimits, Limits, Named, Request, format_wanted
 from ds01.runtime.gpu.state import SOURCE, Book, GpuState, describe
 from ds01.runtime.identity import ProcessRef
 
-# Which container is meant: by its name or an id as Ledger.find() knows it, or by an allocation somebody has looked up,
-# which is then that one, whatever others call theirs.
-Which = str | Allocation
 LimitsFor = Callable[[Mapping[str, AccountLimits]], Limits]
 
 
@@ -53,7 +50,7 @@ class Gpus:
         """
         devices = self.look()
         with self.state.change() as book:
-            return _not_its_own(book.ledger, request) or self._decide(book, devices, request, keeper)
+            return self._decide(book, devices, request, keeper)
 
     def allocate_or_wait(self, request: Request, keeper: ProcessRef, waiter: ProcessRef) -> Grant | Refusal:
         """As allocate(); whoever is refused what time may bring stands in the line afterwards.
@@ -63,13 +60,12 @@ class Gpus:
         """
         devices = self.look()
         with self.state.change() as book:
-            if (foreign := _not_its_own(book.ledger, request)) is not None:
-                return foreign
             answer = self._decide(book, devices, request, keeper)
             if isinstance(answer, Refusal) and answer.waitable:
                 book.ledger = book.ledger.waiting(_in_line(request, book, waiter))
             else:
-                book.ledger = book.ledger.left([request.id])
+                # Only this request's own place: ids can be read, and others ask with them.
+                book.ledger = book.ledger.left(each.id for each in book.ledger.queue if as_request(each) == request)
             return answer
 
     def tell_refused(self, request: Request, refusal: Refusal) -> None:
@@ -108,22 +104,22 @@ class Gpus:
             there = book.ledger.find(container)
             return None if there is None else _rekeyed(book, replace(there, container=new_name))
 
-    def release(self, which: Which) -> Allocation | None:
-        """Free what a container holds; None when it holds nothing.
+    def release(self, name: str | Allocation) -> Allocation | None:
+        """Free what a container holds, by its name, its id or the allocation's; None when it holds nothing.
 
         The caller has seen to it that the container uses the units no more.
         """
         with self.state.change() as book:
-            there = _find(book.ledger, which)
+            there = _meant(book, name)
             if there is not None:
                 book.ledger = book.ledger.released(there)
                 book.note("gpu.released", there.user, describe(there))
             return there
 
-    def mark_stopped(self, which: Which) -> Allocation | None:
+    def mark_stopped(self, name: str | Allocation) -> Allocation | None:
         """Begin the hold of a container that has stopped; None when it holds nothing."""
         with self.state.change() as book:
-            there = _find(book.ledger, which)
+            there = _meant(book, name)
             if there is None or there.stopped_at is not None:
                 return there
             held = replace(there, stopped_at=book.moment.now, reservation=None)
@@ -131,7 +127,9 @@ class Gpus:
             book.note("gpu.held", held.user, describe(held))
             return held
 
-    def clear_stopped(self, which: Which, keeper: ProcessRef, again: Request | None = None) -> Grant | Refusal | None:
+    def clear_stopped(
+        self, name: str | Allocation, keeper: ProcessRef, again: Request | None = None
+    ) -> Grant | Refusal | None:
         """Let a stopped container have its units again, because it is about to be started.
 
         Args:
@@ -143,7 +141,7 @@ class Gpus:
         """
         devices = self.look()
         with self.state.change() as book:
-            there = _find(book.ledger, which)
+            there = _meant(book, name)
             if again is not None and (there is None or there.user != again.user):
                 return self._again(book, devices, again, keeper)
             if there is None:
@@ -177,6 +175,9 @@ class Gpus:
         return answer
 
     def _again(self, book: Book, devices: Devices, again: Request, keeper: ProcessRef) -> Grant | Refusal:
+        if book.ledger.by_id(again.id) is not None:
+            # A label is what its container's user wrote: that allocation is another container's.
+            again = replace(again, id=new_id())
         answer = self._decide(book, devices, again, keeper)
         if isinstance(answer, Refusal):
             had = ",".join(again.wanted.devices) if isinstance(again.wanted, Named) else "a GPU"
@@ -200,18 +201,6 @@ class Gpus:
         return self.limits({user: self.state.account_of(user) for user in {request.user, *waiting}})
 
 
-def _not_its_own(ledger: Ledger, request: Request) -> Refusal | None:
-    """Return the refusal for a request with the id of one that another account waits with: ids are no secret."""
-    if all(each.id != request.id or each.user == request.user for each in ledger.queue):
-        return None
-    text = f"{request.id} is the request of another account"
-    return Refusal(Reason.NAME_TAKEN, text, "leave the id out, or name one of your own")
-
-
-def _find(ledger: Ledger, which: Which) -> Allocation | None:
-    return ledger.by_id(which.id) if isinstance(which, Allocation) else ledger.find(which)
-
-
 def _kept_on(book: Book, there: Allocation, keeper: ProcessRef) -> Allocation:
     """Reserve what a container has already for whoever is about to start it, or one of its name, with that.
 
@@ -226,11 +215,16 @@ def _kept_on(book: Book, there: Allocation, keeper: ProcessRef) -> Allocation:
     return kept
 
 
+def _meant(book: Book, name: str | Allocation) -> Allocation | None:
+    """Return what is meant: of an allocation itself, by its own id alone, since a container can have any name."""
+    return book.ledger.by_id(name.id) if isinstance(name, Allocation) else book.ledger.find(name)
+
+
 def _rekeyed(book: Book, allocation: Allocation) -> Allocation:
     """Put an allocation under its new name; what Docker has given that name's former holder is no more called so."""
     there = book.ledger.allocations.get(allocation.container)
     if there is not None and there.id != allocation.id:
-        book.ledger = book.ledger.changed(replace(there, container=key_without_name(there, book.ledger.allocations)))
+        book.ledger = book.ledger.changed(replace(there, container=nameless(there.id)))
     book.ledger = book.ledger.changed(allocation)
     return allocation
 

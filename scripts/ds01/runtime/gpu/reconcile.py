@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ds01.runtime.gpu.hardware import GpuUuid
-from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation, key_without_name
+from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation, nameless
 from ds01.runtime.gpu.request import AccountLimits
 from ds01.runtime.identity import ProcessRef
 
@@ -124,7 +124,11 @@ def reconcile(
     ids = {each.id for each in ledger.allocations.values()}
     for container in _by_claim(present):
         before = matched.get(container.id)
-        after = _follow(before, container, moment) if before else _adopt(container, moment, account_of, frozenset(ids))
+        after = (
+            _follow(before, container, moment)
+            if before
+            else _adopt(container, moment, account_of, (frozenset(ids), ledger.boot is None))
+        )
         if after is None:
             continue
         if before is None and not container.running and (ledger.boot or _is_held(after.uuids, settled.values())):
@@ -164,7 +168,7 @@ def _filed(allocation: Allocation, settled: Mapping[str, Allocation]) -> Allocat
     """Return an allocation under a name that no other has: names change hands while containers are looked at."""
     if allocation.container not in settled:
         return allocation
-    return replace(allocation, container=key_without_name(allocation, settled))
+    return replace(allocation, container=nameless(allocation.id))
 
 
 def _match(ledger: Ledger, present: Sequence[Present]) -> dict[str, Allocation]:
@@ -229,14 +233,19 @@ def _stopped_at(known: datetime | None, since: datetime, now: datetime) -> datet
     return since if known < since <= now else min(known, now)
 
 
-def _adopt(container: Present, moment: Moment, account_of: AccountOf, ids: frozenset[str]) -> Allocation | None:
+def _adopt(
+    container: Present, moment: Moment, account_of: AccountOf, known: tuple[frozenset[str], bool]
+) -> Allocation | None:
     """Return an allocation for a container that the ledger does not know; None when it holds nothing.
 
     Args:
-        ids: those that are taken; a label that names one of them is not believed.
+        known: ids that are taken, and whether the ledger was lost. Then labels are all there is, but for one that names
+            a taken id. While it is whole, what it does not know was not granted, whatever a label says.
     """
+    ids, lost = known
     label = container.allocation_id
-    ours = label is not None and not (label in ids or label.startswith(_ADOPTED)) and container.user is not None
+    free = label is not None and label not in ids and not label.startswith(_ADOPTED)
+    ours = lost and free and container.user is not None
     if not container.uuids or not (container.running or ours):
         return None
     user = container.user if ours else None

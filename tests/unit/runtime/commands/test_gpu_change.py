@@ -125,7 +125,8 @@ def test_what_is_worth_knowing_is_said_beside_the_result(run: Run) -> None:
 def test_an_earlier_try_is_repeated_by_its_id(place: Place, run: Run) -> None:
     code, out, _ = allocate(run, "train", "--json", "--allocation", "retry-0001")
     assert (code, json.loads(out)["allocation"]) == (0, "retry-0001")
-    assert json.loads(allocate(run, "other", "--json", "--allocation", "retry-0001")[1])["container"] == "train"
+    assert allocate(run, "train", "--allocation", "retry-0001")[:2] == (0, "2:0\n")
+    assert json.loads(allocate(run, "other", "--json", "--allocation", "retry-0001")[1])["reason"] == "different"
     assert len(place.held) == 1
 
 
@@ -303,6 +304,12 @@ def test_a_policy_that_is_not_there_is_told(place: Place, run: Run) -> None:
     place.paths.policy.unlink()
     code, _, err = allocate(run)
     assert (code, "there is no compiled policy" in err) == (2, True)
+
+
+def test_root_changes_nothing_in_a_folder_of_somebody_else(place: Place, run: Run) -> None:
+    os.chown(place.paths.root, int(NOBODY), -1)
+    code, _, err = allocate(run)
+    assert (code, place.held, "which is another account's" in err) == (4, {}, True)
 
 
 def test_the_reservation_is_kept_by_who_called_and_not_by_the_command(place: Place, run: Run) -> None:

@@ -151,16 +151,6 @@ def test_the_sites_own_exporter_holds_nothing_and_nobody_can_pass_as_it(tmp_path
         (tmp_path / "docker.sock").unlink(missing_ok=True)
 
 
-def test_where_users_can_write_labels_nobody_is_charged_by_one_unless_the_ledger_is_lost(tmp_path: Path) -> None:
-    own = inspected("train", devices=["MIG-20"], labels=LABELS)
-    with containers(tmp_path, own) as engine:
-        users = [
-            find_containers(engine, LAB, book, (), believed=believed)[0].user
-            for book, believed in ((ledger(), True), (ledger(), False), (Ledger(), False))
-        ]
-    assert users == ["alice", None, "alice"]
-
-
 def test_a_container_that_is_named_like_a_gone_ones_id_is_found_once(tmp_path: Path) -> None:
     """The engine lists both, and answers for the one that went meanwhile with the one of that name."""
     gone = "a" * 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -287,7 +288,7 @@ def test_a_name_that_docker_has_given_again_is_the_new_containers(site: Site) ->
     old, new = grant(site, name="train"), grant(site, name="other")
     site.gpus.rename("other", "train")
     assert {name: each.id for name, each in site.gpus.state.read().allocations.items()} == {
-        old.id: old.id,
+        f"?{old.id}": old.id,
         "train": new.id,
     }
 
@@ -303,6 +304,37 @@ def test_a_container_named_like_anothers_allocation_is_in_nobodys_way(site: Site
     }
     assert site.gpus.release(old) is not None
     assert set(held(site)) == {old.id, "train"}
+
+
+def test_a_container_that_is_called_as_anothers_allocation_is_not_taken_for_it(site: Site) -> None:
+    mine = grant(site, name="mine")
+    trick = grant(site, "bob", "device=3:2", name=mine.id)
+    for act in (site.gpus.mark_stopped, site.gpus.release):
+        done = act(mine)
+        assert done is not None
+        assert done.id == mine.id
+    assert set(held(site)) == {trick.container}
+
+
+def test_a_container_that_is_made_anew_has_its_units_reserved_again(site: Site) -> None:
+    there = grant(site)
+    site.docker = (container(there, running=True),)
+    site.gpus.reconcile()
+    site.docker = ()  # removed, and nobody said so
+    again = site.gpus.allocate(ask("alice", name="train"), site.me)
+    assert isinstance(again, Grant)
+    assert again.allocation.reservation == Reservation(site.me)
+    assert site.gpus.reconcile() == ()
+    assert held(site) == {"train": ("2:0",)}
+
+
+def test_a_label_that_names_a_living_allocation_gives_no_other_units(site: Site) -> None:
+    living = grant(site, name="living")
+    grant(site, "bob", "device=3:2", name="victim")
+    label = replace(ask("alice", "device=3:2", name="old"), id=living.id)
+    answer = site.gpus.clear_stopped("old", site.me, label)
+    assert isinstance(answer, Refusal)
+    assert "3:2 is held by bob's victim" in answer.text
 
 
 # --- What time frees --------------------------------------------------------------------------------------------------
@@ -424,3 +456,12 @@ def test_nobody_leaves_the_line_or_is_served_by_another_accounts_request(site: S
     assert [(each.id, each.user) for each in site.gpus.state.read().queue] == [(wish.id, "alice")]
     site.gpus.release("nb")
     assert isinstance(site.gpus.allocate(wish, site.me), Grant)
+
+
+def test_every_event_about_gpus_stands_in_the_page_about_events() -> None:
+    checkout = Path(__file__).resolve().parents[4]
+    sources = [path.read_text() for path in (checkout / "scripts/ds01/runtime").rglob("*.py")]
+    told = {name for text in sources for name in re.findall(r'"(gpu\.[a-z_]+)"', text)}
+    page = (checkout / "docs/events.md").read_text()
+    assert len(told) > 8
+    assert [name for name in sorted(told) if f"`{name}`" not in page] == []
