@@ -25,7 +25,7 @@ from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.found import is_running, lost_request
 from ds01.runtime.gpu.host import open_engine, open_gpus
 from ds01.runtime.gpu.launch import docker_args
-from ds01.runtime.gpu.ledger import Allocation
+from ds01.runtime.gpu.ledger import Allocation, nameless
 from ds01.runtime.gpu.operations import Gpus, new_id
 from ds01.runtime.gpu.queue import Line, Place, wait_for_gpu
 from ds01.runtime.gpu.request import Count, Request, wait_seconds
@@ -195,7 +195,8 @@ def release(options: argparse.Namespace) -> int:
     desk = _desk(options)
     there = _find(desk, options)
     if there is not None:
-        container = open_engine(desk.paths).inspect(there.container_id or there.container)
+        called = there.container_id or (None if there.container == nameless(there.id) else there.container)
+        container = None if called is None else open_engine(desk.paths).inspect(called)
         if container is not None and is_running(container):
             raise RefusedError(
                 f"{there.container} runs and uses GPU {', '.join(there.slots)}", None, f"docker stop {there.container}"

@@ -255,6 +255,14 @@ def test_a_container_that_is_started_after_its_hold_has_to_find_its_unit_free(pl
     assert (code, err.startswith("error: old is a container of student01")) == (4, True)
 
 
+def test_a_reservation_whose_name_was_taken_can_be_given_back(place: Place, run: Run) -> None:
+    allocate(run, "train", "--allocation", "token-123")
+    place.docker(inspected("train", devices=[instance_uuid(3, 0)]))
+    run("reconcile")
+    assert place.held == {"train": (None, ("3:0",)), "?token-123": ("student01", ("2:0",))}
+    assert run("release", "--allocation", "token-123")[:2] == (0, "released GPU 2:0 of ?token-123\n")
+
+
 @pytest.mark.parametrize("action", ["release", "mark-stopped", "clear-stopped"])
 def test_an_allocation_called_like_anothers_container_opens_nothing(place: Place, run: Run, action: str) -> None:
     allocate(run, "training", "--gpu", "2:0")
