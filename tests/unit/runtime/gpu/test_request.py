@@ -148,5 +148,5 @@ def test_a_policy_that_says_what_nobody_knows_is_refused(policy: Policy) -> None
             wait_seconds(changed(policy, "gpu_allocation", wait_seconds=value))
 
 
-def test_an_account_that_nobody_resolved_has_the_least() -> None:
-    assert Limits({}).of("ghost") == AccountLimits(GpuUnit.MIG, allow_full=False, exempt=False)
+def test_an_account_that_nobody_resolved_may_have_nothing() -> None:
+    assert Limits({}).of("ghost") == AccountLimits(GpuUnit.MIG, 0, 0, allow_full=False, exempt=False)
