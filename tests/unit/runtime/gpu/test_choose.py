@@ -85,6 +85,12 @@ def test_a_long_pack_begins_a_gpu_only_when_those_it_has_begun_are_full() -> Non
     assert order == [f"{gpu}:{number}" for gpu in range(2, 6) for number in range(3)] + ["0", "1"]
 
 
+def test_pack_keeps_a_whole_gpu_longer_than_an_instance_of_the_same_size() -> None:
+    devices = Devices((whole(0), split(1, 7)))
+    assert sequence(devices, Strategy.PACK, 2) == ["1:0", "0"]
+    assert sequence(devices, Strategy.LEAST_ALLOCATED, 2) == ["0", "1:0"]
+
+
 def test_pack_goes_on_where_others_have_begun() -> None:
     used = [unit for unit in LAB.units if unit.slot == "3:1"]
     free = [unit for unit in LAB.units if unit.slot != "3:1"]

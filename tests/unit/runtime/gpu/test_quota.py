@@ -94,6 +94,12 @@ def test_a_unit_that_the_machine_has_no_more_counts_as_a_unit_and_takes_no_room_
     assert over_quota(ask("dan"), units("0"), replace(BY_SIZE, max_units=1), book, UNITS) is not None
 
 
+def test_who_holds_nothing_is_told_to_ask_for_less() -> None:
+    refusal = over_quota(ask("dan"), units("0", "1"), BY_SIZE, Ledger(), UNITS)
+    text = "dan holds 0 of 1.3 whole GPUs and asks for 2 more"
+    assert refusal == Refusal(Reason.QUOTA, text, "ask for a smaller unit")
+
+
 def test_the_whole_of_a_split_gpu_counts_as_one_gpu() -> None:
     stray = replace(held("dan", "2:0"), uuids=(GpuUuid("GPU-2"),))
     assert room_by_size(ask("dan"), BY_SIZE, ledger(stray), UNITS) == Fraction("0.305")

@@ -131,6 +131,8 @@ def test_how_gpus_are_handed_out_comes_from_the_policy(policy: Policy) -> None:
         policy, "gpu_allocation", strategy="pack", bare_metal_busy="ignore", enable_mig=False, mig_profile=None
     )
     assert site_limits(other, {}) == Limits({}, Strategy.PACK, avoid_busy=False, enable_mig=False)
+    silent = changed(policy, "gpu_allocation", bare_metal_busy=None, enable_mig=None, mig_profile=None)
+    assert site_limits(silent, {}) == Limits({}, avoid_busy=True, enable_mig=True)
     rules = {**policy.document["enforcement"]["rules"], "gpu": "warn"}  # type: ignore[index] # the shipped policy has it
     assert site_limits(changed(policy, "enforcement", rules=rules), {}).mode is Mode.WARN
     assert wait_seconds(policy) == 180
