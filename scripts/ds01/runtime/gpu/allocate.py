@@ -5,22 +5,24 @@ Must never give a unit that anybody holds, nor one that a waiter ahead could use
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from fractions import Fraction
 from typing import Final, assert_never
 
 from ds01.runtime.gpu.answer import Grant, Reason, Refusal
-from ds01.runtime.gpu.choose import choose
+from ds01.runtime.gpu.choose import choose, smallest, within
 from ds01.runtime.gpu.hardware import Devices, GpuUuid, Unit
-from ds01.runtime.gpu.ledger import Allocation, Ledger, Waiter
+from ds01.runtime.gpu.ledger import Allocation, Ledger, Waiter, nameless
 from ds01.runtime.gpu.quota import most_allowed, over_quota, room_by_size
-from ds01.runtime.gpu.request import All, Count, GpuUnit, Limits, Mode, Named, Request
+from ds01.runtime.gpu.request import AccountLimits, All, Count, GpuUnit, Limits, Mode, Named, Request
 from ds01.runtime.gpu.view import View, problems
 
 # Source: CUDA C++ programming guide, "MIG": enumeration is limited to one compute instance.
 ONE_OF_SEVERAL: Final = "CUDA uses only the first of several MIG instances: ask for one, or for a whole GPU"
 MIXED: Final = "CUDA does not use whole GPUs and MIG instances together: ask for one kind"
+_ASK_FOR_MORE: Final = "ask an administrator for another group or quota, see ds01 gpu status for what there is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,13 @@ class Option:
         pool: the units that would do, whether free or not.
         number: how many of them.
         named: whether exactly these are wanted.
+        room: how large they may be together, in whole GPUs; None is unlimited.
     """
 
     pool: tuple[Unit, ...]
     number: int
     named: bool = False
+    room: Fraction | None = None
 
 
 def allocate(devices: Devices, ledger: Ledger, request: Request, limits: Limits, now: datetime) -> Grant | Refusal:
@@ -44,28 +48,30 @@ def allocate(devices: Devices, ledger: Ledger, request: Request, limits: Limits,
     A request that was granted before, by its id or by its container's name, is granted the same again. Quotas come
     before availability, so that nobody waits for what would be refused. Nobody is ever made to give a unit back.
     """
-    before = _before(devices, ledger, request)
+    view = View.of(devices, ledger, limits)
+    before = _before(view, ledger, request)
     if before is not None:
         return before
-    view = View.of(devices, ledger, limits)
     options = _options(view, ledger, request, limits)
     if isinstance(options, Refusal):
         return options
-    ahead = _kept_back(devices, ledger, ledger.ahead_of(request.id, request.priority), limits)
+    kept = _kept_back(view, ledger, ledger.ahead_of(request.id, request.priority), limits)
     refusals: list[Refusal] = []
     for option in options:
-        answer = _meet(view, ledger, request, limits, (option, ahead))
-        if not isinstance(answer, Refusal):
-            return _grant(request, answer, now, devices.unknown if limits.avoid_busy else None)
-        refusals.append(answer)
+        able = _within_reach(view, ledger, request, limits, option)
+        if isinstance(able, Refusal):
+            refusals.append(able)
+            continue
+        picked = _pick(view, able, kept, limits)
+        if picked is not None:
+            notes = (*_above(view, ledger, request, limits, picked), *_notes(devices, picked, limits))
+            return Grant(_allocation(request, picked, now), picked, notes)
+        refusals.append(_not_now(view, able, request.user))
     return next((each for each in refusals if each.waitable), refusals[0])
 
 
-def _grant(
-    request: Request, answer: tuple[tuple[Unit, ...], tuple[str, ...]], now: datetime, unknown: str | None = None
-) -> Grant:
-    units, notes = answer
-    allocation = Allocation(
+def _allocation(request: Request, units: tuple[Unit, ...], now: datetime) -> Allocation:
+    return Allocation(
         container=request.container or request.id,
         id=request.id,
         user=request.user,
@@ -74,18 +80,20 @@ def _grant(
         allocated_at=now,
         priority=request.priority,
     )
-    if unknown is not None:
-        notes = (*notes, f"whether somebody uses it outside a container cannot be told: {unknown}")
+
+
+def _notes(devices: Devices, units: Sequence[Unit], limits: Limits) -> Iterator[str]:
+    if devices.unknown is not None and limits.avoid_busy:
+        yield f"whether somebody uses it outside a container cannot be told: {devices.unknown}"
     whole = sum(unit.is_whole for unit in units)
     if len(units) > 1 and whole < len(units):
-        notes = (*notes, MIXED if whole else ONE_OF_SEVERAL)
-    return Grant(allocation, units, notes)
+        yield MIXED if whole else ONE_OF_SEVERAL
 
 
 # --- The same request once more --------------------------------------------------------------------------------------
 
 
-def _before(devices: Devices, ledger: Ledger, request: Request) -> Grant | Refusal | None:
+def _before(view: View, ledger: Ledger, request: Request) -> Grant | Refusal | None:
     by_name = ledger.allocations.get(request.container) if request.container is not None else None
     there = ledger.by_id(request.id) or by_name
     if there is None:
@@ -94,10 +102,10 @@ def _before(devices: Devices, ledger: Ledger, request: Request) -> Grant | Refus
         whose = there.user or "an unknown account"
         text = f"{there.container} is a container of {whose} and holds GPU {', '.join(there.slots)}"
         return Refusal(Reason.NAME_TAKEN, text, "choose another name for the container")
-    if not _is_same(devices, there, request) or (request.container or there.container) != there.container:
+    if not _is_same(view, there, request) or (request.container or there.container) != there.container:
         text = f"{there.container} already holds GPU {', '.join(there.slots)}, which is not what is asked for now"
         return Refusal(Reason.DIFFERENT, text, f"release it first (ds01 gpu release --container {there.container})")
-    units = tuple(unit for uuid in there.uuids if (unit := devices.find(uuid)) is not None)
+    units = tuple(unit for uuid in there.uuids if (unit := view.find(uuid)) is not None)
     return Grant(there, units, fresh=False)
 
 
@@ -110,14 +118,14 @@ def _not_in_line_as(ledger: Ledger, request: Request) -> Refusal | None:
     return Refusal(Reason.NAME_TAKEN, text, "leave the id out, or use the one of your own earlier try")
 
 
-def _is_same(devices: Devices, there: Allocation, request: Request) -> bool:
+def _is_same(view: View, there: Allocation, request: Request) -> bool:
     match request.wanted:
         case All():
             return True
         case Count(number):
             return number == len(there.uuids)
         case Named(names):
-            units = [devices.find(name) for name in names]
+            units = [view.find(name) for name in names]
             return {unit.uuid for unit in units if unit is not None} == set(there.uuids) and None not in units
         case _:
             assert_never(request.wanted)
@@ -138,13 +146,20 @@ def _options(view: View, ledger: Ledger, request: Request, limits: Limits) -> tu
             found = _of_kind(own.unit, number, whole, mig)
         case All():
             split = own.unit is GpuUnit.MIG or (own.unit is GpuUnit.ANY and mig)
-            most = most_allowed(request, own, ledger)
-            number = 1 if split else max(1, len(whole) if most is None else min(most, len(whole)))
+            number = 1 if split else _every_whole(view, ledger, request, own, whole)
             found = _of_kind(own.unit, number, whole, mig)
         case _:
             assert_never(request.wanted)
     able = [option for option in found if len(option.pool) >= option.number]
-    return tuple(able) or _too_few(view, request.user, found, (whole, mig))
+    return tuple(able) or _too_few(view, request.user, own.unit, found, (whole, mig))
+
+
+def _every_whole(view: View, ledger: Ledger, request: Request, own: AccountLimits, whole: Sequence[Unit]) -> int:
+    """Return how many whole GPUs `all` is: those that are well, as far as the quotas go; 1 when that is none."""
+    room = room_by_size(request, own, ledger, view.units)
+    bounds = [most_allowed(request, own, ledger), None if room is None else int(room)]
+    well = sum(unit.problem is None for unit in whole)
+    return max(1, min([well, *(bound for bound in bounds if bound is not None)]))
 
 
 def _of_kind(unit: GpuUnit, number: int, whole: tuple[Unit, ...], mig: tuple[Unit, ...]) -> tuple[Option, ...]:
@@ -163,21 +178,41 @@ def _of_kind(unit: GpuUnit, number: int, whole: tuple[Unit, ...], mig: tuple[Uni
 
 
 def _too_few(
-    view: View, user: str, found: Sequence[Option], allowed: tuple[tuple[Unit, ...], tuple[Unit, ...]]
+    view: View, user: str, unit: GpuUnit, found: Sequence[Option], allowed: tuple[tuple[Unit, ...], tuple[Unit, ...]]
 ) -> Refusal:
     whole, mig = allowed
+    number = found[0].number
     if view.ill:
-        text = f"{found[0].number} asked for, and not so many can be given: {problems(view.ill)}"
+        text = f"{number} asked for, and not so many can be given: {problems(view.ill)}"
         return Refusal(Reason.BROKEN, text, "ask for fewer, or tell an administrator")
     if not view.units:
         return Refusal(Reason.NO_SUCH_GPU, "this machine has no GPU that can be given", "tell an administrator")
     if not whole and not mig:
-        kind = "a whole GPU" if all(unit.is_whole for unit in view.units) else "a MIG instance"
-        text = f"{user} may not have {kind}, and this machine has nothing else"
-        return Refusal(Reason.NOT_ALLOWED, text, "ask an administrator for another group or quota")
+        why = " and ".join(dict.fromkeys(_why_not(each, user) for each in view.units))
+        return Refusal(Reason.NOT_ALLOWED, f"{why}; this machine has nothing else", _ASK_FOR_MORE)
     most = max(len(option.pool) for option in found)
-    text = f"{found[0].number} are asked for, and of that kind this machine has {most} for {user}"
-    return Refusal(Reason.NO_SUCH_GPU, text, "ask for fewer, or see ds01 gpu status for what there is")
+    text = f"{user} asks for {number} {_kind(unit, number)}; this machine has {most} that {user} may have"
+    fix = "ask for fewer, or see ds01 gpu status for what there is" if most else _ASK_FOR_MORE
+    return Refusal(Reason.NO_SUCH_GPU, text, fix)
+
+
+def _kind(unit: GpuUnit, number: int) -> str:
+    several = "" if number == 1 else "s"
+    match unit:
+        case GpuUnit.MIG:
+            return f"MIG instance{several}"
+        case GpuUnit.FULL:
+            return f"whole GPU{several}"
+        case GpuUnit.ANY:
+            return f"GPU unit{several} of one kind"
+        case _:
+            assert_never(unit)
+
+
+def _why_not(unit: Unit, user: str) -> str:
+    if unit.is_whole:
+        return f"{user} may not have a whole GPU"
+    return "MIG instances are not given out here (gpu_allocation.enable_mig)"
 
 
 def _named(view: View, names: Sequence[str], user: str, allowed: Sequence[Unit]) -> tuple[Option, ...] | Refusal:
@@ -187,9 +222,8 @@ def _named(view: View, names: Sequence[str], user: str, allowed: Sequence[Unit])
         if unit is None:
             return view.missing(name)
         if unit not in allowed:
-            kind = "a whole GPU" if unit.is_whole else "a MIG instance"
-            text = f"GPU {unit.slot} is {kind}, which {user} may not have"
-            return Refusal(Reason.NOT_ALLOWED, text, "ask for one without naming it, such as --gpus 1")
+            fix = "ask for one without naming it, such as --gpus 1" if allowed else _ASK_FOR_MORE
+            return Refusal(Reason.NOT_ALLOWED, f"GPU {unit.slot} cannot be given: {_why_not(unit, user)}", fix)
         if unit not in pool:
             pool.append(unit)
     return (Option(tuple(pool), len(pool), named=True),)
@@ -198,74 +232,97 @@ def _named(view: View, names: Sequence[str], user: str, allowed: Sequence[Unit])
 # --- Whether it can be had now ---------------------------------------------------------------------------------------
 
 
-def _meet(
-    view: View, ledger: Ledger, request: Request, limits: Limits, how: tuple[Option, frozenset[GpuUuid]]
-) -> tuple[tuple[Unit, ...], tuple[str, ...]] | Refusal:
-    """Return the units, and what the user should know; or why it cannot be."""
-    option, kept = how
+def _within_reach(view: View, ledger: Ledger, request: Request, limits: Limits, option: Option) -> Option | Refusal:
+    """Return an option with those units that are well and that the quota has room for; or why no time will help.
+
+    Quotas are held against the smallest units: what is refused here can be had in no way.
+    """
     well = tuple(unit for unit in option.pool if unit.problem is None)
     if len(well) < option.number:
         return view.broken(option.pool)
+    if limits.mode is not Mode.ENFORCE:
+        return replace(option, pool=well)
     own = limits.of(request.user)
-    room = room_by_size(request, own, ledger, view.units) if limits.mode is Mode.ENFORCE else None
-    affordable = tuple(unit for unit in well if room is None or unit.share <= room)
-    if len(affordable) < option.number:
-        # The quota by size is in the way, and says so below.
-        affordable = well
-    free = tuple(unit for unit in affordable if view.is_free(unit))
-    open_ = tuple(unit for unit in free if unit.uuid not in kept)
-    enough = len(open_) >= option.number
-    if enough:
-        picked = open_ if option.named else _pick(view, open_, option.number, limits)
-    else:
-        picked = affordable[: option.number]
-    over = None if limits.mode is Mode.OFF else over_quota(request, picked, own, ledger, view.units)
-    if over is not None and limits.mode is Mode.ENFORCE:
+    over = over_quota(request, smallest(well, option.number), own, ledger, view.units)
+    if over is not None:
         return over
-    if enough:
-        return picked, () if over is None else (f"above the quota: {over.text}",)
-    return view.in_use(option.pool, free, named=option.named, number=option.number)
+    room = room_by_size(request, own, ledger, view.units)
+    return replace(option, pool=tuple(within(well, option.number, room)), room=room)
 
 
-def _pick(view: View, units: Sequence[Unit], number: int, limits: Limits) -> tuple[Unit, ...]:
-    return choose(units, number, view.held_units, strategy=limits.strategy, profile=limits.profile)
+def _pick(view: View, option: Option, kept: Collection[GpuUuid], limits: Limits) -> tuple[Unit, ...] | None:
+    """Return what can be given now; None when too few of those within reach are free and kept for nobody."""
+    free = tuple(unit for unit in option.pool if view.is_free(unit) and unit.uuid not in kept)
+    if len(free) < option.number or not within(free, option.number, option.room):
+        return None
+    if option.named:
+        return free
+    return choose(
+        free,
+        option.number,
+        view.held_units,
+        strategy=limits.strategy,
+        profile=limits.profile,
+        room=option.room,
+    )
+
+
+def _not_now(view: View, option: Option, user: str) -> Refusal:
+    free = tuple(unit for unit in option.pool if view.is_free(unit))
+    refusal = view.in_use(option.pool, free, named=option.named, number=option.number)
+    if len(free) < option.number or within(free, option.number, option.room):
+        return refusal
+    text = f"{', '.join(unit.slot for unit in free)} are free, and {option.number} of them too large for {user}'s quota"
+    return replace(refusal, reason=Reason.TAKEN, text=text, fix="ask for fewer, or wait for smaller ones (--wait)")
+
+
+def _above(view: View, ledger: Ledger, request: Request, limits: Limits, picked: Sequence[Unit]) -> tuple[str, ...]:
+    """Return what is said where the rule only warns."""
+    if limits.mode is not Mode.WARN:
+        return ()
+    over = over_quota(request, picked, limits.of(request.user), ledger, view.units)
+    return () if over is None else (f"above the quota: {over.text}",)
 
 
 # --- Who comes first -------------------------------------------------------------------------------------------------
 
 
-def _kept_back(devices: Devices, ledger: Ledger, ahead: Sequence[Waiter], limits: Limits) -> frozenset[GpuUuid]:
+def _kept_back(view: View, ledger: Ledger, ahead: Sequence[Waiter], limits: Limits) -> Collection[GpuUuid]:
     """Return the free units that are for those ahead in the line.
 
     Each of them is given its units first, in thought. One who cannot be served yet keeps back everything that it
     could use, or it would wait for ever beside a stream of smaller requests. One whose own quota is used up keeps
-    nothing back.
+    nothing back, nor does one whose container has its units by now.
     """
     kept: set[GpuUuid] = set()
     for waiter in ahead:
         request = as_request(waiter)
-        view = View.of(devices, ledger, limits)
-        options = _options(view, ledger, request, limits)
+        options = () if _before(view, ledger, request) else _options(view, ledger, request, limits)
         if isinstance(options, Refusal):
             continue
-        answers = [(option, _meet(view, ledger, request, limits, (option, frozenset(kept)))) for option in options]
-        served = next((answer for _, answer in answers if not isinstance(answer, Refusal)), None)
-        if served is not None:
-            kept.update(unit.uuid for unit in served[0])
-            ledger = _in_thought(ledger, request, served[0], waiter.since)
-            continue
-        unserved = [option for option, answer in answers if isinstance(answer, Refusal) and answer.waitable]
-        kept.update(unit.uuid for option in unserved for unit in option.pool if view.is_free(unit))
-        if unserved:
+        reachable = [
+            able
+            for option in options
+            if isinstance(able := _within_reach(view, ledger, request, limits, option), Option)
+        ]
+        picks = (_pick(view, option, kept, limits) for option in reachable)
+        picked = next((pick for pick in picks if pick is not None), None)
+        if picked is not None:
+            kept.update(unit.uuid for unit in picked)
+        elif reachable:
+            kept.update(unit.uuid for option in reachable for unit in option.pool if view.is_free(unit))
             # Counted as if it had them: an account that sends many to wait keeps back no more than its quota.
-            ledger = _in_thought(ledger, request, unserved[0].pool[: unserved[0].number], waiter.since)
-    return frozenset(kept)
+            picked = smallest(reachable[0].pool, reachable[0].number)
+        else:
+            continue
+        allocation = _in_thought(request, picked, waiter.since)
+        ledger, view = ledger.granted(allocation), view.taken(allocation)
+    return kept
 
 
-def _in_thought(ledger: Ledger, request: Request, units: tuple[Unit, ...], now: datetime) -> Ledger:
+def _in_thought(request: Request, units: tuple[Unit, ...], now: datetime) -> Allocation:
     """The same account's next waiter must find its quota used up. Under a name that no container can have."""
-    allocation = _grant(request, (units, ()), now).allocation
-    return ledger.granted(replace(allocation, container=f"?{request.id}"))
+    return replace(_allocation(request, units, now), container=nameless(request.id))
 
 
 def as_request(waiter: Waiter) -> Request:

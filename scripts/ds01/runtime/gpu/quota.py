@@ -43,11 +43,10 @@ def over_quota(
 
 def most_allowed(request: Request, limits: AccountLimits, ledger: Ledger) -> int | None:
     """Return how many units one more container of the account may have; None is unlimited."""
-    if limits.exempt:
-        return request.most_units
     held = sum(len(each.uuids) for each in ledger.of_user(request.user))
-    total = units_allowed(request, limits)
-    bounds = [limits.max_per_container, None if total is None else max(0, total - held)]
+    total = request.most_units if limits.exempt else units_allowed(request, limits)
+    each = None if limits.exempt else limits.max_per_container
+    bounds = [each, None if total is None else max(0, total - held)]
     return min((bound for bound in bounds if bound is not None), default=None)
 
 
@@ -99,10 +98,11 @@ def room_by_size(request: Request, limits: AccountLimits, ledger: Ledger, units:
     return limits.max_equivalents + _ROUNDING - _size(ledger.of_user(request.user), units)
 
 
-def _size(held: Iterable[Allocation], units: Iterable[Unit]) -> Fraction:
-    """A unit that the machine has no more takes nothing from anybody by its size."""
-    shares = {unit.uuid: unit.share for unit in units}
-    return sum((shares.get(uuid, Fraction(0)) for each in held for uuid in each.uuids), Fraction(0))
+def _size(held: Iterable[Allocation], units: Sequence[Unit]) -> Fraction:
+    """A unit that the machine has no more takes nothing from anybody by its size; all of a split GPU is one GPU."""
+    mine = {uuid for each in held for uuid in each.uuids}
+    split = {unit.gpu_uuid for unit in units if not unit.is_whole}
+    return sum((unit.share for unit in units if unit.uuid in mine), Fraction(len(mine & split)))
 
 
 def holdings(allocations: Iterable[Allocation]) -> Iterable[Holding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 from typing import Final, TypeVar
@@ -158,6 +158,9 @@ class AccountLimits:
     exempt: bool = False
 
 
+_NOTHING: Final = AccountLimits(max_units=0, max_per_container=0)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What allocate() holds a request against.
@@ -174,11 +177,10 @@ class Limits:
     enable_mig: bool = True
     profile: str | None = None
     mode: Mode = Mode.ENFORCE
-    unknown: AccountLimits = field(default_factory=AccountLimits)
 
     def of(self, user: str) -> AccountLimits:
-        """Return an account's own limits; of one that nobody resolved, the least."""
-        return self.accounts.get(user, self.unknown)
+        """Return an account's own limits; one that nobody resolved may have nothing."""
+        return self.accounts.get(user, _NOTHING)
 
 
 def account_limits(resolved: ResolvedLimits, *, admin: bool) -> AccountLimits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ds01.runtime.gpu.answer import Holding, Reason, Refusal
 from ds01.runtime.gpu.hardware import Devices, Gpu, GpuProcess, GpuUuid, Unit
@@ -35,6 +35,10 @@ class View:
         held = ledger.holders()
         busy = _strangers(devices, held) if limits.avoid_busy else {}
         return cls(devices.gpus, devices.units, held, busy)
+
+    def taken(self, allocation: Allocation) -> View:
+        """Return what it is once an allocation more is there."""
+        return replace(self, held={**self.held, **dict.fromkeys(allocation.uuids, allocation)})
 
     def holder(self, unit: Unit) -> Allocation | None:
         """Return who holds a unit."""

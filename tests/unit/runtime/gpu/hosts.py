@@ -51,6 +51,25 @@ def split(index: int, *profiles: int, **changes: object) -> Gpu:
 LAB: Final = Devices((whole(0), whole(1), split(2, 2, 2, 2), split(3, 2, 2, 2)))
 RACE: Final = Devices((whole(0), whole(1), *(split(index, 2, 2, 2) for index in range(2, 6))))
 
+# An A30 has four slices; a host with instances of several profiles has odd places for everything.
+A30: Final = Devices(
+    (
+        Gpu(
+            0,
+            GpuUuid("GPU-0"),
+            "NVIDIA A30",
+            24 * GIB,
+            slices=4,
+            mig=True,
+            instances=tuple(
+                MigInstance(GpuUuid(f"MIG-0{number}"), number, 0, f"{slices}g.{slices * 6}gb", slices, slices * 6 * GIB)
+                for number, slices in enumerate((2, 1, 1))
+            ),
+        ),
+    )
+)
+MIXED: Final = Devices((split(0, 3, 1, 1), split(1, 3, 2), whole(2)))
+
 
 def outside(devices: Devices, uuid: str, user: str = "alice", pid: int = 4711) -> Devices:
     """The same host with a process on a unit outside any container."""

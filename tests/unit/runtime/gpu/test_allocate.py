@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from fractions import Fraction
+from random import Random
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tests.unit.runtime.gpu import oracle
 from tests.unit.runtime.gpu.hosts import (
+    A30,
     ACCOUNTS,
     LAB,
     LIMITS,
+    MIXED,
     NOON,
+    PROCESS,
     RACE,
     ask,
     held,
@@ -24,11 +30,12 @@ from tests.unit.runtime.gpu.hosts import (
     whole,
 )
 
-from ds01.runtime.gpu.allocate import MIXED, ONE_OF_SEVERAL, allocate, as_request
-from ds01.runtime.gpu.answer import Grant, Reason, Refusal
+from ds01.runtime.gpu.allocate import MIXED as MIXED_NOTE
+from ds01.runtime.gpu.allocate import ONE_OF_SEVERAL, allocate, as_request
+from ds01.runtime.gpu.answer import Grant, Holding, Reason, Refusal
 from ds01.runtime.gpu.hardware import Devices, Gpu, GpuUuid
-from ds01.runtime.gpu.ledger import Allocation, Ledger
-from ds01.runtime.gpu.request import Limits, Mode, Request, Strategy
+from ds01.runtime.gpu.ledger import Allocation, Ledger, Waiter
+from ds01.runtime.gpu.request import AccountLimits, GpuUnit, Limits, Mode, Named, Request, Strategy, parse_wanted
 
 EMPTY = Ledger()
 
@@ -64,6 +71,10 @@ ASKED = {
     "a researcher's two where there are only instances": (ask("bob", "2"), ONLY_MIG, ("0:0", "1:0")),
     "a researcher's all is one where there is MIG": (ask("bob", "all"), LAB, ("2:0",)),
     "a researcher's all is what one container may have elsewhere": (ask("bob", "all"), ONLY_WHOLE, ("0", "1")),
+    "a quarter of an A30": (ask("alice"), A30, ("0:1",)),
+    "a researcher's two where there are instances and one whole GPU": (ask("bob", "2"), MIXED, ("0:1", "1:1")),
+    "one by two names with another": (ask("bob", "device=GPU-1,0,1"), LAB, ("1", "0")),
+    "a slot with a leading nought is none": (ask("bob", "device=00"), LAB, "no_such_gpu"),
     "one full GPU": (ask("carol"), LAB, ("0",)),
     "all full GPUs": (ask("carol", "all"), LAB, ("0", "1")),
     "all full GPUs on a host without": (ask("carol", "all"), ONLY_MIG, "no_such_gpu"),
@@ -110,7 +121,7 @@ def test_without_a_name_the_key_is_the_requests_id() -> None:
     ("wanted", "notes"),
     [
         ("device=2:0,2:1", (ONE_OF_SEVERAL,)),
-        ("device=0,2:0", (MIXED,)),
+        ("device=0,2:0", (MIXED_NOTE,)),
         ("device=0,1", ()),
         ("device=2:0", ()),
     ],
@@ -130,6 +141,82 @@ def test_instances_are_not_given_where_the_policy_says_so() -> None:
     limits = replace(LIMITS, enable_mig=False)
     assert given(ask("bob"), limits=limits) == ("0",)
     assert (given(ask("alice"), limits=limits), given(ask("bob", "device=2:0"), limits=limits)) == ("not_allowed",) * 2
+
+
+NOT_GIVEN = "MIG instances are not given out here (gpu_allocation.enable_mig)"
+ASK_FOR_MORE = "ask an administrator for another group or quota, see ds01 gpu status for what there is"
+FEWER = "ask for fewer, or see ds01 gpu status for what there is"
+IMPOSSIBLE = {
+    "a student where all are whole": (
+        ask("alice"), ONLY_WHOLE, LIMITS,
+        Refusal(Reason.NOT_ALLOWED, "alice may not have a whole GPU; this machine has nothing else", ASK_FOR_MORE),
+    ),
+    "anybody where none of the instances are given out": (
+        ask("root"), ONLY_MIG, replace(LIMITS, enable_mig=False),
+        Refusal(Reason.NOT_ALLOWED, f"{NOT_GIVEN}; this machine has nothing else", ASK_FOR_MORE),
+    ),
+    "a student where both hold": (
+        ask("alice"), LAB, replace(LIMITS, enable_mig=False),
+        Refusal(
+            Reason.NOT_ALLOWED,
+            f"alice may not have a whole GPU and {NOT_GIVEN}; this machine has nothing else",
+            ASK_FOR_MORE,
+        ),
+    ),
+    "a student names a whole GPU": (
+        ask("alice", "device=0"), LAB, LIMITS,
+        Refusal(
+            Reason.NOT_ALLOWED,
+            "GPU 0 cannot be given: alice may not have a whole GPU",
+            "ask for one without naming it, such as --gpus 1",
+        ),
+    ),
+    "a student names one where there is nothing else": (
+        ask("alice", "device=0"), ONLY_WHOLE, LIMITS,
+        Refusal(Reason.NOT_ALLOWED, "GPU 0 cannot be given: alice may not have a whole GPU", ASK_FOR_MORE),
+    ),
+    "anybody names an instance": (
+        ask("root", "device=2:0"), LAB, replace(LIMITS, enable_mig=False),
+        Refusal(
+            Reason.NOT_ALLOWED,
+            f"GPU 2:0 cannot be given: {NOT_GIVEN}",
+            "ask for one without naming it, such as --gpus 1",
+        ),
+    ),
+    "more instances than there are": (
+        ask("alice", "7"), LAB, LIMITS,
+        Refusal(
+            Reason.NO_SUCH_GPU, "alice asks for 7 MIG instances; this machine has 6 that alice may have", FEWER
+        ),
+    ),
+    "a whole one where all are split": (
+        ask("carol"), ONLY_MIG, LIMITS,
+        Refusal(
+            Reason.NO_SUCH_GPU, "carol asks for 1 whole GPU; this machine has 0 that carol may have", ASK_FOR_MORE
+        ),
+    ),
+    "more of one kind than there are": (
+        ask("root", "7"), LAB, LIMITS,
+        Refusal(
+            Reason.NO_SUCH_GPU, "root asks for 7 GPU units of one kind; this machine has 6 that root may have", FEWER
+        ),
+    ),
+    "nothing there": (
+        ask("root"), Devices(()), LIMITS,
+        Refusal(Reason.NO_SUCH_GPU, "this machine has no GPU that can be given", "tell an administrator"),
+    ),
+    "not there": (
+        ask("root", "device=1,9"), LAB, LIMITS,
+        Refusal(Reason.NO_SUCH_GPU, "this machine has no GPU 9 now", "see ds01 gpu status for what there is"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("request_", "devices", "limits", "refusal"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_what_can_never_be_is_refused_with_the_reason(
+    request_: Request, devices: Devices, limits: Limits, refusal: Refusal
+) -> None:
+    assert decide(request_, devices=devices, limits=limits) == refusal
 
 
 def test_the_policys_profile_comes_first() -> None:
@@ -179,6 +266,53 @@ def test_by_size_the_unit_that_fits_is_found() -> None:
     assert given(ask("dan", "device=0,1")) == "quota"
 
 
+def test_by_size_several_of_any_sizes_are_found_when_they_fit_together() -> None:
+    limits = replace(with_limits("dan", max_equivalents=Fraction(5, 7)), profile="3g.30gb")
+    assert given(ask("dan", "2"), devices=MIXED, limits=limits) == ("0:0", "1:1")
+    assert given(ask("dan", "3"), devices=MIXED, limits=limits) == ("0:0", "0:1", "0:2")
+    assert given(ask("dan", "4"), devices=MIXED, limits=limits) == "quota"
+
+
+def test_of_two_ways_the_one_that_time_opens_is_what_is_said() -> None:
+    book = ledger(*(held("root", unit.slot) for unit in LAB.units if not unit.is_whole))
+    answer = decide(ask("dan", "2"), book)
+    assert isinstance(answer, Refusal)
+    assert (answer.reason, answer.waitable) == (Reason.TAKEN, True), "two whole GPUs are too large for ever"
+
+
+def test_what_is_free_and_too_large_is_said_and_worth_waiting_for_smaller_ones() -> None:
+    limits = with_limits("dan", max_equivalents=Fraction(5, 7))
+    book = ledger(*(held("root", slot, devices=MIXED) for slot in ("0:1", "0:2", "1:1", "2")))
+    answer = decide(ask("dan", "2"), book, MIXED, limits)
+    assert isinstance(answer, Refusal)
+    assert (answer.reason, answer.text, answer.waitable) == (
+        Reason.TAKEN,
+        "0:0, 1:0 are free, and 2 of them too large for dan's quota",
+        True,
+    )
+    assert [each.slot for each in answer.holdings] == ["0:1", "0:2", "1:1"]
+    assert given(ask("dan", "2"), book.released(held("root", "1:1", devices=MIXED)), MIXED, limits) == ("1:1", "1:0")
+
+
+def test_what_is_too_large_is_not_counted_as_free() -> None:
+    mine = held("dan", "0")
+    book = ledger(mine, *(held("root", unit.slot) for unit in LAB.units if not unit.is_whole))
+    answer = decide(ask("dan"), book)
+    assert isinstance(answer, Refusal)
+    assert (answer.text, len(answer.holdings)) == ("0 of 6 GPU units are free, 1 is asked for", 6)
+
+
+def test_all_whole_gpus_are_those_that_are_well_and_that_the_quota_by_size_has_room_for() -> None:
+    sized = with_limits("carol", max_units=None, max_per_container=None, max_equivalents=Fraction("2.5"))
+    assert given(ask("carol", "all"), devices=ONLY_WHOLE, limits=sized) == ("0", "1")
+    one = ledger(held("carol", "1", devices=ONLY_WHOLE))
+    assert given(ask("carol", "all"), one, ONLY_WHOLE, sized) == ("0",), "1.5 are left to it"
+    lost = Devices((whole(0, problem="fell off the bus"), *ONLY_WHOLE.gpus[1:]))
+    assert given(ask("root", "all"), devices=lost) == ("1", "2")
+    dead = Devices((whole(0, problem="fell off the bus"),))
+    assert given(ask("root", "all"), devices=dead) == "broken"
+
+
 def test_all_is_only_what_the_quota_leaves() -> None:
     limits = with_limits("carol", max_units=3, max_per_container=2)
     one_left = ledger(
@@ -223,6 +357,10 @@ def test_who_computes_may_be_unknown_and_then_that_is_said() -> None:
     answer = decide(ask("alice"), devices=replace(LAB, unknown="the driver does not say"))
     assert isinstance(answer, Grant)
     assert answer.notes == ("whether somebody uses it outside a container cannot be told: the driver does not say",)
+    careless = replace(LIMITS, avoid_busy=False)
+    answer = decide(ask("alice"), devices=replace(LAB, unknown="the driver does not say"), limits=careless)
+    assert isinstance(answer, Grant)
+    assert answer.notes == ()
 
 
 def test_a_broken_gpu_is_left_out_and_named_when_nothing_else_would_do() -> None:
@@ -244,8 +382,15 @@ def test_more_than_the_well_ones_is_no_word_on_what_the_machine_has() -> None:
 
 
 def test_a_container_that_has_a_whole_split_gpu_has_its_instances() -> None:
-    stray = replace(held(None, "2:0", name="stray"), uuids=(GpuUuid("GPU-2"),))
-    assert given(ask("alice", "device=2:1"), ledger(stray)) == "taken"
+    stray = replace(held(None, "2", name="stray"), uuids=(GpuUuid("GPU-2"),))
+    assert decide(ask("alice", "device=2:1"), ledger(stray)) == Refusal(
+        Reason.TAKEN,
+        "GPU 2:1 is held by container stray",
+        "wait for one (--wait), or see ds01 gpu status for who holds them",
+        (Holding("2:1", None, "stray", NOON),),
+        waitable=True,
+    )
+    assert given(ask("alice"), ledger(stray)) == ("3:0",)
 
 
 # --- The same once more -----------------------------------------------------------------------------------------------
@@ -263,8 +408,15 @@ def test_the_same_request_gets_the_same_again() -> None:
         assert decide(request, ledger(MINE)) == Grant(MINE, (LAB.units[2],), fresh=False)
 
 
+def test_an_id_comes_before_a_name() -> None:
+    other = held("alice", "2:1", name="other")
+    answer = decide(replace(ask("alice", name=other.container), id=MINE.id), ledger(MINE, other))
+    assert isinstance(answer, Refusal)
+    assert answer.text == "train already holds GPU 2:0, which is not what is asked for now"
+
+
 def test_a_container_that_holds_others_is_not_given_more() -> None:
-    for wanted in ("2", "device=2:1", "device=2:0,2:1", "device=9"):
+    for wanted in ("2", "device=2:1", "device=2:0,2:1", "device=9", "device=2:0,9"):
         answer = decide(replace(ask("alice", wanted, name="train"), id="another"), ledger(MINE))
         assert isinstance(answer, Refusal)
         assert (answer.reason, answer.waitable) == (Reason.DIFFERENT, False)
@@ -361,6 +513,81 @@ def test_two_waiters_of_one_account_are_counted_together() -> None:
     assert given(ask("alice", "device=2:1"), book, limits=limits) == ("2:1",)
 
 
+def test_a_waiter_keeps_back_only_what_its_quota_by_size_has_room_for() -> None:
+    book = ledger(
+        held("dan", "0"),
+        *(held("root", unit.slot) for unit in LAB.units if not unit.is_whole),
+        queue=(waiting("dan", priority=70),),
+    )
+    assert given(ask("carol"), book) == ("1",)
+
+
+def test_a_waiter_whose_container_has_its_units_by_now_keeps_nothing_back() -> None:
+    book = ledger(held("alice", "3:0", name="train"), queue=(waiting("alice", "device=2:0", name="train"),))
+    assert given(ask("student01", "device=2:0"), replace(book, queue=(replace(book.queue[0], id="id-w"),))) == ("2:0",)
+
+
+def test_a_waiter_keeps_back_what_it_would_be_given_and_the_next_one_from_the_rest() -> None:
+    three = tuple(waiting("student01", name=name) for name in ("a", "b", "c"))
+    taken = [held("root", slot) for slot in ("2:0", "2:1", "3:0")]
+    for queue, answer in ((three[:2], ("3:2",)), (three, "in_line")):
+        assert given(ask("alice"), ledger(*taken, queue=queue)) == answer
+
+
+def test_two_who_wait_for_containers_of_one_name_are_both_counted() -> None:
+    one = waiting("alice", "device=2:0", name="train")
+    other = replace(waiting("student01", "device=2:1", name="train"), id="id-other")
+    book = ledger(queue=(one, other))
+    assert [given(ask("alice", f"device={slot}"), book) for slot in ("2:0", "2:1", "2:2")] == [
+        "in_line",
+        "in_line",
+        ("2:2",),
+    ]
+
+
+def test_who_waits_asks_for_what_it_waits_for() -> None:
+    waiter = waiting("bob", "device=2:0,2:1", name="train", priority=7, most_units=2)
+    assert as_request(waiter) == ask("bob", "device=2:0,2:1", name="train", priority=7, most_units=2)
+
+
+def test_the_line_holds_where_quotas_only_warn_or_are_off() -> None:
+    book = ledger(*ALL_BUT["2:0"], queue=(waiting("bob"),))
+    for mode in Mode:
+        assert given(ask("alice"), book, limits=replace(LIMITS, mode=mode)) == "in_line"
+
+
+def test_where_quotas_only_warn_who_is_above_its_own_waits_like_others() -> None:
+    full = [held("bob", slot) for slot in ("2:0", "2:1", "2:2", "3:0", "3:1", "0")]
+    book = ledger(*full, held("root", "1"), queue=(waiting("bob"),))
+    assert given(ask("alice"), book, limits=replace(LIMITS, mode=Mode.WARN)) == "in_line"
+    assert given(ask("alice"), book) == ("3:2",)
+
+
+def test_a_waiter_of_a_group_that_may_have_either_keeps_the_one_it_would_be_given() -> None:
+    book = ledger(*(held("root", slot) for slot in ("2:0", "2:1", "2:2", "3:0", "3:1")), queue=(waiting("bob"),))
+    limits = replace(LIMITS, strategy=Strategy.PACK)
+    assert given(ask("alice"), book, limits=limits) == "in_line"
+    assert given(ask("alice"), book) == ("3:2",), "spread, bob is given GPU 0"
+
+
+def test_who_has_lowered_its_priority_stands_behind_those_it_would_be_before() -> None:
+    book = ledger(*ALL_BUT["2:0"], queue=(waiting("bob", priority=5),))
+    assert given(ask("alice"), book) == ("2:0",)
+    book = ledger(*ALL_BUT["2:0"], queue=(waiting("alice"),))
+    assert given(ask("bob", priority=5), book) == "in_line"
+
+
+def test_a_waiter_ahead_does_not_make_its_own_account_wait_for_its_quota() -> None:
+    book = ledger(held("bob", "2:0"), held("alice", "2:1"), queue=(waiting("alice", "device=2:0", name="a"),))
+    assert given(ask("alice"), book) == ("3:0",)
+
+
+def test_a_waiter_for_a_unit_in_use_outside_keeps_nothing_that_is_free() -> None:
+    book = ledger(queue=(waiting("bob", "device=2:0"),))
+    assert given(ask("alice", "device=2:1"), book, outside(LAB, "MIG-20")) == ("2:1",)
+    assert given(ask("alice", "device=2:0"), book, outside(LAB, "MIG-20")) == "busy_outside"
+
+
 def test_a_waiter_for_what_is_not_there_or_broken_keeps_nothing_back() -> None:
     lost = Devices((*LAB.gpus[:3], split(3, 2, 2, 2, problem="fell off the bus")))
     for wanted in ("device=9", "device=3:0"):
@@ -386,135 +613,225 @@ def test_every_refusal_is_one_line_with_a_way_out() -> None:
     ]
     assert len(refusals) > 100
     for refusal in refusals:
-        assert refusal.text
-        assert refusal.fix
-        assert "\n" not in refusal.text + refusal.fix
+        assert_plain(refusal)
+
+
+def assert_plain(refusal: Refusal) -> None:
+    """One line with a way out; what is taken says by whom."""
+    assert refusal.text
+    assert refusal.fix
+    assert "\n" not in refusal.text + refusal.fix
+    assert refusal.reason is not Reason.TAKEN or refusal.holdings
 
 
 # --- All of it together -----------------------------------------------------------------------------------------------
 
-WANTED = ("1", "1", "1", "2", "all", "3", "device=0", "device=2:1", "device=1,2:0", "device=MIG-30", "device=3")
-USERS = st.sampled_from(sorted(ACCOUNTS))
+WANTED = ("1", "1", "1", "2", "2", "3", "all", "all", "device=0", "device=2:1", "device=0:0,GPU-1", "device=MIG-30")
+PLAYERS = {
+    **ACCOUNTS,
+    "erin": AccountLimits(GpuUnit.FULL, allow_full=True, max_equivalents=Fraction("1.5"), priority=50),
+    "frank": AccountLimits(GpuUnit.ANY, 4, 3, allow_full=True, max_equivalents=Fraction("0.9"), priority=50),
+    "grace": AccountLimits(GpuUnit.ANY, 3, 2, allow_full=False, max_equivalents=Fraction("0.6"), priority=10),
+}
+HOSTS = (LAB, MIXED, Devices((whole(0), whole(1), split(2, 2, 2))))
+USERS = st.sampled_from(sorted(PLAYERS))
+ANY_OF = st.randoms(use_true_random=False)
 
 
 class AllocatorMachine(RuleBasedStateMachine):
-    """Accounts come and go on a host whose GPUs break and heal, in any order."""
+    """Accounts come and go on a host whose GPUs break, heal and are split anew, in any order.
+
+    Every answer is held against an oracle that tries all there is: too much given and too little are both a fault.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.gpus = list(LAB.gpus)
-        self.busy: tuple[str, ...] = ()
+        self.gpus: list[Gpu] = []
+        self.busy: frozenset[str] = frozenset()
         self.book = Ledger()
         self.granted: dict[str, Allocation] = {}
-        self.limits = LIMITS
+        self.asked: dict[str, Request] = {}
+        self.limits = replace(LIMITS, accounts=PLAYERS)
         self.number = 0
+
+    @initialize(host=st.sampled_from(HOSTS), held_already=st.integers(0, 8))
+    def build(self, host: Devices, held_already: int) -> None:
+        self.gpus = list(host.gpus)
+        for number in range(held_already):
+            self.answer(Request(f"id-r{number}", "root", parse_wanted("1"), 100, f"r{number}"))
 
     @property
     def devices(self) -> Devices:
         devices = Devices(tuple(self.gpus))
-        for uuid in self.busy:
+        for uuid in sorted(self.busy):
             devices = outside(devices, uuid)
         return devices
 
     def answer(self, request: Request) -> Grant | Refusal:
-        before = (self.book, self.devices)
-        answer = allocate(self.devices, self.book, request, self.limits, NOON)
-        assert answer == allocate(self.devices, self.book, request, self.limits, NOON)
-        assert before == (self.book, self.devices)
+        devices, book = self.devices, self.book
+        before = repr((devices, book, request, self.limits))
+        answer = allocate(devices, book, request, self.limits, NOON)
+        assert answer == allocate(devices, book, request, self.limits, NOON)
+        assert before == repr((devices, book, request, self.limits))
+        oracle.check(devices, book, request, self.limits, answer)
         if isinstance(answer, Grant):
-            self.check(request, answer)
-            self.book = self.book.granted(answer.allocation)
+            assert answer.fresh
+            assert answer.allocation.uuids == tuple(unit.uuid for unit in answer.units)
+            self.book = book.granted(answer.allocation)
             self.granted[answer.allocation.id] = answer.allocation
+            self.asked[answer.allocation.id] = request
+        else:
+            assert_plain(answer)
         return answer
 
-    def check(self, request: Request, answer: Grant) -> None:
-        """A grant takes nothing that anybody has, that is broken or in use, or that somebody ahead could have had."""
-        assert self.book.holders().keys().isdisjoint(answer.allocation.uuids)
-        assert not {unit.uuid for unit in answer.units} & set(self.busy)
-        assert all(unit.problem is None for unit in answer.units)
-        first = next(iter(self.book.ahead_of(request.id, request.priority)), None)
-        if first is not None and first.user != request.user:
-            after = self.book.granted(answer.allocation)
-            could = allocate(self.devices, self.book, as_request(first), self.limits, NOON)
-            can = allocate(self.devices, after, as_request(first), self.limits, NOON)
-            assert isinstance(can, type(could))
+    def one_of(self, names: Collection[str], luck: Random) -> str | None:
+        return luck.choice(sorted(names)) if names else None
+
+    def new(self, user: str, wanted: str, *, lower: bool) -> Request:
+        self.number += 1
+        priority, most = (1, 1) if lower else (PLAYERS[user].priority, None)
+        return Request(f"id-{self.number}", user, parse_wanted(wanted), priority, f"c{self.number}", most)
+
+    def stand_in_line(self, request: Request) -> None:
+        waiter = Waiter(
+            id=request.id,
+            user=request.user,
+            container=request.container,
+            wanted=request.wanted,
+            priority=request.priority,
+            since=NOON,
+            process=PROCESS,
+            most_units=request.most_units,
+        )
+        assert as_request(waiter) == request
+        self.book = self.book.waiting(waiter).waiting(waiter)
 
     @rule(user=USERS, wanted=st.sampled_from(WANTED), wait=st.booleans(), lower=st.booleans())
     def request(self, user: str, wanted: str, *, wait: bool, lower: bool) -> None:
-        self.number += 1
-        request = ask(user, wanted, name=f"c{self.number}")
-        if lower:
-            request = replace(request, priority=1, most_units=1)
+        request = self.new(user, wanted, lower=lower)
         answer = self.answer(request)
-        if isinstance(answer, Refusal) and answer.waitable and wait:
-            waiter = waiting(
-                user, wanted, name=f"c{self.number}", priority=request.priority, most_units=request.most_units
-            )
-            self.book = self.book.waiting(waiter)
+        if wait and isinstance(answer, Refusal) and answer.waitable:
+            self.stand_in_line(request)
 
-    @rule(data=st.data())
-    def try_again(self, data: st.DataObject) -> None:
-        if self.book.queue:
-            waiter = data.draw(st.sampled_from(self.book.queue))
+    @rule(user=USERS, wanted=st.sampled_from(WANTED), lower=st.booleans())
+    def wait(self, user: str, wanted: str, *, lower: bool) -> None:
+        """Whatever is free: somebody has just given it back, and who waits has not noticed yet."""
+        self.stand_in_line(self.new(user, wanted, lower=lower))
+
+    @rule(luck=ANY_OF)
+    def try_again(self, luck: Random) -> None:
+        chosen = self.one_of([each.id for each in self.book.queue], luck)
+        for waiter in [each for each in self.book.queue if each.id == chosen]:
             answer = self.answer(as_request(waiter))
             assert (waiter in self.book.queue) is isinstance(answer, Refusal)
 
-    @rule(data=st.data())
-    def leave(self, data: st.DataObject) -> None:
-        if self.book.queue:
-            self.book = self.book.left([data.draw(st.sampled_from(self.book.queue)).id])
+    @rule(luck=ANY_OF)
+    def leave(self, luck: Random) -> None:
+        chosen = self.one_of([each.id for each in self.book.queue], luck)
+        before = self.book
+        self.book = self.book.left([chosen] if chosen else [])
+        assert self.book.allocations == before.allocations
+        assert self.book.queue == tuple(each for each in before.queue if each.id != chosen)
 
-    @rule(data=st.data(), again=st.booleans())
-    def release(self, data: st.DataObject, *, again: bool) -> None:
-        if self.granted:
-            there = self.granted.pop(data.draw(st.sampled_from(sorted(self.granted))))
-            free = set(self.book.holders())
-            self.book = self.book.released(there)
-            assert free - set(self.book.holders()) == set(there.uuids), "exactly what was granted"
-            if again:
-                assert self.book.released(there) == self.book
+    @rule(luck=ANY_OF, user=USERS, name=st.none() | st.just("another-name"))
+    def ask_twice(self, luck: Random, user: str, name: str | None) -> None:
+        chosen = self.one_of(self.asked.keys() & self.granted.keys(), luck)
+        if chosen is None:
+            return
+        there = self.book.by_id(chosen)
+        assert there is not None
+        request = replace(self.asked[chosen], user=user, container=name or there.container)
+        answer = allocate(self.devices, self.book, request, self.limits, NOON)
+        if user != there.user:
+            assert isinstance(answer, Refusal)
+            assert answer.reason is Reason.NAME_TAKEN
+        elif name is not None:
+            assert isinstance(answer, Refusal)
+            assert answer.reason is Reason.DIFFERENT
+        elif not isinstance(request.wanted, Named):
+            assert isinstance(answer, Grant)
+            assert (answer.allocation, answer.fresh) == (there, False)
 
-    @rule(data=st.data(), stopped=st.booleans())
-    def stop_or_start(self, data: st.DataObject, *, stopped: bool) -> None:
-        if self.granted:
-            there = self.book.by_id(data.draw(st.sampled_from(sorted(self.granted))))
-            assert there is not None
+    @rule(luck=ANY_OF)
+    def release(self, luck: Random) -> None:
+        chosen = self.one_of(self.granted, luck)
+        if chosen is None:
+            return
+        there = self.granted.pop(chosen)
+        before = set(self.book.holders())
+        self.book = self.book.released(there)
+        assert before - set(self.book.holders()) == set(there.uuids), "exactly what was granted"
+        assert self.book.released(there) == self.book
+
+    @rule(luck=ANY_OF, stopped=st.booleans())
+    def stop_or_resume(self, luck: Random, *, stopped: bool) -> None:
+        chosen = self.one_of(self.granted, luck)
+        there = None if chosen is None else self.book.by_id(chosen)
+        if there is not None:
+            before = set(self.book.holders())
             self.book = self.book.changed(replace(there, stopped_at=NOON if stopped else None))
+            assert set(self.book.holders()) == before
 
-    @rule(index=st.integers(0, 3))
+    @rule(luck=ANY_OF, user=st.none() | USERS)
+    def adopt(self, luck: Random, user: str | None) -> None:
+        """A container that was made past the allocator has all of a GPU, split or not."""
+        held = self.book.holders().keys()
+        gpu = luck.choice(self.gpus)
+        if held.isdisjoint({gpu.uuid, *(each.uuid for each in gpu.instances)}):
+            self.number += 1
+            name = f"stray{self.number}"
+            stray = Allocation(name, f"id-{name}", user, (str(gpu.index),), (gpu.uuid,), NOON, 10)
+            self.book = self.book.granted(stray)
+            if user is not None:
+                self.granted[stray.id] = stray
+
+    @rule(index=st.integers(0, 2))
     def break_or_heal(self, index: int) -> None:
-        gpu: Gpu = self.gpus[index]
+        gpu = self.gpus[index]
         self.gpus[index] = replace(gpu, problem=None if gpu.problem else "fell off the bus")
 
-    @rule(uuids=st.sets(st.sampled_from(("GPU-0", "GPU-1", "MIG-20", "MIG-31")), max_size=2))
-    def work_outside(self, uuids: set[str]) -> None:
-        self.busy = tuple(sorted(uuids))
+    @rule(index=st.integers(0, 2), parts=st.sampled_from(((), (2, 2, 2), (4, 2, 1))))
+    def split_anew(self, index: int, parts: tuple[int, ...]) -> None:
+        """An administrator does so only with a GPU that nobody has."""
+        gpu = self.gpus[index]
+        if self.book.holders().keys().isdisjoint({gpu.uuid, *(each.uuid for each in gpu.instances)}):
+            self.gpus[index] = split(index, *parts) if parts else whole(index)
 
-    @rule(strategy=st.sampled_from(Strategy))
-    def another_strategy(self, strategy: Strategy) -> None:
-        self.limits = replace(LIMITS, strategy=strategy)
+    @rule(uuids=st.sets(st.sampled_from(("GPU-0", "GPU-1", "GPU-2", "MIG-20", "MIG-21", "MIG-01")), max_size=2))
+    def work_outside(self, uuids: set[str]) -> None:
+        self.busy = frozenset(uuids)
+
+    @rule(
+        strategy=st.sampled_from(Strategy),
+        profile=st.sampled_from((None, "3g.30gb")),
+        avoid=st.booleans(),
+        mig=st.sampled_from((True, True, False)),
+    )
+    def another_policy(self, strategy: Strategy, profile: str | None, *, avoid: bool, mig: bool) -> None:
+        self.limits = replace(self.limits, strategy=strategy, profile=profile, avoid_busy=avoid, enable_mig=mig)
 
     @invariant()
     def no_unit_is_held_twice(self) -> None:
         uuids = [uuid for each in self.book.allocations.values() for uuid in each.uuids]
         assert len(uuids) == len(set(uuids))
+        for gpu in self.gpus:
+            assert gpu.uuid not in uuids or not {each.uuid for each in gpu.instances} & set(uuids)
 
     @invariant()
     def no_quota_is_passed(self) -> None:
-        shares = {unit.uuid: unit.share for unit in LAB.units}
-        for user, limits in ACCOUNTS.items():
+        for user, limits in PLAYERS.items():
+            mine = [each for each in self.book.of_user(user) if not each.id.startswith("id-stray")]
+            units = [unit for each in mine for uuid in each.uuids if (unit := self.devices.find(uuid)) is not None]
             if limits.exempt:
                 continue
-            mine = [each.uuids for each in self.book.of_user(user)]
-            count = sum(map(len, mine))
-            size = sum((shares[uuid] for each in mine for uuid in each), Fraction(0))
-            assert limits.max_units is None or count <= limits.max_units
-            assert limits.max_per_container is None or all(len(each) <= limits.max_per_container for each in mine)
+            assert limits.max_units is None or sum(len(each.uuids) for each in mine) <= limits.max_units
+            assert limits.max_per_container is None or all(len(each.uuids) <= limits.max_per_container for each in mine)
+            size = sum((unit.share for unit in units), Fraction(0))
             assert limits.max_equivalents is None or size <= limits.max_equivalents + Fraction(1, 200)
-            assert limits.allow_full or all(shares[uuid] < 1 for each in mine for uuid in each)
+            assert limits.allow_full or not any(unit.is_whole for unit in units)
 
 
-AllocatorMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
+AllocatorMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestAllocatorMachine = AllocatorMachine.TestCase
 
 
@@ -529,6 +846,9 @@ def test_a_full_house_is_given_out_to_the_last_unit_by_either_strategy() -> None
         assert given(ask("root"), book, RACE, limits) == "taken"
 
 
-def test_an_account_that_nobody_resolved_gets_the_least() -> None:
-    stranger = Request("id-x", "ghost", ask("alice").wanted, 10, "x")
-    assert (given(stranger), given(stranger, devices=ONLY_WHOLE)) == (("2:0",), "not_allowed")
+def test_an_account_that_nobody_resolved_gets_nothing() -> None:
+    for wanted in ("1", "all", "device=2:0"):
+        stranger = Request("id-x", "ghost", parse_wanted(wanted), 10, "x")
+        assert decide(stranger) == Refusal(
+            Reason.TOO_MANY, "ghost asks for 1 GPU unit, one container may have 0", "run it without a GPU"
+        )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from tests.unit.runtime.gpu.hosts import LAB, RACE, split, whole
+from fractions import Fraction
 
-from ds01.runtime.gpu.choose import choose
+import pytest
+from tests.unit.runtime.gpu.hosts import LAB, MIXED, RACE, split, whole
+
+from ds01.runtime.gpu.choose import choose, within
 from ds01.runtime.gpu.hardware import Devices, Unit
 from ds01.runtime.gpu.request import Strategy
 
@@ -21,7 +23,7 @@ def sequence(devices: Devices, strategy: Strategy, number: int, profile: str | N
 
 
 MIG_ONLY = Devices((split(0, 2, 2, 2), split(1, 2, 2, 2)))
-MIXED = Devices((split(0, 3, 1, 1), split(1, 3, 2)))
+MIG_OF_ALL_SIZES = Devices(MIXED.gpus[:2])
 
 
 def test_least_allocated_goes_round_the_gpus() -> None:
@@ -49,7 +51,7 @@ def test_several_at_once_are_chosen_as_one_after_the_other() -> None:
     ],
 )
 def test_between_equals_the_wanted_profile_comes_first_then_the_smaller(profile: str | None, slots: list[str]) -> None:
-    assert sequence(MIXED, Strategy.LEAST_ALLOCATED, 5, profile) == slots
+    assert sequence(MIG_OF_ALL_SIZES, Strategy.LEAST_ALLOCATED, 5, profile) == slots
 
 
 def test_slots_are_compared_as_numbers() -> None:
@@ -64,3 +66,67 @@ def test_the_order_in_which_units_are_given_in_changes_nothing() -> None:
     for strategy in Strategy:
         picked = [choose(units, 3, (), strategy=strategy, profile=None) for units in (LAB.units, backwards)]
         assert picked[0] == picked[1]
+
+
+def test_a_long_spread_never_has_one_gpu_two_units_ahead_of_another_that_has_some_left() -> None:
+    order = sequence(RACE, Strategy.LEAST_ALLOCATED, 14)
+    left = {gpu: [unit.slot for unit in RACE.units if unit.gpu_index == gpu] for gpu in range(6)}
+    sizes = {gpu: len(slots) for gpu, slots in left.items()}
+    for slot in order:
+        gpu = int(slot.partition(":")[0])
+        left[gpu].remove(slot)
+        given = {each: sizes[each] - len(left[each]) for each in left}
+        assert given[gpu] <= min(given[each] for each in left if left[each] or each == gpu) + 1
+    assert left == {gpu: [] for gpu in range(6)}
+
+
+def test_a_long_pack_begins_a_gpu_only_when_those_it_has_begun_are_full() -> None:
+    order = sequence(RACE, Strategy.PACK, 14)
+    assert order == [f"{gpu}:{number}" for gpu in range(2, 6) for number in range(3)] + ["0", "1"]
+
+
+def test_pack_keeps_a_whole_gpu_longer_than_an_instance_of_the_same_size() -> None:
+    devices = Devices((whole(0), split(1, 7)))
+    assert sequence(devices, Strategy.PACK, 2) == ["1:0", "0"]
+    assert sequence(devices, Strategy.LEAST_ALLOCATED, 2) == ["0", "1:0"]
+
+
+def test_pack_goes_on_where_others_have_begun() -> None:
+    used = [unit for unit in LAB.units if unit.slot == "3:1"]
+    free = [unit for unit in LAB.units if unit.slot != "3:1"]
+    picked = choose(free, 3, used, strategy=Strategy.PACK, profile=None)
+    assert [unit.slot for unit in picked] == ["3:0", "3:2", "2:0"]
+
+
+@pytest.mark.parametrize(
+    ("number", "sevenths", "slots"),
+    [
+        (1, None, ("0:0", "0:1", "0:2", "1:0", "1:1")),
+        (1, 3, ("0:0", "0:1", "0:2", "1:0", "1:1")),
+        (1, 2, ("0:1", "0:2", "1:1")),
+        (1, 0, ()),
+        (1, -1, ()),
+        (2, 6, ("0:0", "0:1", "0:2", "1:0", "1:1")),
+        (2, 3, ("0:1", "0:2", "1:1")),
+        (2, 2, ("0:1", "0:2")),
+        (2, 1, ()),
+        (3, 5, ("0:0", "0:1", "0:2", "1:0", "1:1")),
+        (3, 4, ("0:1", "0:2", "1:1")),
+        (3, 3, ()),
+    ],
+)
+def test_what_can_be_a_part_of_so_many_that_fit_in_the_room(
+    number: int, sevenths: int | None, slots: tuple[str, ...]
+) -> None:
+    room = None if sevenths is None else Fraction(sevenths, 7)
+    assert tuple(unit.slot for unit in within(MIG_OF_ALL_SIZES.units, number, room)) == slots
+
+
+@pytest.mark.parametrize(
+    ("room", "slots"),
+    [(None, ["0:0", "1:0"]), (6, ["0:0", "1:0"]), (5, ["0:0", "1:1"]), (4, ["0:0", "0:1"]), (3, ["0:1", "1:1"])],
+)
+def test_several_are_together_no_larger_than_the_room(room: int | None, slots: list[str]) -> None:
+    size = None if room is None else Fraction(room, 7)
+    picked = choose(MIG_OF_ALL_SIZES.units, 2, (), strategy=Strategy.LEAST_ALLOCATED, profile="3g.30gb", room=size)
+    assert [unit.slot for unit in picked] == slots

@@ -29,6 +29,7 @@ def test_holders_are_listed_by_unit_and_by_account() -> None:
     book = ledger(ONE, TWO)
     assert book.holders() == {"MIG-20": ONE, "GPU-0": TWO, "GPU-1": TWO}
     assert (book.of_user("bob"), book.of_user("carol")) == ((TWO,), ())
+    assert book.of_user("".join(("b", "ob"))) == (TWO,), "by what it says, whichever text object says it"
 
 
 def test_what_is_granted_waits_no_more_and_what_is_released_is_gone() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
-from tests.unit.runtime.gpu.hosts import ADMIN, BY_SIZE, LAB, NOON, STUDENT, ask, held, ledger
+from tests.unit.runtime.gpu.hosts import A30, ADMIN, BY_SIZE, LAB, NOON, STUDENT, ask, held, ledger
 
 from ds01.runtime.gpu.answer import Holding, Reason, Refusal
-from ds01.runtime.gpu.hardware import Unit
+from ds01.runtime.gpu.hardware import GpuUuid, Unit
 from ds01.runtime.gpu.ledger import Ledger
 from ds01.runtime.gpu.quota import FREE_SOME, most_allowed, over_quota, room_by_size, units_allowed
 from ds01.runtime.gpu.request import AccountLimits
@@ -93,6 +94,20 @@ def test_a_unit_that_the_machine_has_no_more_counts_as_a_unit_and_takes_no_room_
     assert over_quota(ask("dan"), units("0"), replace(BY_SIZE, max_units=1), book, UNITS) is not None
 
 
+def test_who_holds_nothing_is_told_to_ask_for_less() -> None:
+    refusal = over_quota(ask("dan"), units("0", "1"), BY_SIZE, Ledger(), UNITS)
+    text = "dan holds 0 of 1.3 whole GPUs and asks for 2 more"
+    assert refusal == Refusal(Reason.QUOTA, text, "ask for a smaller unit")
+
+
+def test_the_whole_of_a_split_gpu_counts_as_one_gpu() -> None:
+    stray = replace(held("dan", "2:0"), uuids=(GpuUuid("GPU-2"),))
+    assert room_by_size(ask("dan"), BY_SIZE, ledger(stray), UNITS) == Fraction("0.305")
+    assert room_by_size(ask("dan"), BY_SIZE, ledger(stray, held("dan", "3:0")), UNITS) == Fraction("0.305") - Fraction(
+        2, 7
+    )
+
+
 def test_administrators_have_no_quota() -> None:
     mine = ledger(*(held("root", slot) for slot in ("0", "1", "2:0", "2:1", "2:2")))
     limits = replace(ADMIN, max_units=1, max_per_container=1, max_equivalents=Fraction(0))
@@ -101,10 +116,47 @@ def test_administrators_have_no_quota() -> None:
     assert most_allowed(ask("root"), limits, mine) is None
 
 
-def test_what_an_administrator_states_for_one_request_holds() -> None:
-    one = ledger(held("root", "0"))
-    assert over_quota(ask("root", most_units=1), units("1"), ADMIN, one, UNITS) is not None
-    assert over_quota(ask("root", most_units=2), units("1"), ADMIN, one, UNITS) is None
+def test_what_an_administrator_states_for_itself_holds() -> None:
+    mine = ledger(held("root", "0"))
+    refusal = over_quota(ask("root", most_units=2), units("3:0", "3:1"), ADMIN, mine, UNITS)
+    assert refusal is not None
+    assert refusal.text == "root holds 1 of 2 GPU units and asks for 2 more"
+    assert most_allowed(ask("root", most_units=2), ADMIN, mine) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "slots", "reason"),
+    [
+        ({}, ("3:0",), None),
+        ({"max_units": 2}, ("3:0",), Reason.QUOTA),
+        ({"max_per_container": 1}, ("3:0", "3:1"), Reason.TOO_MANY),
+        ({"max_equivalents": Fraction("0.5")}, ("3:0",), Reason.QUOTA),
+        ({"max_units": 3, "max_per_container": 1, "max_equivalents": Fraction("0.86")}, ("3:0",), None),
+        ({"max_units": 3, "max_per_container": 1, "max_equivalents": Fraction("0.85")}, ("3:0",), Reason.QUOTA),
+        ({"max_units": 2, "max_per_container": 0}, ("3:0",), Reason.TOO_MANY),
+    ],
+)
+def test_of_several_quotas_each_holds(changes: dict[str, Any], slots: tuple[str, ...], reason: Reason | None) -> None:
+    two = ledger(held("alice", "2:0"), held("alice", "2:1", stopped_at=NOON))
+    refusal = over_quota(ask("alice"), units(*slots), AccountLimits(**changes), two, UNITS)
+    assert (refusal and refusal.reason) is reason
+
+
+def test_a_quota_that_is_smaller_than_what_is_held_takes_nothing_away_and_gives_nothing_more() -> None:
+    limits = replace(STUDENT, max_units=1)
+    refusal = over_quota(ask("alice"), units("3:1"), limits, THREE, UNITS)
+    assert refusal is not None
+    assert refusal.text == "alice holds 3 of 1 GPU unit and asks for 1 more"
+    assert most_allowed(ask("alice"), limits, THREE) == 0
+
+
+def test_a_share_is_of_this_models_slices() -> None:
+    book = ledger(held("dan", "0:0", devices=A30))
+    limits = replace(BY_SIZE, max_equivalents=Fraction("0.75"))
+    assert [
+        over_quota(ask("dan"), [unit for unit in A30.units if unit.slot in slots], limits, book, A30.units) is None
+        for slots in (("0:1",), ("0:1", "0:2"))
+    ] == [True, False]
 
 
 def test_nothing_stated_is_unlimited() -> None:

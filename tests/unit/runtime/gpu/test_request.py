@@ -131,6 +131,8 @@ def test_how_gpus_are_handed_out_comes_from_the_policy(policy: Policy) -> None:
         policy, "gpu_allocation", strategy="pack", bare_metal_busy="ignore", enable_mig=False, mig_profile=None
     )
     assert site_limits(other, {}) == Limits({}, Strategy.PACK, avoid_busy=False, enable_mig=False)
+    silent = changed(policy, "gpu_allocation", bare_metal_busy=None, enable_mig=None, mig_profile=None)
+    assert site_limits(silent, {}) == Limits({}, avoid_busy=True, enable_mig=True)
     rules = {**policy.document["enforcement"]["rules"], "gpu": "warn"}  # type: ignore[index] # the shipped policy has it
     assert site_limits(changed(policy, "enforcement", rules=rules), {}).mode is Mode.WARN
     assert wait_seconds(policy) == 180
@@ -148,5 +150,5 @@ def test_a_policy_that_says_what_nobody_knows_is_refused(policy: Policy) -> None
             wait_seconds(changed(policy, "gpu_allocation", wait_seconds=value))
 
 
-def test_an_account_that_nobody_resolved_has_the_least() -> None:
-    assert Limits({}).of("ghost") == AccountLimits(GpuUnit.MIG, allow_full=False, exempt=False)
+def test_an_account_that_nobody_resolved_may_have_nothing() -> None:
+    assert Limits({}).of("ghost") == AccountLimits(GpuUnit.MIG, 0, 0, allow_full=False, exempt=False)

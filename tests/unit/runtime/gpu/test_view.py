@@ -115,6 +115,20 @@ def test_what_is_in_the_way_is_said_in_one_line() -> None:
     assert (line.reason, line.text) == (Reason.IN_LINE, "3:0, 3:1 would do, but others in the line come first")
 
 
+def test_of_several_processes_on_a_unit_one_is_named() -> None:
+    of = view(outside(outside(LAB, "GPU-1", user="carol"), "GPU-1", user="dan", pid=4712))
+    refusal = of.in_use(of.units[1:2], (), named=True, number=1)
+    assert refusal.text == "GPU 1 is used by carol's python (pid 4711) outside a container"
+    assert len(refusal.holdings) == 1
+
+
+def test_what_is_taken_in_thought_is_held_and_the_view_before_is_as_it_was() -> None:
+    before = view(book=ledger(held("bob", "0")))
+    after = before.taken(held("alice", "2:0", "2:1"))
+    assert free(after) == ["1", "2:2", "3:0", "3:1", "3:2"]
+    assert free(before) == ["1", "2:0", "2:1", "2:2", "3:0", "3:1", "3:2"]
+
+
 def test_two_names_of_which_one_is_taken_and_one_used_outside_are_both_explained() -> None:
     of = view(outside(LAB, "GPU-1", user="carol"), ledger(held("bob", "0", name="train")))
     assert of.in_use(of.units[:2], (), named=True, number=2).text == (
