@@ -22,6 +22,7 @@ from ds01.core.words import count
 from ds01.runtime.accounts import Caller, caller, is_known
 from ds01.runtime.asker import asker
 from ds01.runtime.commands.gpu_words import JSON_VERSION, allocation_json, grant_json, refusal_json, refusal_words
+from ds01.runtime.containers.container import State
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.found import lost_request
 from ds01.runtime.gpu.host import open_engine, open_gpus
@@ -199,7 +200,8 @@ def release(options: argparse.Namespace) -> int:
     there = _find(desk, options)
     if there is not None:
         container = open_engine(desk.paths).inspect(there.container_id or there.container)
-        if container is not None and container.pid is not None:
+        # One that restarts has no process for the moment, and will have its GPU again in the next.
+        if container is not None and (container.pid is not None or container.state is State.RESTARTING):
             raise RefusedError(
                 f"{there.container} runs and uses GPU {', '.join(there.slots)}", None, f"docker stop {there.container}"
             )

@@ -62,6 +62,7 @@ def allocation_json(allocation: Allocation) -> Mapping[str, object]:
         "priority": allocation.priority,
         "stopped_at": None if allocation.stopped_at is None else format_instant(allocation.stopped_at),
         "container_id": allocation.container_id,
+        "reserved_by": None if allocation.reservation is None else allocation.reservation.process.pid,
     }
 
 

@@ -89,7 +89,7 @@ def _before(devices: Devices, ledger: Ledger, request: Request) -> Grant | Refus
     by_name = ledger.allocations.get(request.container) if request.container is not None else None
     there = ledger.by_id(request.id) or by_name
     if there is None:
-        return None
+        return _of_another(ledger, request)
     if there.user != request.user:
         whose = there.user or "an unknown account"
         text = f"{there.container} is a container of {whose} and holds GPU {', '.join(there.slots)}"
@@ -99,6 +99,13 @@ def _before(devices: Devices, ledger: Ledger, request: Request) -> Grant | Refus
         return Refusal(Reason.DIFFERENT, text, f"release it first (ds01 gpu release --container {there.container})")
     units = tuple(unit for uuid in there.uuids if (unit := devices.find(uuid)) is not None)
     return Grant(there, units, fresh=False)
+
+
+def _of_another(ledger: Ledger, request: Request) -> Refusal | None:
+    """Ids of those who wait can be read by all; nobody takes another's place with one."""
+    if all(each.id != request.id or each.user == request.user for each in ledger.queue):
+        return None
+    return Refusal(Reason.NAME_TAKEN, "somebody else waits under this id", "leave the id out (--allocation)")
 
 
 def _is_same(devices: Devices, there: Allocation, request: Request) -> bool:

@@ -64,7 +64,8 @@ class Gpus:
             if isinstance(answer, Refusal) and answer.waitable:
                 book.ledger = book.ledger.waiting(_in_line(request, book, waiter))
             else:
-                book.ledger = book.ledger.left([request.id])
+                own = [each.id for each in book.ledger.queue if (each.id, each.user) == (request.id, request.user)]
+                book.ledger = book.ledger.left(own)
             return answer
 
     def tell_refused(self, request: Request, refusal: Refusal) -> None:

@@ -136,4 +136,5 @@ def test_a_grant_says_what_the_container_is_to_be_started_with() -> None:
         "priority": 10,
         "stopped_at": None,
         "container_id": None,
+        "reserved_by": None,
     }
