@@ -18,7 +18,7 @@ from ds01.core.errors import BadInputError, ExitCode, RefusedError
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy, read_policy
 from ds01.core.terminal import print_json, say
-from ds01.core.words import count
+from ds01.core.words import count, printable
 from ds01.runtime.accounts import Caller, caller, is_known
 from ds01.runtime.asker import asker
 from ds01.runtime.commands.gpu_words import JSON_VERSION, allocation_json, grant_json, refusal_json, refusal_words
@@ -240,7 +240,7 @@ def reconcile(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"version": JSON_VERSION, "corrections": list(differences)}, sys.stdout)
     else:
-        print("\n".join([*differences, f"{count(len(differences), 'correction')}"]))
+        print("\n".join([*map(printable, differences), count(len(differences), "correction")]))
     return ExitCode.DONE
 
 
@@ -275,5 +275,5 @@ def _done(allocation: Allocation | None, what: str, options: argparse.Namespace)
     elif allocation is None:
         say(f"{_name(options)} holds no GPU; nothing to do")
     else:
-        print(f"{what} GPU {', '.join(allocation.slots)} of {allocation.container}")
+        print(printable(f"{what} GPU {', '.join(allocation.slots)} of {allocation.container}"))
     return ExitCode.DONE

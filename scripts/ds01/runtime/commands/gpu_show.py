@@ -18,6 +18,7 @@ from ds01.core.terminal import print_json, say
 from ds01.core.units import GIB
 from ds01.core.words import printable, table
 from ds01.runtime.commands.gpu_words import JSON_VERSION, allocation_json, since
+from ds01.runtime.gpu.answer import Reason
 from ds01.runtime.gpu.devices import read_devices, read_usage
 from ds01.runtime.gpu.hardware import Devices, GpuUuid, Unit, Usage
 from ds01.runtime.gpu.host import account_reader
@@ -144,18 +145,22 @@ def validate(options: argparse.Namespace) -> int:
     paths = host_paths(options.root)
     there = _ledger_or_none_yet(paths).find(options.container)
     devices = read_devices(paths)
-    wrong = [words for name in options.gpu if (words := _wrong_with(name, there, devices, options.container))]
+    view = View.of(devices, Ledger(), Limits({}))
+    wrong = [words for name in options.gpu if (words := _wrong_with(name, there, view, options.container))]
     if options.json:
         print_json({"version": JSON_VERSION, "valid": not wrong, "problems": wrong}, sys.stdout)
     else:
-        print("\n".join(wrong) if wrong else f"{options.container} holds GPU {', '.join(options.gpu)}, there and well")
+        well = f"{options.container} holds GPU {', '.join(options.gpu)}, there and well"
+        print("\n".join(map(printable, wrong or [well])))
     return ExitCode.FAILED if wrong else ExitCode.DONE
 
 
-def _wrong_with(name: str, there: Allocation | None, devices: Devices, container: str) -> str | None:
-    unit = devices.find(name)
+def _wrong_with(name: str, there: Allocation | None, view: View, container: str) -> str | None:
+    unit = view.find(name)
     if unit is None:
-        return f"GPU {name} is not there; re-create {container} to get another one"
+        missing = view.missing(name)
+        again = f"; re-create {container} to get another one" if missing.reason is Reason.NO_SUCH_GPU else ""
+        return f"{missing.text}{again}"
     if unit.problem is not None:
         return f"GPU {name}: {unit.problem}"
     if there is None or unit.uuid not in there.uuids:

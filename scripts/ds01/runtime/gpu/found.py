@@ -9,6 +9,7 @@ from typing import Final
 
 from ds01.core import labels
 from ds01.core.gpurequest import Asked, GpuRequest
+from ds01.core.names import BadNameError, user_part
 from ds01.runtime.containers.container import Container, State
 from ds01.runtime.containers.engine import Engine
 from ds01.runtime.gpu.hardware import Devices, GpuUuid, Unit
@@ -51,7 +52,7 @@ def present(container: Container, devices: Devices) -> Present:
     return Present(
         name=container.name,
         id=container.id,
-        user=None if owner is None or owner.is_older else owner.name,
+        user=None if owner is None or owner.is_older or not _is_account(owner.name) else owner.name,
         allocation_id=container.allocation_id,
         slots=tuple(slot for slot, _ in units),
         uuids=tuple(uuid for _, uuid in units),
@@ -82,6 +83,15 @@ def lost_request(
         priority=account_of(had.user).priority,
         container=container.name,
     )
+
+
+def _is_account(name: str) -> bool:
+    """Whether an account can be called so: anybody may write a label, and limits are looked up by what it says."""
+    try:
+        user_part(name, uid=0)
+    except BadNameError:
+        return False
+    return True
 
 
 def _units(container: Container, devices: Devices) -> Sequence[tuple[str, GpuUuid]]:

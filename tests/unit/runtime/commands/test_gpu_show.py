@@ -210,7 +210,7 @@ def test_a_container_is_held_against_what_it_says_it_has(
     assert said == {
         "2:0": (0, "nb holds GPU 2:0, there and well\n"),
         "3:0": (1, "nb does not hold GPU 3:0\n"),
-        "9": (1, "GPU 9 is not there; re-create nb to get another one\n"),
+        "9": (1, "this machine has no GPU 9 now; re-create nb to get another one\n"),
     }
     code, out, _ = run(paths, capsys, "validate", "--container", "ghost", "--gpu", "2:0", "--json")
     assert (code, json.loads(out)) == (1, {"version": 1, "valid": False, "problems": ["ghost does not hold GPU 2:0"]})

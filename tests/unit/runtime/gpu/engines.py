@@ -91,7 +91,7 @@ def engine_of(socket: Path, read: Callable[[], Sequence[dict[str, object]]]) -> 
         return "404 Not Found", json.dumps({"message": f"No such container: {name}"}).encode()
 
     with socketserver.ThreadingUnixStreamServer(str(socket), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield Engine(socket)
