@@ -48,7 +48,8 @@ def run(python: Path, fake: FakeNvml, *words: str) -> str:
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    # Programs tell on stderr what they miss in a driver.
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 

@@ -1,5 +1,7 @@
-"""A host with GPUs below a folder, for `ds01 gpu` as whole processes: real are the programs, the driver's binding, the
-state file and a socket on which an engine answers; described are the hardware and the containers.
+"""A host with GPUs below a folder, for `ds01 gpu` as whole processes.
+
+Real are the programs, the driver's binding, the state file and the socket on which an engine answers; described are the
+hardware and the containers.
 """
 
 from __future__ import annotations
@@ -158,8 +160,14 @@ class GpuHost:
 
     def container(self, description: Mapping[str, object]) -> None:
         """Put a container into the engine, or in the place of the one with its name."""
-        name = str(description["Name"]).removeprefix("/").encode().hex()
-        (self.folder / "containers" / f"{name[:100]}.json").write_text(json.dumps(description))
+        self._container(str(description["Name"]).removeprefix("/")).write_text(json.dumps(description))
+
+    def remove(self, name: str) -> None:
+        """Take a container away."""
+        self._container(name).unlink()
+
+    def _container(self, name: str) -> Path:
+        return self.folder / "containers" / f"{name}.json"
 
     def containers(self) -> list[dict[str, object]]:
         found = sorted((self.folder / "containers").glob("*.json"))

@@ -81,13 +81,14 @@ def test_the_shell_that_has_the_options_keeps_the_reservation(host: GpuHost, she
 
 
 def test_what_the_page_shows_can_be_read_by_everybody(host: GpuHost) -> None:
+    expected = {"status": "student01  train", "queue": "nobody waits for a GPU", "validate": "there and well"}
+    host.gpu("allocate", "--container", "train", "--user", "student01", "--gpu", "2:1")
     shown = [line.partition("#")[0].split()[2:] for line in block("Units")]
-    assert [words[0] for words in shown] == ["status", "status", "queue"]
-    host.gpu("allocate", "--container", "train", "--user", "student01")
-    status = host.gpu("status", uid=NOBODY)
-    assert (status.code, status.err, "student01  train" in status.out) == (0, "", True)
-    assert host.gpu("queue", uid=NOBODY) == Said(0, "nobody waits for a GPU\n", "")
-    assert host.gpu("validate", "--container", "train", "--gpu", "2:0", uid=NOBODY).code == 0
+    assert [words[0] for words in shown] == ["status", "status", "queue", "validate"]
+    for words in shown:
+        if "--watch" not in words:
+            done = host.gpu(*words, uid=NOBODY)
+            assert (done.code, done.err, expected[words[0]] in done.out) == (0, "", True)
 
 
 @pytest.mark.parametrize(
@@ -298,6 +299,45 @@ def test_whoever_waits_gets_what_is_given_back(host: GpuHost) -> None:
     assert host.types == ["gpu.allocated", "gpu.released", "gpu.allocated"]
 
 
+PAGE_OF_EVENTS = (CHECKOUT / "docs/events.md").read_text(encoding="utf-8").partition("## Types")[2]
+WHICH = {"container", "allocation", "gpu_id", "gpu_uuids"}
+
+
+def documented() -> dict[str, set[str]]:
+    """Return what the page says of each type's details."""
+    rows = re.findall(r"^\| `([a-z_.]+)` \|[^|]*\| (.*) \|$", PAGE_OF_EVENTS, re.MULTILINE)
+    return {name: set(re.findall(r"`(\w+)`", cell)) | (WHICH if "*which*" in cell else set()) for name, cell in rows}
+
+
+def test_every_event_has_the_details_that_the_page_names(host: GpuHost) -> None:
+    mine, other = instance_uuid(2, 0), instance_uuid(2, 1)
+    policy = json.loads(host.paths.policy.read_text())
+    policy["defaults"]["gpu_hold_after_stop_seconds"] = 0
+    host.paths.policy.write_text(json.dumps(policy))
+    host.gpu("allocate", "--container", "train", "--user", "student01", "--gpu", "2:0")
+    host.gpu("allocate", "--container", "nb", "--user", "student01", "--gpu", "2:0")
+    host.gpu("mark-stopped", "--container", "train")
+    host.gpu("clear-stopped", "--container", "train")
+    labels = {"ds01.user": "student01", "ds01.allocation": host.ledger.allocations["train"].id}
+    host.container(inspected("train", id="c" * 64, devices=[mine], labels=labels))
+    host.container(inspected("one", devices=[other]))
+    host.container(inspected("two", devices=[other]))
+    host.gpu("reconcile")
+    host.remove("train")
+    host.container(inspected("renamed", id="c" * 64, devices=[mine], labels=labels))
+    host.remove("one")
+    host.gpu("reconcile")
+    host.container(inspected("renamed", id="c" * 64, devices=[mine], labels=labels, status="exited"))
+    host.gpu("reconcile")
+    host.remove("two")
+    host.gpu("allocate", "--container", "last", "--user", "student01", "--gpu", "3:0")
+    host.gpu("release", "--container", "last")
+    host.paths.gpu_state.write_text("{")
+    host.gpu("reconcile")
+    found = {each["event_type"]: set(each["details"]) for each in host.events()}
+    assert found == documented()
+
+
 def test_a_last_no_is_told_once_with_its_reason(host: GpuHost) -> None:
     host.gpu("allocate", "--container", "train", "--user", "student01", "--gpu", "2:0")
     host.gpu("allocate", "--container", "nb", "--user", "student02", "--gpu", "2:0")
@@ -309,6 +349,19 @@ def test_a_last_no_is_told_once_with_its_reason(host: GpuHost) -> None:
         ("student02", "device=2:0", "taken"),
         ("student02", "2", "too_many"),
     ]
+
+
+def test_a_start_after_the_hold_that_comes_too_late_is_a_refusal_too(host: GpuHost) -> None:
+    labels = {"ds01.user": "student01", "ds01.allocation": "token-123"}
+    host.container(inspected("old", devices=[instance_uuid(2, 0)], labels=labels, status="exited"))
+    host.gpu("reconcile")
+    host.gpu("allocate", "--container", "nb", "--user", "student02", "--gpu", "2:0")
+    done = host.gpu("clear-stopped", "--container", "old")
+    assert (done.code, done.out, done.err.splitlines()[0]) == (
+        4, "", "error: old had GPU 2:0 and its hold is over: GPU 2:0 is held by student02's nb",
+    )  # fmt: skip
+    assert "re-create it" in done.err
+    assert [(each["user"], each["details"]["container"]) for each in host.events()][1:] == [("student01", "old")]
 
 
 # --- When something is wrong ------------------------------------------------------------------------------------------

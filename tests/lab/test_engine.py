@@ -23,5 +23,5 @@ def test_every_test_that_needs_an_engine_passes_on_it(prepared: Machine, evidenc
     done = prepared.run(["env", "-C", PLACE, *words.split()], timeout_seconds=_PATIENCE_SECONDS)
     evidence(f"Docker {prepared.script('docker version --format {{.Server.Version}}')}{done.stdout}")
     assert done.code == 0, done.stdout + done.stderr
-    assert re.search(r"^\d+ passed in", done.stdout, re.MULTILINE)
+    assert re.search(r"^[1-9]\d* passed[ ,]", done.stdout, re.MULTILINE)
     assert "skipped" not in done.stdout

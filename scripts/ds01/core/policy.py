@@ -102,14 +102,17 @@ class Policy:
             ) from error
 
 
-def read_policy(path: Path) -> Policy:
+def read_policy(path: Path, *, of_root: bool = False) -> Policy:
     """Read the compiled policy.
+
+    Args:
+        of_root: root believes it only when nobody else could have written it.
 
     Raises:
         PolicyError: there is none, or it cannot be used.
         StateError: the file is there but unreadable or not JSON.
     """
-    document = read_json(path)
+    document = read_json(path, of_root=of_root)
     if document is None:
         raise PolicyError(
             f"there is no compiled policy at {path}",

@@ -22,9 +22,8 @@ from ds01.core.words import count, printable
 from ds01.runtime.accounts import Caller, caller, is_known
 from ds01.runtime.asker import asker
 from ds01.runtime.commands.gpu_words import JSON_VERSION, allocation_json, grant_json, refusal_json, refusal_words
-from ds01.runtime.containers.container import State
 from ds01.runtime.gpu.answer import Grant, Refusal
-from ds01.runtime.gpu.found import lost_request
+from ds01.runtime.gpu.found import is_running, lost_request
 from ds01.runtime.gpu.host import open_engine, open_gpus
 from ds01.runtime.gpu.launch import docker_args
 from ds01.runtime.gpu.ledger import Allocation
@@ -61,7 +60,10 @@ def _desk(options: argparse.Namespace) -> Desk:
     paths = host_paths(options.root)
     if paths.is_live and os.geteuid() != 0:
         raise RefusedError("who holds which GPU is changed by root alone", None, "run the command through sudo")
-    policy = read_policy(paths.policy)
+    if not paths.is_live and os.geteuid() == 0 and paths.root.stat().st_uid != 0:
+        # A folder of somebody else's could lead anywhere by its links, and its policy make anybody an administrator.
+        raise RefusedError(f"root changes nothing below {paths.root}, which is another account's", None, "use another")
+    policy = read_policy(paths.policy, of_root=True)
     who = caller(policy, uid=os.getuid(), environment=os.environ)
     return Desk(paths, policy, who, open_gpus(paths, policy))
 
@@ -91,7 +93,7 @@ def allocate(options: argparse.Namespace) -> int:
     except OSError:
         if answer.fresh:
             # Nobody has heard of it, so nobody would use it or give it back.
-            desk.gpus.release(answer.allocation.id)
+            desk.gpus.release(answer.allocation)
         raise
     return code
 
@@ -200,12 +202,11 @@ def release(options: argparse.Namespace) -> int:
     there = _find(desk, options)
     if there is not None:
         container = open_engine(desk.paths).inspect(there.container_id or there.container)
-        # One that restarts has no process for the moment, and will have its GPU again in the next.
-        if container is not None and (container.pid is not None or container.state is State.RESTARTING):
+        if container is not None and is_running(container):
             raise RefusedError(
                 f"{there.container} runs and uses GPU {', '.join(there.slots)}", None, f"docker stop {there.container}"
             )
-        there = desk.gpus.release(there.id)
+        there = desk.gpus.release(there)
     return _done(there, "released", options)
 
 
@@ -213,7 +214,7 @@ def mark_stopped(options: argparse.Namespace) -> int:
     """Begin the hold of a container that has stopped."""
     desk = _desk(options)
     there = _find(desk, options)
-    return _done(there and desk.gpus.mark_stopped(there.id), "held", options)
+    return _done(there and desk.gpus.mark_stopped(there), "held", options)
 
 
 def clear_stopped(options: argparse.Namespace) -> int:
@@ -227,7 +228,9 @@ def clear_stopped(options: argparse.Namespace) -> int:
             _only_own(desk.caller, again.user, _name(options))
     else:
         again = None
-    answer = desk.gpus.clear_stopped(_name(options) if there is None else there.id, keeper, again)
+    answer = desk.gpus.clear_stopped(_name(options) if there is None else there, keeper, again)
+    if isinstance(answer, Refusal) and again is not None:
+        desk.gpus.tell_refused(again, answer)
     return _done(None, "cleared", options) if answer is None else _answer(answer, options)
 
 
@@ -240,7 +243,7 @@ def reconcile(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"version": JSON_VERSION, "corrections": list(differences)}, sys.stdout)
     else:
-        print("\n".join([*map(printable, differences), count(len(differences), "correction")]))
+        print("\n".join([*map(printable, differences), f"{count(len(differences), 'correction')}"]))
     return ExitCode.DONE
 
 
@@ -251,7 +254,8 @@ def _find(desk: Desk, options: argparse.Namespace) -> Allocation | None:
         RefusedError: it is somebody else's.
     """
     with desk.gpus.state.change() as book:
-        there = book.ledger.find(_name(options))
+        by_id = options.allocation is not None
+        there = book.ledger.by_id(options.allocation) if by_id else book.ledger.find(options.container)
     if there is not None:
         _only_own(desk.caller, there.user, there.container)
     return there

@@ -150,8 +150,8 @@ def validate(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"version": JSON_VERSION, "valid": not wrong, "problems": wrong}, sys.stdout)
     else:
-        well = f"{options.container} holds GPU {', '.join(options.gpu)}, there and well"
-        print("\n".join(map(printable, wrong or [well])))
+        said = wrong or [f"{options.container} holds GPU {', '.join(options.gpu)}, there and well"]
+        print("\n".join(map(printable, said)))
     return ExitCode.FAILED if wrong else ExitCode.DONE
 
 

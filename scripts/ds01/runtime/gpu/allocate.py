@@ -89,23 +89,25 @@ def _before(devices: Devices, ledger: Ledger, request: Request) -> Grant | Refus
     by_name = ledger.allocations.get(request.container) if request.container is not None else None
     there = ledger.by_id(request.id) or by_name
     if there is None:
-        return _of_another(ledger, request)
+        return _not_in_line_as(ledger, request)
     if there.user != request.user:
         whose = there.user or "an unknown account"
         text = f"{there.container} is a container of {whose} and holds GPU {', '.join(there.slots)}"
         return Refusal(Reason.NAME_TAKEN, text, "choose another name for the container")
-    if there.id != request.id and not _is_same(devices, there, request):
+    if not _is_same(devices, there, request) or (request.container or there.container) != there.container:
         text = f"{there.container} already holds GPU {', '.join(there.slots)}, which is not what is asked for now"
         return Refusal(Reason.DIFFERENT, text, f"release it first (ds01 gpu release --container {there.container})")
     units = tuple(unit for uuid in there.uuids if (unit := devices.find(uuid)) is not None)
     return Grant(there, units, fresh=False)
 
 
-def _of_another(ledger: Ledger, request: Request) -> Refusal | None:
-    """Ids of those who wait can be read by all; nobody takes another's place with one."""
-    if all(each.id != request.id or each.user == request.user for each in ledger.queue):
+def _not_in_line_as(ledger: Ledger, request: Request) -> Refusal | None:
+    """Refuse a request that bears the id of somebody in the line, or of another request there: ids can be read."""
+    waiter = next((each for each in ledger.queue if each.id == request.id), None)
+    if waiter is None or as_request(waiter) == request:
         return None
-    return Refusal(Reason.NAME_TAKEN, "somebody else waits under this id", "leave the id out (--allocation)")
+    text = f"{request.id} is the id of another request in the line"
+    return Refusal(Reason.NAME_TAKEN, text, "leave the id out, or use the one of your own earlier try")
 
 
 def _is_same(devices: Devices, there: Allocation, request: Request) -> bool:
@@ -252,9 +254,11 @@ def _kept_back(devices: Devices, ledger: Ledger, ahead: Sequence[Waiter], limits
             kept.update(unit.uuid for unit in served[0])
             ledger = _in_thought(ledger, request, served[0], waiter.since)
             continue
-        for option, answer in answers:
-            if isinstance(answer, Refusal) and answer.waitable:
-                kept.update(unit.uuid for unit in option.pool if view.is_free(unit))
+        unserved = [option for option, answer in answers if isinstance(answer, Refusal) and answer.waitable]
+        kept.update(unit.uuid for option in unserved for unit in option.pool if view.is_free(unit))
+        if unserved:
+            # Counted as if it had them: an account that sends many to wait keeps back no more than its quota.
+            ledger = _in_thought(ledger, request, unserved[0].pool[: unserved[0].number], waiter.since)
     return frozenset(kept)
 
 

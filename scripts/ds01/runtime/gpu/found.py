@@ -52,14 +52,28 @@ def present(container: Container, devices: Devices) -> Present:
     return Present(
         name=container.name,
         id=container.id,
-        user=None if owner is None or owner.is_older or not _is_account(owner.name) else owner.name,
+        user=None if owner is None or owner.is_older or not _can_be_account(owner.name) else owner.name,
         allocation_id=container.allocation_id,
         slots=tuple(slot for slot, _ in units),
         uuids=tuple(uuid for _, uuid in units),
-        running=container.state in _RUNNING,
+        running=is_running(container),
         created_at=made,
         since=container.finished_at or made,
     )
+
+
+def is_running(container: Container) -> bool:
+    """Whether a container has its units in use, or will have without anybody starting it."""
+    return container.state in _RUNNING
+
+
+def _can_be_account(name: str) -> bool:
+    """Whether a label names what could be an account; it is text that users write."""
+    try:
+        user_part(name, uid=0)
+    except BadNameError:
+        return False
+    return True
 
 
 def lost_request(
@@ -83,15 +97,6 @@ def lost_request(
         priority=account_of(had.user).priority,
         container=container.name,
     )
-
-
-def _is_account(name: str) -> bool:
-    """Whether an account can be called so: anybody may write a label, and limits are looked up by what it says."""
-    try:
-        user_part(name, uid=0)
-    except BadNameError:
-        return False
-    return True
 
 
 def _units(container: Container, devices: Devices) -> Sequence[tuple[str, GpuUuid]]:

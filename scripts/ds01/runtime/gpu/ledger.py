@@ -151,6 +151,11 @@ class Ledger:
         return self if len(stay) == len(self.queue) else replace(self, queue=stay)
 
 
+def nameless(allocation_id: str) -> str:
+    """Return the key of an allocation whose container has no name any more; no container can be called so."""
+    return f"?{allocation_id}"
+
+
 def _add(ledger: Ledger, allocation: Allocation) -> Ledger:
     there = ledger.allocations.get(allocation.container)
     if there is not None and there.id != allocation.id:

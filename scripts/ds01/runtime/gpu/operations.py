@@ -1,6 +1,6 @@
 """What can be done with GPUs: each call is one transaction, and done twice it is done once.
 
-The front door for the commands, the wrapper's helper, the gateway and the events daemon. Who may ask for what is
+The front door for the commands, and for whatever else starts containers. Who may ask for what is
 settled by the caller; allocate.py decides, state.py writes.
 """
 
@@ -15,7 +15,7 @@ from ds01.core.events import Event
 from ds01.runtime.gpu.allocate import allocate
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.hardware import Devices
-from ds01.runtime.gpu.ledger import Allocation, Reservation, Waiter
+from ds01.runtime.gpu.ledger import Allocation, Reservation, Waiter, nameless
 from ds01.runtime.gpu.reconcile import is_due
 from ds01.runtime.gpu.request import AccountLimits, Limits, Named, Request, format_wanted
 from ds01.runtime.gpu.state import SOURCE, Book, GpuState, describe
@@ -104,22 +104,22 @@ class Gpus:
             there = book.ledger.find(container)
             return None if there is None else _rekeyed(book, replace(there, container=new_name))
 
-    def release(self, name: str) -> Allocation | None:
+    def release(self, name: str | Allocation) -> Allocation | None:
         """Free what a container holds, by its name, its id or the allocation's; None when it holds nothing.
 
         The caller has seen to it that the container uses the units no more.
         """
         with self.state.change() as book:
-            there = book.ledger.find(name)
+            there = _meant(book, name)
             if there is not None:
                 book.ledger = book.ledger.released(there)
                 book.note("gpu.released", there.user, describe(there))
             return there
 
-    def mark_stopped(self, name: str) -> Allocation | None:
+    def mark_stopped(self, name: str | Allocation) -> Allocation | None:
         """Begin the hold of a container that has stopped; None when it holds nothing."""
         with self.state.change() as book:
-            there = book.ledger.find(name)
+            there = _meant(book, name)
             if there is None or there.stopped_at is not None:
                 return there
             held = replace(there, stopped_at=book.moment.now, reservation=None)
@@ -127,7 +127,9 @@ class Gpus:
             book.note("gpu.held", held.user, describe(held))
             return held
 
-    def clear_stopped(self, name: str, keeper: ProcessRef, again: Request | None = None) -> Grant | Refusal | None:
+    def clear_stopped(
+        self, name: str | Allocation, keeper: ProcessRef, again: Request | None = None
+    ) -> Grant | Refusal | None:
         """Let a stopped container have its units again, because it is about to be started.
 
         Args:
@@ -139,15 +141,14 @@ class Gpus:
         """
         devices = self.look()
         with self.state.change() as book:
-            there = book.ledger.find(name)
+            there = _meant(book, name)
             if there is None:
                 return None if again is None else self._again(book, devices, again, keeper)
             units = tuple(unit for uuid in there.uuids if (unit := devices.find(uuid)) is not None)
-            if there.stopped_at is None:
-                return Grant(there, units, fresh=False)
             resumed = replace(there, stopped_at=None, reservation=Reservation(keeper))
             book.ledger = book.ledger.changed(resumed)
-            book.note("gpu.resumed", resumed.user, describe(resumed))
+            if there.stopped_at is not None:
+                book.note("gpu.resumed", resumed.user, describe(resumed))
             return Grant(resumed, units, fresh=False)
 
     def reconcile(self) -> tuple[str, ...]:
@@ -171,16 +172,22 @@ class Gpus:
             answer = replace(answer, allocation=replace(answer.allocation, reservation=Reservation(keeper)))
             book.ledger = book.ledger.granted(answer.allocation)
             book.note("gpu.allocated", request.user, {**describe(answer.allocation), "priority": request.priority})
-        elif answer.allocation.reservation is not None:
-            # Asked again, as after a crash of the one who asked before: the one who asks now keeps it.
-            answer = replace(answer, allocation=replace(answer.allocation, reservation=Reservation(keeper)))
-            book.ledger = book.ledger.changed(answer.allocation)
+        else:
+            # Asked again, after a crash of the one who asked before or because the container is made anew: from now on
+            # the one who asks keeps it, whatever became of the container that had it.
+            again = replace(answer.allocation, reservation=Reservation(keeper), stopped_at=None)
+            answer = replace(answer, allocation=again)
+            book.ledger = book.ledger.changed(again)
         return answer
 
     def _again(self, book: Book, devices: Devices, again: Request, keeper: ProcessRef) -> Grant | Refusal:
+        if book.ledger.by_id(again.id) is not None:
+            # A label is what its container's user wrote: that allocation is another container's.
+            again = replace(again, id=new_id())
         answer = self._decide(book, devices, again, keeper)
         if isinstance(answer, Refusal):
-            had = ",".join(again.wanted.devices) if isinstance(again.wanted, Named) else "a GPU"
+            names = again.wanted.devices if isinstance(again.wanted, Named) else ()
+            had = ", ".join(name if (unit := devices.find(name)) is None else unit.slot for name in names)
             text = f"{again.container} had GPU {had} and its hold is over: {answer.text}"
             fix = f"re-create it to get another one (docker rm {again.container}, docker run …)"
             return replace(answer, text=text, fix=fix)
@@ -201,11 +208,16 @@ class Gpus:
         return self.limits({user: self.state.account_of(user) for user in {request.user, *waiting}})
 
 
+def _meant(book: Book, name: str | Allocation) -> Allocation | None:
+    """Return what is meant: of an allocation itself, by its own id alone, since a container can have any name."""
+    return book.ledger.by_id(name.id) if isinstance(name, Allocation) else book.ledger.find(name)
+
+
 def _rekeyed(book: Book, allocation: Allocation) -> Allocation:
     """Put an allocation under its new name; what Docker has given that name's former holder is no more called so."""
     there = book.ledger.allocations.get(allocation.container)
     if there is not None and there.id != allocation.id:
-        book.ledger = book.ledger.changed(replace(there, container=there.id))
+        book.ledger = book.ledger.changed(replace(there, container=nameless(there.id)))
     book.ledger = book.ledger.changed(allocation)
     return allocation
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,13 +15,13 @@ from ds01.core.jsonstate import StateError, read_bytes
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.ledger import Allocation, Ledger
 from ds01.runtime.gpu.operations import Gpus
-from ds01.runtime.gpu.reconcile import Moment, is_due
+from ds01.runtime.gpu.reconcile import LAPSE_SECONDS, Moment, hold_ends, is_due
 from ds01.runtime.gpu.request import Request
 from ds01.runtime.identity import ProcessRef
 
 TELL_SECONDS: Final = 30.0
-# What comes without a change of the state file: holds that end, processes outside containers that end.
-_LOOK_SECONDS: Final = 5.0
+# What comes without a change of the state file and at no known time: processes outside containers that end.
+LOOK_SECONDS: Final = 5.0
 # A look at the file costs some ten microseconds, and works on every file system.
 _READ_SECONDS: Final = 0.25
 
@@ -46,13 +47,16 @@ class Line:
 
     Attributes:
         seconds: at most so long.
-        tell: gets why it is still refused and the place in the line, at once and every 30 s.
+        tell: gets why it is still refused and the place in the line, at once and then every tell_seconds.
         process: that waits; dead, it is in the line no more.
+        look_seconds: how often to look for what comes without a change of the state file.
     """
 
     seconds: float
     tell: Callable[[Refusal, Place], None]
     process: ProcessRef
+    tell_seconds: float = TELL_SECONDS
+    look_seconds: float = LOOK_SECONDS
 
 
 def wait_for_gpu(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line) -> Grant | Refusal:
@@ -86,8 +90,10 @@ def _stand(
     while (now := time.monotonic()) < end:
         if now >= tell_at:
             line.tell(answer, _place(gpus, request, end - now))
-            tell_at = now + TELL_SECONDS
-        seen = _until_changed(gpus.state.paths.gpu_state, seen, min(end, tell_at, now + _LOOK_SECONDS))
+            tell_at = now + line.tell_seconds
+        seen = _until_changed(
+            gpus.state.paths.gpu_state, seen, min(end, tell_at, now + min(line.look_seconds, _due_in(gpus)))
+        )
         if _is_worth_a_try(gpus, request):
             again = gpus.allocate_or_wait(request, keeper, line.process)
             if isinstance(again, Grant) or not again.waitable:
@@ -121,6 +127,23 @@ def _has_something_due(gpus: Gpus, ledger: Ledger, before: Moment) -> bool:
         is_due(each, moment, gpus.state.account_of) or _is_just_gone(each, before)
         for each in ledger.allocations.values()
     )
+
+
+def _due_in(gpus: Gpus) -> float:
+    """Return in how many seconds the next hold or reservation is over; endless when none will be."""
+    try:
+        ledger, moment = gpus.state.read(), gpus.state.moment()
+    except Ds01Error:
+        return math.inf
+    times = [math.inf]
+    for each in ledger.allocations.values():
+        ends = hold_ends(each, gpus.state.account_of)
+        if ends is not None:
+            times.append((ends - moment.now).total_seconds())
+        if each.reservation is not None and each.reservation.gone_at is not None:
+            times.append(each.reservation.gone_at + LAPSE_SECONDS - moment.boot_seconds)
+    # What is over already was tried, and Docker did not agree: that is looked at as seldom as all else.
+    return min(time for time in times if time > 0)
 
 
 def _is_just_gone(allocation: Allocation, before: Moment) -> bool:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ds01.runtime.gpu.hardware import GpuUuid
-from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation
+from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation, nameless
 from ds01.runtime.gpu.request import AccountLimits
 from ds01.runtime.identity import ProcessRef
 
@@ -120,7 +120,11 @@ def reconcile(
     ids = {each.id for each in ledger.allocations.values()}
     for container in sorted(present, key=lambda each: not each.running):
         before = matched.get(container.id)
-        after = _follow(before, container, moment) if before else _adopt(container, moment, account_of, frozenset(ids))
+        after = (
+            _follow(before, container, moment)
+            if before
+            else _adopt(container, moment, account_of, None if ledger.boot else frozenset(ids))
+        )
         if after is None:
             continue
         if before is None and not container.running and (ledger.boot or _is_held(after.uuids, settled.values())):
@@ -138,7 +142,7 @@ def reconcile(
         if each.id not in followed:
             words = _why_gone(each, moment, account_of)
             if words is None:
-                kept = each if each.container not in settled else replace(each, container=each.id)
+                kept = each if each.container not in settled else replace(each, container=nameless(each.id))
                 settled[kept.container] = kept
             else:
                 corrections.append(Correction("gpu.expired" if each.reservation else "gpu.freed", each, words))
@@ -161,10 +165,17 @@ def _match(ledger: Ledger, present: Sequence[Present]) -> dict[str, Allocation]:
         named = ledger.allocations.get(container.name)
         if labelled is None and named is not None and named.container_id is None:
             labelled = named
-        if labelled is not None and labelled.id not in taken:
+        if labelled is not None and labelled.id not in taken and _fits(container, labelled):
             found[container.id] = labelled
             taken.add(labelled.id)
     return found
+
+
+def _fits(container: Present, allocation: Allocation) -> bool:
+    """Whether a container can be the one an allocation was made for: with its units and of its account."""
+    if container.user not in {None, allocation.user}:
+        return False
+    return set(container.uuids) <= set(allocation.uuids)
 
 
 def _follow(before: Allocation, container: Present, moment: Moment) -> Allocation:
@@ -185,14 +196,15 @@ def _follow(before: Allocation, container: Present, moment: Moment) -> Allocatio
     return replace(after, stopped_at=min(before.stopped_at or container.since, moment.now), reservation=None)
 
 
-def _adopt(container: Present, moment: Moment, account_of: AccountOf, ids: frozenset[str]) -> Allocation | None:
+def _adopt(container: Present, moment: Moment, account_of: AccountOf, ids: frozenset[str] | None) -> Allocation | None:
     """Return an allocation for a container that the ledger does not know; None when it holds nothing.
 
     Args:
-        ids: those that are taken; a label that names one of them is not believed.
+        ids: those that are taken, when the ledger was lost: then labels are all there is, but for one that names a
+            taken id. None while the ledger is whole: what it does not know was not granted, whatever a label says.
     """
     label = container.allocation_id
-    ours = label is not None and label not in ids and container.user is not None
+    ours = ids is not None and label is not None and label not in ids and container.user is not None
     if not container.uuids or not (container.running or ours):
         return None
     user = container.user if ours else None

@@ -106,9 +106,9 @@ class GpuState:
 
     def tell(self, *events: Event) -> None:
         """Put events into the log; what cannot be put there is said once, and is no failure."""
-        lost = next((lost for each in events if not (lost := self.events.append(each))), None)
-        if lost is not None:
-            logger.warning("what became of GPUs is not in the event log: %s", lost.reason)
+        lost = [answer for answer in map(self.events.append, events) if not answer]
+        if lost:
+            logger.warning("what became of GPUs is not in the event log: %s", lost[0].reason)
 
     def reconcile(self, book: Book) -> int:
         """Hold the ledger against Docker's containers, inside a transaction; returns how many differences there were.

@@ -125,7 +125,8 @@ def test_what_is_worth_knowing_is_said_beside_the_result(run: Run) -> None:
 def test_an_earlier_try_is_repeated_by_its_id(place: Place, run: Run) -> None:
     code, out, _ = allocate(run, "train", "--json", "--allocation", "retry-0001")
     assert (code, json.loads(out)["allocation"]) == (0, "retry-0001")
-    assert json.loads(allocate(run, "other", "--json", "--allocation", "retry-0001")[1])["container"] == "train"
+    assert allocate(run, "train", "--allocation", "retry-0001")[:2] == (0, "2:0\n")
+    assert json.loads(allocate(run, "other", "--json", "--allocation", "retry-0001")[1])["reason"] == "different"
     assert len(place.held) == 1
 
 
@@ -248,7 +249,7 @@ def test_a_container_that_is_started_after_its_hold_has_to_find_its_unit_free(pl
     allocate(run, "new", "--gpu", "2:0")
     code, _, err = run("clear-stopped", "--container", "old")
     assert code == 4
-    assert f"old had GPU {instance_uuid(2, 0)} and its hold is over: GPU 2:0 is held by student01's new" in err
+    assert "old had GPU 2:0 and its hold is over: GPU 2:0 is held by student01's new" in err
     assert "To fix: re-create it" in err
     code, _, err = run("clear-stopped", "--container", "old", sudo=NOBODY)
     assert (code, err.startswith("error: old is a container of student01")) == (4, True)
@@ -290,6 +291,12 @@ def test_a_policy_that_is_not_there_is_told(place: Place, run: Run) -> None:
     place.paths.policy.unlink()
     code, _, err = allocate(run)
     assert (code, "there is no compiled policy" in err) == (2, True)
+
+
+def test_root_changes_nothing_in_a_folder_of_somebody_else(place: Place, run: Run) -> None:
+    os.chown(place.paths.root, int(NOBODY), -1)
+    code, _, err = allocate(run)
+    assert (code, place.held, "which is another account's" in err) == (4, {}, True)
 
 
 def test_the_reservation_is_kept_by_who_called_and_not_by_the_command(place: Place, run: Run) -> None:

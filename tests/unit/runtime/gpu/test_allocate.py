@@ -259,7 +259,6 @@ def test_the_same_request_gets_the_same_again() -> None:
         ask("alice", "all", name="train"),
         ask("alice", "device=2:0", name="train"),
         ask("alice", "device=MIG-20", name="train"),
-        replace(ask("alice", "2", name="other"), id=MINE.id),  # by its id, whatever it says now
     ):
         assert decide(request, ledger(MINE)) == Grant(MINE, (LAB.units[2],), fresh=False)
 
@@ -270,6 +269,29 @@ def test_a_container_that_holds_others_is_not_given_more() -> None:
         assert isinstance(answer, Refusal)
         assert (answer.reason, answer.waitable) == (Reason.DIFFERENT, False)
         assert "release" in answer.fix
+
+
+def test_an_id_is_of_one_request_alone() -> None:
+    for request in (ask("alice", "2", name="train"), replace(ask("alice", name="other"), id=MINE.id)):
+        answer = decide(replace(request, id=MINE.id), ledger(MINE))
+        assert isinstance(answer, Refusal)
+        assert answer.reason is Reason.DIFFERENT
+
+
+def test_nobody_takes_a_place_in_the_line_by_its_id() -> None:
+    book = ledger(*ALL_BUT["2:0"], queue=(waiting("bob", name="w"),))
+    for thief in (ask("alice", name="w"), ask("bob", "device=2:0", name="w"), replace(ask("bob", name="x"), id="id-w")):
+        answer = decide(thief, book)
+        assert isinstance(answer, Refusal)
+        assert (answer.reason, answer.waitable) == (Reason.NAME_TAKEN, False)
+    assert given(ask("bob", name="w"), book) == ("2:0",)
+
+
+def test_an_account_that_sends_many_to_wait_keeps_back_no_more_than_its_quota() -> None:
+    slots = ("2:1", "2:2", "3:0", "3:1", "3:2")
+    line = tuple(waiting("bob", f"device=2:0,{slot}", name=f"w{slot}") for slot in slots)
+    book = ledger(held("root", "2:0"), queue=line)
+    assert given(ask("alice"), book) == ("3:1",), "three pairs are six units, which is all that bob may have"
 
 
 def test_a_name_of_somebody_elses_container_is_refused_and_so_is_an_id() -> None:

@@ -100,6 +100,11 @@ def test_an_owner_that_only_an_older_label_names_is_nobody_to_charge() -> None:
     assert present(replace(PLAIN, labels={"aime.mlc.USER": "alice"}), LAB).user is None
 
 
+@pytest.mark.parametrize("name", ["-rf", "a/../b", "a%b", "x\n"])
+def test_what_can_be_no_account_is_nobody(name: str) -> None:
+    assert present(replace(PLAIN, labels={**LABELS, "ds01.user": name}), LAB).user is None
+
+
 # --- Asking -----------------------------------------------------------------------------------------------------------
 
 

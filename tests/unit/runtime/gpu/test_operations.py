@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -172,7 +173,7 @@ def test_after_its_hold_a_container_whose_units_are_taken_has_to_be_made_anew(si
     again = replace(ask("alice", name="train"), id=there.id, wanted=Named(there.uuids))
     answer = site.gpus.clear_stopped("train", site.me, again)
     assert isinstance(answer, Refusal)
-    assert answer.text == "train had GPU MIG-20 and its hold is over: GPU 2:0 is held by bob's nb"
+    assert answer.text == "train had GPU 2:0 and its hold is over: GPU 2:0 is held by bob's nb"
     assert answer.fix == "re-create it to get another one (docker rm train, docker run …)"
 
 
@@ -208,9 +209,40 @@ def test_a_name_that_docker_has_given_again_is_the_new_containers(site: Site) ->
     old, new = grant(site, name="train"), grant(site, name="other")
     site.gpus.rename("other", "train")
     assert {name: each.id for name, each in site.gpus.state.read().allocations.items()} == {
-        old.id: old.id,
+        f"?{old.id}": old.id,
         "train": new.id,
     }
+
+
+def test_a_container_that_is_called_as_anothers_allocation_is_not_taken_for_it(site: Site) -> None:
+    mine = grant(site, name="mine")
+    trick = grant(site, "bob", "device=3:2", name=mine.id)
+    for act in (site.gpus.mark_stopped, site.gpus.release):
+        done = act(mine)
+        assert done is not None
+        assert done.id == mine.id
+    assert set(held(site)) == {trick.container}
+
+
+def test_a_container_that_is_made_anew_has_its_units_reserved_again(site: Site) -> None:
+    there = grant(site)
+    site.docker = (container(there, running=True),)
+    site.gpus.reconcile()
+    site.docker = ()  # removed, and nobody said so
+    again = site.gpus.allocate(ask("alice", name="train"), site.me)
+    assert isinstance(again, Grant)
+    assert again.allocation.reservation == Reservation(site.me)
+    assert site.gpus.reconcile() == ()
+    assert held(site) == {"train": ("2:0",)}
+
+
+def test_a_label_that_names_a_living_allocation_gives_no_other_units(site: Site) -> None:
+    living = grant(site, name="living")
+    grant(site, "bob", "device=3:2", name="victim")
+    label = replace(ask("alice", "device=3:2", name="old"), id=living.id)
+    answer = site.gpus.clear_stopped("old", site.me, label)
+    assert isinstance(answer, Refusal)
+    assert "3:2 is held by bob's victim" in answer.text
 
 
 # --- What time frees --------------------------------------------------------------------------------------------------
@@ -303,3 +335,12 @@ def test_the_line_is_left_by_who_is_served_and_by_who_leaves(site: Site) -> None
     site.gpus.release("nb")
     assert isinstance(site.gpus.allocate_or_wait(wish, site.me, me), Grant)
     assert site.gpus.state.read().queue == ()
+
+
+def test_every_event_about_gpus_stands_in_the_page_about_events() -> None:
+    checkout = Path(__file__).resolve().parents[4]
+    sources = [path.read_text() for path in (checkout / "scripts/ds01/runtime").rglob("*.py")]
+    told = {name for text in sources for name in re.findall(r'"(gpu\.[a-z_]+)"', text)}
+    page = (checkout / "docs/events.md").read_text()
+    assert len(told) > 8
+    assert [name for name in sorted(told) if f"`{name}`" not in page] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -44,8 +45,10 @@ class Told:
         self.event.set()
 
 
-def wait(site: Site, request: Request, seconds: float = 60, told: Told | None = None) -> Grant | Refusal:
-    return wait_for_gpu(site.gpus, request, site.me, Line(seconds, told or Told(), site.me))
+def wait(
+    site: Site, request: Request, seconds: float = 60, told: Told | None = None, **often: float
+) -> Grant | Refusal:
+    return wait_for_gpu(site.gpus, request, site.me, Line(seconds, told or Told(), site.me, **often))
 
 
 def line(site: Site) -> list[str | None]:
@@ -75,10 +78,10 @@ def test_who_waits_is_told_why_and_the_place_and_refused_when_the_time_is_over(s
     assert line(site) == []
 
 
-def test_it_is_said_again_after_a_while(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TELL_SECONDS", 0.2)
+def test_it_is_said_again_after_a_while(site: Site) -> None:
     told = Told()
-    wait(site, WISH, 1.1, told)
+    wait(site, WISH, 1.1, told, tell_seconds=0.2)
+    assert module.TELL_SECONDS == 30
     assert len(told.words) >= 3
 
 
@@ -121,12 +124,11 @@ def test_the_line_is_served_by_priority_then_by_arrival(site: Site) -> None:
     assert served == ["c", "a", "b"]
 
 
-def test_a_process_outside_that_ends_is_noticed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.1)
+def test_a_process_outside_that_ends_is_noticed(site: Site) -> None:
     site.devices = outside(LAB, "MIG-21")
     told = Told()
     with ThreadPoolExecutor(1) as pool:
-        going = pool.submit(wait, site, ask("alice", "device=2:1"), told=told)
+        going = pool.submit(wait, site, ask("alice", "device=2:1"), told=told, look_seconds=0.1)
         assert told.event.wait(60)
         site.devices = LAB
         assert isinstance(going.result(60), Grant)
@@ -193,6 +195,16 @@ def test_a_reservation_of_the_dead_goes_to_who_waits_when_its_minute_is_over(sit
     site.machine = type(site.machine)(boot_seconds=lambda: uptime + 59.8 + time.monotonic() - begin)
     answer = wait(site, ask("alice", "device=2:1", name="heir"))
     assert isinstance(answer, Grant)
+
+
+def test_the_end_of_a_hold_is_waited_for_to_the_moment(site: Site) -> None:
+    begin = time.monotonic()
+    site.gpus.mark_stopped("nb")
+    assert module._due_in(site.gpus) == math.inf, "an administrator's hold ends with the container"
+    taken = site.gpus.allocate(ask("alice", "device=2:1", name="held"), site.me)
+    assert isinstance(taken, Grant)
+    site.gpus.mark_stopped("held")
+    assert 898 - (time.monotonic() - begin) < module._due_in(site.gpus) <= 900
 
 
 def test_a_place_is_counted_also_when_the_state_cannot_be_read(tmp_path: Path) -> None:

@@ -101,6 +101,12 @@ def test_administrators_have_no_quota() -> None:
     assert most_allowed(ask("root"), limits, mine) is None
 
 
+def test_what_an_administrator_states_for_one_request_holds() -> None:
+    one = ledger(held("root", "0"))
+    assert over_quota(ask("root", most_units=1), units("1"), ADMIN, one, UNITS) is not None
+    assert over_quota(ask("root", most_units=2), units("1"), ADMIN, one, UNITS) is None
+
+
 def test_nothing_stated_is_unlimited() -> None:
     assert over_quota(ask("alice"), UNITS, AccountLimits(), THREE, UNITS) is None
     assert (

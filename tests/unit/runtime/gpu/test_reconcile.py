@@ -101,7 +101,7 @@ def test_two_containers_that_swapped_their_names_keep_their_own_units() -> None:
 def test_a_reservation_whose_name_another_container_took_stays_under_its_id() -> None:
     other = held("bob", "0", name="other")
     after, _ = settle(ledger(RESERVED, other), container(other, name="train"))
-    assert {name: each.id for name, each in after.allocations.items()} == {"train": other.id, MINE.id: MINE.id}
+    assert {name: each.id for name, each in after.allocations.items()} == {"train": other.id, f"?{MINE.id}": MINE.id}
 
 
 def test_what_a_container_really_has_counts() -> None:
@@ -276,11 +276,30 @@ def test_a_label_that_names_somebody_elses_allocation_takes_nothing_from_it() ->
         assert (after.allocations["thief"].user, after.allocations["thief"].uuids) == (None, ("GPU-0",))
 
 
-def test_a_label_does_not_keep_a_gone_containers_units_as_anothers() -> None:
-    """The allocation goes on with the container that names it, charged to whom it was granted and no one else."""
+def test_a_gone_containers_units_are_not_anothers_by_a_label() -> None:
     heir = container(MINE, name="heir", id="d" * 64, user="bob")
     after, _ = settle(ledger(MINE), heir)
-    assert (after.allocations["heir"].user, after.allocations["heir"].container_id) == ("alice", "d" * 64)
+    assert set(after.allocations) == {"heir"}
+    assert (after.allocations["heir"].user, after.allocations["heir"].container_id) == (None, "d" * 64)
+
+
+@pytest.mark.parametrize("changes", [{"user": "bob"}, {"slots": ("3:0",), "uuids": (GpuUuid("MIG-30"),)}])
+@pytest.mark.parametrize("known_by", [{"name": "thief"}, {"allocation_id": None}])
+def test_a_reservation_is_met_by_its_accounts_container_with_its_units_alone(
+    changes: dict[str, object], known_by: dict[str, object]
+) -> None:
+    thief = container(RESERVED, id="d" * 64, **known_by, **changes)
+    after, _ = settle(ledger(RESERVED), thief)
+    mine = after.by_id(RESERVED.id)
+    assert mine is not None
+    assert (mine.user, mine.uuids, mine.reservation) == ("alice", MINE.uuids, RESERVED.reservation)
+    assert after.allocations[thief.name].user is None
+
+
+def test_a_label_charges_nobody_while_the_ledger_is_whole() -> None:
+    forged = container(held("bob", "0", name="forged"), allocation_id="token-of-nobody")
+    after, _ = settle(ledger(), forged)
+    assert after.allocations["forged"].user is None
 
 
 def test_two_containers_with_one_label_are_two_allocations() -> None:
