@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from ds01.core.errors import BadInputError, Ds01Error, ExitCode
 from ds01.core.paths import HostPaths
 from ds01.core.terminal import say
+
+# What a full disk says to the one who writes its output there. Source: write(2).
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def parser(name: str, words: str) -> argparse.ArgumentParser:
@@ -58,9 +63,20 @@ def run_command(
         say("interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+        return ExitCode.FAILED
+    except OSError as error:
+        if error.errno not in _NO_ROOM or error.filename is not None:
+            raise
+        _drop_output()
+        say(f"error: the result cannot be written: {error.strerror}\nTo fix: make room where the output goes")
         return ExitCode.FAILED
     return code
+
+
+def _drop_output() -> None:
+    """What is still to be written goes nowhere, or Python would try once more at its end and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def host_paths(root: Path) -> HostPaths:

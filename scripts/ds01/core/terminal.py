@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from typing import TextIO
@@ -21,6 +22,13 @@ def print_json(value: Mapping[str, object], out: TextIO) -> None:
 
 
 def say(line: str) -> None:
-    """Tell people something on stderr, so that stdout stays the result alone."""
+    """Tell people something on stderr, so that stdout stays the result alone.
+
+    Where nobody listens (a closed pipe, a full disk) nothing is said, and what was to be done goes on.
+    """
     sys.stdout.flush()
-    print("\n".join(map(printable, line.split("\n"))), file=sys.stderr, flush=True)
+    try:
+        print("\n".join(map(printable, line.split("\n"))), file=sys.stderr, flush=True)
+    except OSError:
+        # What is left in the buffer would make Python fail at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -62,6 +62,26 @@ def test_a_reader_that_leaves_is_no_traceback_and_no_success() -> None:
         assert (child.stderr.read(), child.wait()) == (b"", ExitCode.FAILED)
 
 
+@pytest.mark.parametrize("written", [10, 10**6], ids=["at the end", "on the way"])
+def test_a_full_disk_under_the_output_is_told(written: int) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {os.fspath(PACKAGE.parent)!r})\n"
+        "from ds01.core.command import parser, run_command\n"
+        f"sys.exit(run_command(parser('x', 'x'), [], lambda _: print('x' * {written}) or 0))"
+    )
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-Ic", code], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr.decode().splitlines()) == (
+        ExitCode.FAILED,
+        ["error: the result cannot be written: No space left on device", "To fix: make room where the output goes"],
+    )
+
+
+def test_no_room_for_a_file_is_no_matter_of_the_output() -> None:
+    with pytest.raises(OSError, match="state"):
+        run_with(OSError(28, "No space left on device", "/var/lib/ds01/state"))
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from tests.releases import PACKAGE
 
 from ds01.core.terminal import print_json, say, wants_colour
 
@@ -40,3 +45,19 @@ def test_json_is_one_object_in_plain_text() -> None:
 def test_words_go_to_stderr_and_drive_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     say("one\ntwo \x1b[2J")
     assert capsys.readouterr() == ("", "one\ntwo \\x1b[2J\n")
+
+
+def test_what_nobody_can_hear_stops_nothing() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {os.fspath(PACKAGE.parent)!r})\n"
+        "from ds01.core.terminal import say\n"
+        "say('hello'); print('result'); say('more')"
+    )
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-Ic", code], stdout=subprocess.PIPE, stderr=full, check=False)
+    assert (done.returncode, done.stdout) == (0, b"result\n")
+    with subprocess.Popen([sys.executable, "-Ic", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stderr is not None
+        assert child.stdout is not None
+        child.stderr.close()
+        assert (child.stdout.read(), child.wait()) == (b"result\n", 0)

@@ -20,6 +20,7 @@ from ds01.core.policy import Policy, read_policy
 from ds01.core.terminal import print_json, say
 from ds01.core.words import count, printable
 from ds01.runtime.accounts import Caller, caller, is_known
+from ds01.runtime.asker import asker
 from ds01.runtime.commands.gpu_words import JSON_VERSION, allocation_json, grant_json, refusal_json, refusal_words
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.found import is_running, lost_request
@@ -34,8 +35,6 @@ from ds01.runtime.machine import Machine
 
 # Source: moby, container/container.go, RestrictedNamePattern.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,254}", re.ASCII)
-# Between the caller and us: it lives no longer than we do.
-_IN_BETWEEN: Final = frozenset({"sudo"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,16 @@ def allocate(options: argparse.Namespace) -> int:
         answer = desk.gpus.allocate(request, keeper)
     if isinstance(answer, Refusal):
         desk.gpus.tell_refused(request, answer)
-    return _answer(answer, options)
+        return _answer(answer, options)
+    try:
+        code = _answer(answer, options)
+        sys.stdout.flush()
+    except OSError:
+        if answer.fresh:
+            # Nobody has heard of it, so nobody would use it or give it back.
+            desk.gpus.release(answer.allocation)
+        raise
+    return code
 
 
 def _request(desk: Desk, options: argparse.Namespace) -> Request:
@@ -132,7 +140,7 @@ def _wait(desk: Desk, options: argparse.Namespace) -> float:
 
 
 def _keeper(desk: Desk, pid: int | None) -> ProcessRef:
-    """Return the process that keeps a reservation: the one named, else the one that runs us, seen through sudo."""
+    """Return the process that keeps a reservation: the one named, else the one that gets our answer."""
     machine = desk.machine
     if pid is not None:
         found = machine.process(pid)
@@ -141,10 +149,8 @@ def _keeper(desk: Desk, pid: int | None) -> ProcessRef:
         if not desk.caller.is_admin and machine.uid(pid) != desk.caller.uid:
             raise RefusedError(f"process {pid} is not {desk.caller.name}'s", None, "name one of your own")
         return found
-    above = os.getppid()
-    while machine.command(above) in _IN_BETWEEN:
-        above = machine.parent(above) or 1
-    found = machine.process(above if above > 1 else os.getpid())
+    # Whoever was started by the first process of all, such as a service, has nobody else.
+    found = asker(machine, os.getpid()) or machine.process(os.getpid())
     if found is None:
         raise BadInputError("the process that asked is gone already", None, "name one that lives on, with --pid")
     return found
@@ -221,6 +227,8 @@ def clear_stopped(options: argparse.Namespace) -> int:
     if there is None and again is None:
         return _done(None, "cleared", options)
     answer = desk.gpus.clear_stopped(options.container if there is None else there, keeper, again)
+    if isinstance(answer, Refusal) and again is not None:
+        desk.gpus.tell_refused(again, answer)
     return _done(None, "cleared", options) if answer is None else _answer(answer, options)
 
 
@@ -279,5 +287,5 @@ def _done(allocation: Allocation | None, what: str, options: argparse.Namespace)
     elif allocation is None:
         say(f"{_name(options)} holds no GPU; nothing to do")
     else:
-        print(f"{what} GPU {', '.join(allocation.slots)} of {allocation.container}")
+        print(printable(f"{what} GPU {', '.join(allocation.slots)} of {allocation.container}"))
     return ExitCode.DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -18,6 +18,7 @@ from ds01.core.terminal import print_json, say
 from ds01.core.units import GIB
 from ds01.core.words import printable, table
 from ds01.runtime.commands.gpu_words import JSON_VERSION, allocation_json, since
+from ds01.runtime.gpu.answer import Reason
 from ds01.runtime.gpu.devices import read_devices, read_usage
 from ds01.runtime.gpu.hardware import Devices, GpuUuid, Unit, Usage
 from ds01.runtime.gpu.host import account_reader
@@ -39,17 +40,23 @@ class Scene:
 
     Attributes:
         devices: None when it cannot be told what there is, which is not the same as nothing.
+        ledger: None when it cannot be told who holds what; then nothing is free for all one knows.
         lacking: what could not be read, in words.
         notices: what is to be said besides.
         account_of: for how long holds last; the least where there is no policy.
     """
 
     devices: Devices | None
-    ledger: Ledger
+    ledger: Ledger | None
     usage: Mapping[GpuUuid, Usage]
     account_of: AccountOf
     lacking: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+
+    @property
+    def allocations(self) -> tuple[Allocation, ...]:
+        """Everything that is known to be held."""
+        return () if self.ledger is None else tuple(self.ledger.allocations.values())
 
 
 @dataclass(slots=True)
@@ -63,11 +70,20 @@ class _Reader:
         """Return what is asked for, or the other thing when it cannot be had."""
         try:
             return ask()
-        except NoGpuStateError as error:
-            self.notices.append(error.render())
         except Ds01Error as error:
             self.lacking.append(error.render())
         return otherwise
+
+    def ledger(self, paths: HostPaths) -> Ledger | None:
+        """Return who holds what; None when that cannot be told, nobody where nothing was ever written down."""
+        try:
+            return _ledger(paths)
+        except NoGpuStateError as error:
+            self.notices.append(error.render())
+            return Ledger()
+        except Ds01Error as error:
+            self.lacking.append(error.render())
+            return None
 
 
 # --- Acts -------------------------------------------------------------------------------------------------------------
@@ -92,7 +108,7 @@ def status(options: argparse.Namespace) -> int:
 
 def queue(options: argparse.Namespace) -> int:
     """Show who waits."""
-    line = _ledger(host_paths(options.root)).in_line()
+    line = _ledger_or_none_yet(host_paths(options.root)).in_line()
     if options.json:
         rows = [
             {
@@ -127,9 +143,10 @@ def queue(options: argparse.Namespace) -> int:
 def validate(options: argparse.Namespace) -> int:
     """Say whether a container holds GPUs that are there and well."""
     paths = host_paths(options.root)
-    there = _ledger(paths).find(options.container)
+    there = _ledger_or_none_yet(paths).find(options.container)
     devices = read_devices(paths)
-    wrong = [words for name in options.gpu if (words := _wrong_with(name, there, devices, options.container))]
+    view = View.of(devices, Ledger(), Limits({}))
+    wrong = [words for name in options.gpu if (words := _wrong_with(name, there, view, options.container))]
     if options.json:
         print_json({"version": JSON_VERSION, "valid": not wrong, "problems": wrong}, sys.stdout)
     else:
@@ -138,10 +155,12 @@ def validate(options: argparse.Namespace) -> int:
     return ExitCode.FAILED if wrong else ExitCode.DONE
 
 
-def _wrong_with(name: str, there: Allocation | None, devices: Devices, container: str) -> str | None:
-    unit = devices.find(name)
+def _wrong_with(name: str, there: Allocation | None, view: View, container: str) -> str | None:
+    unit = view.find(name)
     if unit is None:
-        return f"GPU {name} is not there; re-create {container} to get another one"
+        missing = view.missing(name)
+        again = f"; re-create {container} to get another one" if missing.reason is Reason.NO_SUCH_GPU else ""
+        return f"{missing.text}{again}"
     if unit.problem is not None:
         return f"GPU {name}: {unit.problem}"
     if there is None or unit.uuid not in there.uuids:
@@ -156,13 +175,22 @@ def _ledger(paths: HostPaths) -> Ledger:
     return read_ledger(paths, Machine())
 
 
+def _ledger_or_none_yet(paths: HostPaths) -> Ledger:
+    try:
+        return _ledger(paths)
+    except NoGpuStateError:
+        return Ledger()
+
+
 def _look(paths: HostPaths) -> Scene:
     reader = _Reader()
     unknown: Devices | None = None
     devices = reader.read(lambda: read_devices(paths), unknown)
     nothing: Mapping[GpuUuid, Usage] = {}
     usage = reader.read(lambda: read_usage(paths), nothing) if devices else nothing
-    ledger = reader.read(lambda: _ledger(paths), Ledger())
+    if devices is not None and devices.unknown is not None:
+        reader.lacking.append(f"not all that runs on the GPUs is known: {devices.unknown}")
+    ledger = reader.ledger(paths)
     no_policy: AccountOf = _no_policy
     account_of = reader.read(lambda: account_reader(read_policy(paths.policy)), no_policy)
     return Scene(devices, ledger, usage, account_of, tuple(reader.lacking), tuple(reader.notices))
@@ -179,33 +207,31 @@ def status_table(scene: Scene, user: str | None = None) -> str:
     """Return all units with who has them; with a user, only that one's."""
     view = _view(scene)
     rows = [_row(scene, view, unit) for unit in view.units if user is None or _user(view, unit) == user]
-    here = {unit.uuid for unit in view.units}
-    for each in scene.ledger.allocations.values():
-        if here.isdisjoint(each.uuids) and user in {None, each.user}:
-            lost = "no such GPU now" if scene.devices else "GPU not seen"
+    lost = "no such GPU now" if scene.devices else "GPU not seen"
+    for each, slots in _vanished(scene, view):
+        if user in {None, each.user}:
             state = f"{_state_of(each, scene.account_of)}; {lost}"
-            rows.append(
-                (
-                    "-",
-                    ",".join(each.slots),
-                    "-",
-                    each.user or "?",
-                    each.container,
-                    since(each.allocated_at),
-                    state,
-                    "-",
-                    "-",
-                )
-            )
+            who = (each.user or "?", each.container, since(each.allocated_at))
+            rows.append(("-", ",".join(slots), "-", *who, state, "-", "-"))
     if rows:
         return printable_table([_HEAD, *rows])
-    if scene.devices is None:
-        return "which GPUs there are cannot be told"
-    return "this machine has no GPU" if user is None else f"{printable(user)} has no GPU"
+    if user is not None:
+        name = printable(user)
+        return f"{name} has no GPU" if scene.ledger is not None else f"whether {name} has a GPU cannot be told"
+    return "this machine has no GPU" if scene.devices is not None else "which GPUs there are cannot be told"
+
+
+def _vanished(scene: Scene, view: View) -> Iterator[tuple[Allocation, tuple[str, ...]]]:
+    """Yield what is held and not seen, by the slots it had."""
+    here = {uuid for unit in view.units for uuid in (unit.uuid, unit.gpu_uuid)}
+    for each in scene.allocations:
+        lost = tuple(slot for slot, uuid in zip(each.slots, each.uuids, strict=False) if uuid not in here)
+        if lost:
+            yield each, lost
 
 
 def _view(scene: Scene) -> View:
-    return View.of(scene.devices or Devices(()), scene.ledger, Limits({}))
+    return View.of(scene.devices or Devices(()), Ledger() if scene.ledger is None else scene.ledger, Limits({}))
 
 
 def printable_table(rows: Sequence[Sequence[str]]) -> str:
@@ -215,13 +241,16 @@ def printable_table(rows: Sequence[Sequence[str]]) -> str:
 
 def _row(scene: Scene, view: View, unit: Unit) -> tuple[str, ...]:
     there = view.holder(unit)
-    name = next(gpu.name for gpu in view.gpus if gpu.uuid == unit.gpu_uuid).removeprefix("NVIDIA ")
     usage = scene.usage.get(unit.uuid, Usage(None, None))
     util = "-" if usage.utilisation_percent is None else f"{usage.utilisation_percent}%"
     total = f"{unit.memory_bytes / GIB:.0f}G"
     memory = total if usage.memory_used_bytes is None else f"{usage.memory_used_bytes / GIB:.1f}/{total}"
     who = ("-", "-", "-") if there is None else (there.user or "?", there.container, since(there.allocated_at))
-    return name, unit.slot, unit.profile or "whole", *who, _state(scene, view, unit), util, memory
+    return _model(view, unit), unit.slot, unit.profile or "whole", *who, _state(scene, view, unit), util, memory
+
+
+def _model(view: View, unit: Unit) -> str:
+    return next(gpu.name for gpu in view.gpus if gpu.uuid == unit.gpu_uuid).removeprefix("NVIDIA ")
 
 
 def _user(view: View, unit: Unit) -> str | None:
@@ -235,6 +264,9 @@ def _state(scene: Scene, view: View, unit: Unit) -> str:
         return f"broken: {unit.problem}"
     if there is not None:
         return _state_of(there, scene.account_of)
+    if scene.ledger is None:
+        # Whose processes run on it is not known either: those of its holder would look like a stranger's.
+        return "not known"
     strangers = view.processes(unit)
     return f"used: {describe(strangers[0])}" if strangers else "free"
 
@@ -255,12 +287,21 @@ def _status_json(scene: Scene, user: str | None) -> Mapping[str, object]:
         "version": JSON_VERSION,
         "known": scene.devices is not None,
         "units": units,
-        "allocations": [
-            allocation_json(each) for each in scene.ledger.allocations.values() if user in {None, each.user}
-        ],
-        "waiting": len(scene.ledger.queue),
+        "holders_known": scene.ledger is not None,
+        "allocations": [_allocation_json(scene, view, each) for each in scene.allocations if user in {None, each.user}],
+        "waiting": None if scene.ledger is None else len(scene.ledger.queue),
         "lacking": list(scene.lacking),
         "notices": list(scene.notices),
+    }
+
+
+def _allocation_json(scene: Scene, view: View, allocation: Allocation) -> Mapping[str, object]:
+    ends = hold_ends(allocation, scene.account_of)
+    here = {uuid for unit in view.units for uuid in (unit.uuid, unit.gpu_uuid)}
+    return {
+        **allocation_json(allocation),
+        "held_until": None if ends is None else format_instant(ends),
+        "not_seen": [uuid for uuid in allocation.uuids if uuid not in here],
     }
 
 
@@ -268,6 +309,7 @@ def _unit_json(scene: Scene, view: View, unit: Unit) -> Mapping[str, object]:
     there = view.holder(unit)
     usage = scene.usage.get(unit.uuid, Usage(None, None))
     return {
+        "gpu": _model(view, unit),
         "slot": unit.slot,
         "uuid": unit.uuid,
         "gpu_uuid": unit.gpu_uuid,

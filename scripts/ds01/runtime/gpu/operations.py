@@ -180,7 +180,8 @@ class Gpus:
             again = replace(again, id=new_id())
         answer = self._decide(book, devices, again, keeper)
         if isinstance(answer, Refusal):
-            had = ",".join(again.wanted.devices) if isinstance(again.wanted, Named) else "a GPU"
+            names = again.wanted.devices if isinstance(again.wanted, Named) else ()
+            had = ", ".join(name if (unit := devices.find(name)) is None else unit.slot for name in names)
             text = f"{again.container} had GPU {had} and its hold is over: {answer.text}"
             fix = f"re-create it to get another one (docker rm {again.container}, docker run …)"
             return replace(answer, text=text, fix=fix)

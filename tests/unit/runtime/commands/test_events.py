@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,8 +18,10 @@ import pytest
 import ds01
 from ds01.core.events import Event, EventLog, Torn
 from ds01.runtime.commands.events import follow, main
+from ds01.runtime.gpu.answer import Reason
 
 SCRIPTS = Path(ds01.__file__).parents[1]
+CHECKOUT = SCRIPTS.parent
 NOW = datetime.now(UTC).replace(microsecond=0)
 OLD = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 EVENTS = (
@@ -242,3 +246,34 @@ def test_a_reader_that_goes_away_gets_no_traceback(root: Path) -> None:
         assert running.wait() == 1
         assert running.stderr is not None
         assert running.stderr.read() == ""
+
+
+# --- The page ---------------------------------------------------------------------------------------------------------
+
+
+def told_in_code() -> set[str]:
+    """Every type that the code tells of, by what makes an event: directly, in a transaction, or as a correction."""
+    found = set()
+    for path in sorted((CHECKOUT / "scripts/ds01").rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and call.args:
+                name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+                if name in {"Event", "note", "Correction"}:
+                    found |= {
+                        each.value
+                        for each in ast.walk(call.args[0])
+                        if isinstance(each, ast.Constant) and isinstance(each.value, str) and "." in each.value
+                    }
+    return found
+
+
+def test_every_type_stands_in_the_page_and_no_other() -> None:
+    page = (CHECKOUT / "docs/events.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([a-z_.]+)` \|", page.partition("## Types")[2], re.MULTILINE)
+    assert sorted(listed) == sorted(told_in_code())
+    assert "gpu.state_rebuilt" in listed
+
+
+def test_every_reason_of_a_refusal_stands_in_the_page() -> None:
+    page = (CHECKOUT / "docs/events.md").read_text(encoding="utf-8")
+    assert [each.value for each in Reason if f"`{each.value}`" not in page] == []

@@ -39,22 +39,24 @@ def test_every_option_of_an_action_is_explained(action: str, capsys: pytest.Capt
 
 
 def test_what_the_documents_name_is_there(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (CHECKOUT / "docs/gpu.md").read_text() + (CHECKOUT / "README.md").read_text()
-    named = set(re.findall(r"ds01 gpu ([a-z][a-z-]+)", page)) - {"s"}
-    assert named <= set(ACTIONS)
-    _, help_text = said(["allocate", "--help"], capsys)
-    for flag in (
-        "--user",
-        "--container",
-        "--max-gpus",
-        "--priority",
-        "--gpu",
-        "--gpus",
-        "--wait",
-        "--pid",
-        "--docker-args",
-    ):
-        assert f"{flag} " in help_text or f"{flag}\n" in help_text
+    pages = "\n".join((CHECKOUT / name).read_text(encoding="utf-8") for name in ("docs/gpu.md", "README.md"))
+    offered = {action: options_of(action, capsys) for action in ACTIONS}
+    # A command, and its words up to the next command or the end of the line.
+    named = re.findall(r"ds01 gpu ([a-z][a-z-]+)([^`|&\n)#]*)", pages)
+    assert {action for action, _ in named} == set(ACTIONS)
+    assert [
+        (action, option)
+        for action, rest in named
+        for option in re.findall(r"(?<![\w-])--[a-z-]+", rest)
+        if option not in offered[action]
+    ] == []
+    own = set(re.findall(r"`(--[a-z-]+)", (CHECKOUT / "docs/gpu.md").read_text(encoding="utf-8")))
+    assert own <= set().union(*offered.values())
+    assert {"--wait", "--pid", "--docker-args", "--max-gpus", "--priority", "--user", "--gpu"} <= own
+
+
+def options_of(action: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--[a-z-]+", said([action, "--help"], capsys)[1]))
 
 
 WRONG = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -43,7 +43,7 @@ SCENE = Scene(outside(LAB, "MIG-22", "dan"), BOOK, USAGE, account_of)
 
 
 def rows(text: str) -> list[list[str]]:
-    return [[cell for cell in line.split("  ") if cell] for line in text.splitlines()]
+    return [[cell.strip() for cell in line.split("  ") if cell] for line in text.splitlines()]
 
 
 def test_every_state_is_shown_in_a_table() -> None:
@@ -78,6 +78,21 @@ def test_a_broken_gpu_and_one_that_is_gone_are_told() -> None:
     text = status_table(replace(SCENE, devices=lost))
     assert "broken: fell off the bus" in text
     assert [row[1].strip() for row in rows(text) if "no such GPU now" in row[6]] == ["2:1", "3:0", "3:1"]
+
+
+def test_of_several_units_just_the_one_that_is_gone_is_told() -> None:
+    book = ledger(held("bob", "0", "1", name="two"))
+    shown = rows(status_table(Scene(Devices((whole(1),)), book, {}, account_of)))[1:]
+    assert [row[1:5] + row[6:7] for row in shown] == [
+        ["1", "whole", "bob", "two", "running"],
+        ["0", "-", "bob", "two", "running; no such GPU now"],
+    ]
+
+
+def test_a_gpu_that_is_split_since_is_its_holders_with_all_its_parts() -> None:
+    book = ledger(held("bob", "0", name="train"))
+    text = status_table(Scene(Devices((split(0, 3, 3),)), book, {}, account_of))
+    assert [(row[1], row[4]) for row in rows(text)[1:]] == [("0:0", "train"), ("0:1", "train")]
 
 
 def test_only_ones_own_can_be_asked_for() -> None:
@@ -125,6 +140,48 @@ def test_a_fresh_host_is_free_and_says_that_nothing_was_handed_out(
     assert err == "notice: no GPU was ever handed out here\nTo fix: sudo ds01 gpu reconcile\n"
 
 
+def test_text_and_json_say_the_same(
+    loaded_nvml: FakeNvml, paths: HostPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a row of the table has is in the object too."""
+    units = shipped_host().units
+    me = Machine().process(1)
+    assert me is not None
+    real = {slot: GpuUuid(units[number]) for number, slot in enumerate(("0", "1", "2:0", "2:1", "2:2"))}
+    soon = replace(held("student01", "2:1", name="soon"), uuids=(real["2:1"],), container_id=None)
+    book = ledger(
+        replace(held("root", "0", name="train"), uuids=(real["0"],)),
+        replace(held("student01", "2:0", name="nb", stopped_at=NOON), uuids=(real["2:0"],)),
+        replace(soon, reservation=Reservation(me)),
+        replace(held(None, "9", name="stray"), uuids=(GpuUuid("GPU-gone"),)),
+    )
+    loaded_nvml.write(shipped_host())
+    write(paths, book)
+    _, text, _ = run(paths, capsys, "status")
+    document = json.loads(run(paths, capsys, "status", "--json")[1])
+    by_name = {each["container"]: each for each in document["allocations"]}
+
+    def row(unit: dict[str, object]) -> list[str]:
+        there = by_name.get(str(unit["container"]))
+        at = None if there is None else datetime.fromisoformat(there["allocated_at"])
+        until = None if there is None or not there["held_until"] else datetime.fromisoformat(there["held_until"])
+        used, total, busy = (unit[name] for name in ("memory_used_bytes", "memory_bytes", "utilisation_percent"))
+        assert isinstance(used, int)
+        assert isinstance(total, int)
+        return [
+            str(unit["gpu"]), str(unit["slot"]), str(unit["profile"] or "whole"), str(unit["user"] or "-"),
+            str(unit["container"] or "-"), since(at),
+            f"{unit['state']}{'' if until is None else f' until {since(until)}'}",
+            "-" if busy is None else f"{busy}%", f"{used / 1024**3:.1f}/{total / 1024**3:.0f}G",
+        ]  # fmt: skip
+
+    shown = rows(text)[1:]
+    assert shown[:-1] == [row(unit) for unit in document["units"]]
+    assert shown[-1][1:7] == ["9", "-", "?", "stray", since(NOON), "running; no such GPU now"]
+    assert by_name["stray"]["not_seen"] == ["GPU-gone"]
+    assert (by_name["soon"]["reserved_by"], by_name["train"]["reserved_by"]) == (1, None)
+
+
 def test_status_in_json_has_the_same_facts(
     loaded_nvml: FakeNvml, paths: HostPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,8 +226,16 @@ def test_a_damaged_record_is_told_and_the_hardware_is_shown(
     loaded_nvml.write(shipped_host())
     paths.gpu_state.write_text("{")
     code, out, err = run(paths, capsys, "status")
-    assert (code, out.count("A100")) == (1, 8)
+    assert (code, out.count("A100"), out.count("not known"), out.count("free")) == (1, 8, 8, 0)
     assert "cannot be believed" in err
+    assert run(paths, capsys, "status", "--user", "student01")[:2] == (
+        1,
+        "whether student01 has a GPU cannot be told\n",
+    )
+    document = json.loads(run(paths, capsys, "status", "--json")[1])
+    assert (document["holders_known"], document["waiting"], len(document["lacking"])) == (False, None, 1)
+    assert {each["state"] for each in document["units"]} == {"not known"}
+    err = run(paths, capsys, "status")[2]
     assert "sudo ds01 gpu reconcile" in err
 
 
@@ -210,7 +275,7 @@ def test_a_container_is_held_against_what_it_says_it_has(
     assert said == {
         "2:0": (0, "nb holds GPU 2:0, there and well\n"),
         "3:0": (1, "nb does not hold GPU 3:0\n"),
-        "9": (1, "GPU 9 is not there; re-create nb to get another one\n"),
+        "9": (1, "this machine has no GPU 9 now; re-create nb to get another one\n"),
     }
     code, out, _ = run(paths, capsys, "validate", "--container", "ghost", "--gpu", "2:0", "--json")
     assert (code, json.loads(out)) == (1, {"version": 1, "valid": False, "problems": ["ghost does not hold GPU 2:0"]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
@@ -64,6 +64,13 @@ def _summary(container: dict[str, object]) -> dict[str, object]:
 @contextmanager
 def engine_with(socket: Path, *containers: dict[str, object]) -> Iterator[Engine]:
     """Serve so many containers on a Unix socket until the block ends."""
+    with engine_of(socket, lambda: containers) as engine:
+        yield engine
+
+
+@contextmanager
+def engine_of(socket: Path, read: Callable[[], Sequence[dict[str, object]]]) -> Iterator[Engine]:
+    """Serve the containers that there are at each question."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -76,15 +83,15 @@ def engine_with(socket: Path, *containers: dict[str, object]) -> Iterator[Engine
 
     def answer(path: str) -> tuple[str, bytes]:
         if path.endswith("/containers/json"):
-            return "200 OK", json.dumps([_summary(each) for each in containers]).encode()
+            return "200 OK", json.dumps([_summary(each) for each in read()]).encode()
         name = unquote(path.removesuffix("/json").rpartition("/")[2])
-        for each in containers:
+        for each in read():
             if name in {each["Id"], str(each["Name"])[1:]}:
                 return "200 OK", json.dumps(each).encode()
         return "404 Not Found", json.dumps({"message": f"No such container: {name}"}).encode()
 
     with socketserver.ThreadingUnixStreamServer(str(socket), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield Engine(socket)

@@ -53,6 +53,12 @@ def test_what_a_container_was_given_is_said_in_units(request_: GpuRequest | None
     assert slots(request_) == units
 
 
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a/b", "%", "-", "a\\b", "root\n"])
+def test_a_label_that_can_name_no_account_names_nobody(name: str) -> None:
+    """Or the look-up of that account's limits would fail, and with it every hand-out on the host."""
+    assert present(replace(PLAIN, labels=LABELS | {"ds01.user": name}), LAB).user is None
+
+
 def test_labels_count_only_where_the_configuration_cannot_be_read() -> None:
     assert slots(GpuRequest(Asked.UNKNOWN), LABELS) == ("2:0",)
     assert slots(GpuRequest(Asked.NAMED, ("1",)), LABELS) == ("1",)

@@ -252,7 +252,7 @@ def test_after_its_hold_a_container_whose_units_are_taken_has_to_be_made_anew(si
     again = replace(ask("alice", name="train"), id=there.id, wanted=Named(there.uuids))
     answer = site.gpus.clear_stopped("train", site.me, again)
     assert isinstance(answer, Refusal)
-    assert answer.text == "train had GPU MIG-20 and its hold is over: GPU 2:0 is held by bob's nb"
+    assert answer.text == "train had GPU 2:0 and its hold is over: GPU 2:0 is held by bob's nb"
     assert answer.fix == "re-create it to get another one (docker rm train, docker run …)"
 
 
