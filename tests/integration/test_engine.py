@@ -83,8 +83,8 @@ def test_those_with_a_gpu_are_found(engine: Engine, image: list[str], prefix: st
         docker("create", "--name", f"{prefix}-{name}", *words, *image)
     found = {
         each.name.removeprefix(f"{prefix}-"): each.gpu
-        for each in engine.gpu_containers()
-        if each.name.startswith(prefix)
+        for each in engine.inspect_all()
+        if each.name.startswith(prefix) and each.has_gpu
     }
     assert found == {
         "all": GpuRequest(Asked.ALL),

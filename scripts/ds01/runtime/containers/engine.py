@@ -12,6 +12,7 @@ import re
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -128,13 +129,22 @@ class Engine:
             raise self._unreadable(path, str(error)) from error
         return container if name_or_id in {container.name, container.id} else None
 
-    def gpu_containers(self) -> tuple[Container, ...]:
-        """Return every container, in whatever state, that was given a GPU or carries a label of ours that says so.
+    def inspect_all(self) -> Iterator[Container]:
+        """Yield every container, in whatever state; one that is removed meanwhile is left out.
 
-        One that is removed meanwhile is left out.
+        Raises:
+            EngineError: all of them together take longer than one question may.
         """
-        found = (self.inspect(each.id) for each in self.containers())
-        return tuple(each for each in found if each is not None and each.has_gpu)
+        deadline = time.monotonic() + self._timeout_seconds
+        listed = self.containers()
+        for number, each in enumerate(listed):
+            if time.monotonic() > deadline:
+                brief = f"the Docker engine at {self._path} is too slow to be asked"
+                details = f"it told of {number} of {len(listed)} containers within {self._timeout_seconds:g} s"
+                raise EngineError(brief, details, f"try again; {_LOOK}")
+            container = self.inspect(each.id)
+            if container is not None:
+                yield container
 
     def _json(self, path: str, *, absent: str | None = None) -> object:
         """Return the answer; None when it is 404 with the engine's own words for what is absent."""

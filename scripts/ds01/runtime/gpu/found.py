@@ -33,8 +33,7 @@ def find_containers(engine: Engine, devices: Devices, ledger: Ledger, ignored: A
         EngineError: Docker cannot be asked.
     """
     known = {each.container_id for each in ledger.allocations.values()} | set(ledger.allocations)
-    inspected = (engine.inspect(each.id) for each in engine.containers())
-    found = {each.id: each for each in inspected if each is not None and not _only_looks_on(each, ignored)}
+    found = {each.id: each for each in engine.inspect_all() if not _only_looks_on(each, ignored)}
     concerned = (each for each in found.values() if each.has_gpu or not known.isdisjoint({each.id, each.name}))
     return tuple(present(each, devices) for each in concerned)
 
