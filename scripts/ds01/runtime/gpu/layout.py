@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ds01.core.units import GIB
 from ds01.core.visible import visible
 from ds01.core.words import count
 from ds01.runtime.gpu.hardware import Devices, DevicesError, Gpu, NoToolError
 
 # A model's size is a round number; what the driver leaves of it is a little less (80G: 81251 to 81920 MiB).
 _TOLERANCE: Final = 0.05
-_GIB: Final = 1024**3
 _CORRECT: Final = "or correct gpus in inventory/hosts/<host>.yaml and deploy"
 
 
@@ -147,4 +147,4 @@ def _plain(model: str) -> str:
 
 
 def _gib(size: int) -> str:
-    return f"{size / _GIB:.1f} GiB"
+    return f"{size / GIB:.1f} GiB"

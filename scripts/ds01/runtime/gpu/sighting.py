@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from ds01.core.units import GIB
 from ds01.core.visible import visible
 from ds01.runtime.gpu.hardware import Gpu, GpuUuid
 
@@ -19,7 +20,6 @@ _PROFILE: Final = re.compile(
     r"(?:(?P<compute>[1-9]\d?)c\.)?(?P<slices>[1-9]\d?)g\.(?P<gigabytes>[1-9]\d{0,3})gb(?:[+-][a-z]+(?:\.[a-z]+)*)?",
     re.ASCII,
 )
-_GIB: Final = 1024**3
 _SHORT: Final = 64
 
 
@@ -99,4 +99,4 @@ def read_profile(name: str) -> Profile:
     found = _PROFILE.fullmatch(name)
     if found is None:
         raise ValueError(f"the driver names a MIG profile {visible(name, _SHORT)}, which has not the form of one")
-    return Profile(name, int(found["compute"] or found["slices"]), int(found["gigabytes"]) * _GIB)
+    return Profile(name, int(found["compute"] or found["slices"]), int(found["gigabytes"]) * GIB)
