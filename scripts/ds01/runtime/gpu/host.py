@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 
 from ds01.core.events import EventLog
@@ -14,7 +15,7 @@ from ds01.runtime.gpu.devices import read_devices
 from ds01.runtime.gpu.found import find_containers
 from ds01.runtime.gpu.hardware import Devices
 from ds01.runtime.gpu.operations import Gpus
-from ds01.runtime.gpu.request import AccountLimits, account_limits, site_limits
+from ds01.runtime.gpu.request import AccountLimits, account_limits, holds_end, site_limits
 from ds01.runtime.gpu.state import GpuState
 from ds01.runtime.machine import Machine
 
@@ -47,7 +48,13 @@ def open_gpus(paths: HostPaths, policy: Policy, *, look: Callable[[], Devices] |
 
 def account_reader(policy: Policy) -> Callable[[str], AccountLimits]:
     """Return what answers for each account what it may have, looked up once."""
-    return cache(lambda user: account_limits(limits_of(policy, user), admin=is_admin(policy, user)))
+    ends = holds_end(policy)
+
+    def read(user: str) -> AccountLimits:
+        found = account_limits(limits_of(policy, user), admin=is_admin(policy, user))
+        return found if ends else replace(found, hold_seconds=None)
+
+    return cache(read)
 
 
 def infrastructure(policy: Policy) -> frozenset[str]:

@@ -221,6 +221,16 @@ def site_limits(policy: Policy, accounts: Mapping[str, AccountLimits]) -> Limits
     )
 
 
+def holds_end(policy: Policy) -> bool:
+    """Whether holds end by themselves (`rules.gpu_hold`); else a stopped container keeps its units until it is removed.
+
+    Raises:
+        PolicyError: as site_limits().
+    """
+    rules = _section(_section(policy.document, "enforcement"), "rules")
+    return _choice(Mode, rules.get("gpu_hold"), "enforcement.rules.gpu_hold") is Mode.ENFORCE
+
+
 def wait_seconds(policy: Policy) -> int:
     """Return how long a request waits in line before it is refused.
 

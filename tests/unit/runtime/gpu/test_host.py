@@ -44,6 +44,17 @@ def test_accounts_have_what_the_policy_says_and_root_has_no_quota(policy: Policy
     assert account_of("student01") is account_of("student01")
 
 
+def test_holds_end_only_where_the_rule_is_enforced(policy: Policy) -> None:
+    enforcement = policy.document["enforcement"]
+    assert isinstance(enforcement, dict)
+    seconds = {}
+    for mode in ("enforce", "warn", "off"):
+        rules = {**enforcement["rules"], "gpu_hold": mode}
+        changed = {**policy.document, "enforcement": {**enforcement, "rules": rules}}
+        seconds[mode] = account_reader(Policy.from_document(changed))("student01").hold_seconds
+    assert seconds == {"enforce": 900, "warn": None, "off": None}
+
+
 def test_the_sites_own_containers_are_those_of_its_monitoring(policy: Policy) -> None:
     assert "ds01-dcgm-exporter" in infrastructure(policy)
     assert infrastructure(Policy.from_document({**policy.document, "monitoring": {}})) == frozenset()
