@@ -10,6 +10,7 @@ import errno
 import itertools
 import logging
 import os.path
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -129,8 +130,8 @@ class GpuState:
             why = damage or ("there is none yet" if lost else "it is from before the last boot")
             raise GpuStateError(
                 "no GPU can be handed out: who holds which is not known",
-                f"{self.paths.gpu_state}: {why}; and Docker cannot be asked: {error.brief}",
-                "start Docker (systemctl start docker), then try again",
+                f"{self.paths.gpu_state}: {why}; and it cannot be made from the containers there are: {_words(error)}",
+                error.resolution,
             ) from error
         if damage is not None:
             found = len(book.ledger.allocations)
@@ -168,7 +169,7 @@ class GpuState:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         lock = self.paths.gpu_lock
-        with ExitStack() as stack:
+        with _not_stopped(), ExitStack() as stack:
             try:
                 lock.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 stack.enter_context(exclusive(lock, wait_seconds=LOCK_SECONDS, work="change of who holds which GPU"))
@@ -181,6 +182,16 @@ class GpuState:
                     f"{lock} cannot be opened", error.strerror, "look at what is there and at the disk (df -h)"
                 ) from error
             yield
+
+
+@contextmanager
+def _not_stopped() -> Iterator[None]:
+    """Put off what a terminal stops its programs with, such as Ctrl-Z: one that is stopped keeps its locks."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def read_ledger(paths: HostPaths, machine: Machine) -> Ledger:

@@ -268,7 +268,7 @@ def test_damage_without_docker_refuses_and_leaves_the_file(content: bytes, why: 
     assert refused.value.brief == "no GPU can be handed out: who holds which is not known"
     assert refused.value.details is not None
     assert refused.value.details.startswith(f"{site.file}: {why}")
-    assert refused.value.details.endswith("Docker cannot be asked: Docker does not answer")
+    assert refused.value.details.endswith("it cannot be made from the containers there are: Docker does not answer")
     assert (site.file.read_bytes(), site.folder, site.told()) == (content, ["gpu-state.json", "gpu-state.lock"], [])
 
 
@@ -352,7 +352,8 @@ def test_where_nothing_was_ever_handed_out_nothing_is_without_docker(site: Site)
     with pytest.raises(GpuStateError, match="who holds which is not known") as refused, site.state.change():
         pytest.fail("nothing may be decided")
     assert (
-        refused.value.details == f"{site.file}: there is none yet; and Docker cannot be asked: Docker does not answer"
+        refused.value.details == f"{site.file}: there is none yet;"
+        " and it cannot be made from the containers there are: Docker does not answer"
     )
     assert site.folder == ["gpu-state.lock"]
 
@@ -463,6 +464,37 @@ def test_a_disk_that_may_only_be_read_is_named(site: Site) -> None:
         f"{site.state.paths.gpu_lock} cannot be opened\nRead-only file system\n"
         "To fix: look at what is there and at the disk (df -h)"
     )
+
+
+HOLDER = """
+import sys, time
+sys.path[:0] = [sys.argv[1], sys.argv[2]]
+from pathlib import Path
+from tests.unit.runtime.gpu.sites import Site
+with Site(Path(sys.argv[3])).gpus.state.change():
+    print("held", flush=True)
+    sys.stdin.readline()
+print("given back", flush=True)
+"""
+
+
+def test_who_is_stopped_by_a_terminal_gives_the_lock_back_first(tmp_path: Path) -> None:
+    checkout = Path(__file__).resolve().parents[4]
+    argv = [sys.executable, "-c", HOLDER, os.fspath(checkout), os.fspath(checkout / "scripts"), os.fspath(tmp_path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdin is not None
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            holder.send_signal(signal.SIGTSTP)
+            holder.stdin.write("\n")
+            holder.stdin.flush()
+            with exclusive(HostPaths(tmp_path).gpu_lock, wait_seconds=30):
+                pass
+            holder.send_signal(signal.SIGCONT)
+            assert holder.stdout.readline() == "given back\n"
+        finally:
+            holder.kill()
 
 
 @pytest.mark.parametrize(
