@@ -432,6 +432,16 @@ def test_an_answer_that_nobody_can_hear_is_no_grant(host: GpuHost) -> None:
     assert (host.held, host.types) == ({}, ["gpu.allocated", "gpu.released"] * 2)
 
 
+def test_a_callers_limit_on_files_keeps_nothing_out_of_the_log(host: GpuHost) -> None:
+    assert host.gpu("allocate", "--container", "first").code == 0
+    before = len(host.paths.events.read_text().splitlines())
+    script = 'ulimit -S -f 0; exec "$@"'
+    argv = ["sh", "-c", script, "sh", *host.argv("allocate", "--container", "second")]
+    done = subprocess.run(argv, env=host.environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(host.paths.events.read_text().splitlines()) == before + 1
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 def test_streams_that_are_closed_do_no_harm(host: GpuHost, closed: str) -> None:
     assert host.shell("bash", f"ds01 gpu allocate --container train --user student01 {closed}").code == 0

@@ -53,7 +53,7 @@ def _showing(actions: _Actions) -> None:
     validate = _add(
         actions, "validate", "say whether a container holds a GPU that is there and well", gpu_show.validate
     )
-    validate.add_argument("--container", required=True, metavar="NAME")
+    validate.add_argument("--container", type=_name, required=True, metavar="NAME", help="its name, or its id")
     validate.add_argument("--gpu", required=True, type=_devices, metavar="SLOT", help="slots or UUIDs, with commas")
 
 
@@ -96,7 +96,7 @@ def _changing(actions: _Actions) -> None:
     ):
         made = _add(actions, name, words, act)
         which = made.add_mutually_exclusive_group(required=True)
-        which.add_argument("--container", metavar="NAME", help="its name, or its id")
+        which.add_argument("--container", type=_name, metavar="NAME", help="its name, or its id")
         which.add_argument("--allocation", type=_token, metavar="ID", help="the allocation's id")
         made.set_defaults(pid=None)
     _add(actions, "reconcile", "make the records what Docker really has; says each difference", gpu_change.reconcile)
@@ -123,6 +123,13 @@ def _devices(text: str) -> object:
 
 def _named(text: str) -> object:
     return _said(lambda devices: Named(parse_devices(devices)), text)
+
+
+def _name(text: str) -> str:
+    """An empty option is a variable that was not set."""
+    if not text:
+        raise argparse.ArgumentTypeError("needs a container's name, this one is empty")
+    return text
 
 
 def _count(text: str) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Final
@@ -63,6 +64,10 @@ def _desk(options: argparse.Namespace) -> Desk:
     if not paths.is_live and os.geteuid() == 0 and paths.root.stat().st_uid != 0:
         # A folder of somebody else's could lead anywhere by its links, and its policy make anybody an administrator.
         raise RefusedError(f"root changes nothing below {paths.root}, which is another account's", None, "use another")
+    if os.geteuid() == 0:
+        # Whoever calls through sudo sets it, and could keep an event out of the log or a change off the disk.
+        with suppress(ValueError, OSError):  # a container's root may not raise it
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     policy = read_policy(paths.policy, of_root=True)
     who = caller(policy, uid=os.getuid(), environment=os.environ)
     return Desk(paths, policy, who, open_gpus(paths, policy))

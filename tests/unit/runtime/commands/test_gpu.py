@@ -74,6 +74,7 @@ WRONG = {
     "for ever": (["wait", "--container", "x", "--wait", "1e9"], "'1e9' is no number of seconds from 0 to 604800"),
     "no id": (["release", "--allocation", "x y"], "'x y' is no allocation's id"),
     "nothing named": (["release"], "one of the arguments --container --allocation is required"),
+    "an empty name": (["release", "--container", ""], "needs a container's name, this one is empty"),
     "no gpu": (["validate", "--container", "x"], "the following arguments are required: --gpu"),
     "an empty root": (["status", "--root", ""], "needs a folder, this one is empty"),
 }
