@@ -102,11 +102,12 @@ class Policy:
             ) from error
 
 
-def read_policy(path: Path, *, of_root: bool = False) -> Policy:
+def read_policy(path: Path, *, of_root: bool = False, otherwise: str = "") -> Policy:
     """Read the compiled policy.
 
     Args:
         of_root: root believes it only when nobody else could have written it.
+        otherwise: what the caller's user could do instead of deploying, such as an option of the command.
 
     Raises:
         PolicyError: there is none, or it cannot be used.
@@ -117,7 +118,7 @@ def read_policy(path: Path, *, of_root: bool = False) -> Policy:
         raise PolicyError(
             f"there is no compiled policy at {path}",
             None,
-            "deploy first (sudo ./inv deploy), or name one: --policy generated/<host>/root/etc/ds01/policy.json",
+            f"deploy first (sudo ./inv deploy){otherwise}",
         )
     return Policy.from_document(document)
 

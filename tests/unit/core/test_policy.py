@@ -106,7 +106,7 @@ def test_missing_policy_says_how_to_get_one(tmp_path: Path) -> None:
         read_policy(tmp_path / "policy.json")
     assert (refused.value.brief, refused.value.resolution) == (
         f"there is no compiled policy at {tmp_path / 'policy.json'}",
-        "deploy first (sudo ./inv deploy), or name one: --policy generated/<host>/root/etc/ds01/policy.json",
+        "deploy first (sudo ./inv deploy)",
     )
 
 
@@ -114,3 +114,18 @@ def test_policy_that_is_no_json_is_not_taken_for_a_missing_one(tmp_path: Path) -
     (tmp_path / "policy.json").write_text("{")
     with pytest.raises(StateError):
         read_policy(tmp_path / "policy.json")
+
+
+def test_a_missing_policy_says_what_else_its_reader_takes(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError) as caught:
+        read_policy(tmp_path / "policy.json", otherwise=", or do without")
+    assert caught.value.resolution == "deploy first (sudo ./inv deploy), or do without"
+
+
+@pytest.mark.root
+def test_root_can_refuse_a_policy_that_others_could_have_written(tmp_path: Path) -> None:
+    path = tmp_path / "policy.json"
+    path.write_text("{}")
+    path.chmod(0o666)
+    with pytest.raises(StateError, match="others than root can write it"):
+        read_policy(path, of_root=True)

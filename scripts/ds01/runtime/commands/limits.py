@@ -30,6 +30,7 @@ from ds01.core.units import format_number, format_size
 from ds01.runtime.accounts import limits_of
 
 JSON_VERSION: Final = 1
+_OTHERWISE: Final = ", or name one: --policy generated/<host>/root/etc/ds01/policy.json"
 _SHEET: Final = (
     "priority",
     "max_mig_instances",
@@ -110,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _answer(options: argparse.Namespace) -> str:
-    policy = read_policy(options.policy or HostPaths(options.root).policy)
+    policy = read_policy(options.policy or HostPaths(options.root).policy, otherwise=_OTHERWISE)
     limits = limits_of(policy, _own_name() if options.account is None else options.account)
     if options.explain:
         return explain(policy, limits, options.explain)
