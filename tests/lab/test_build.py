@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from tests.lab.machine.errors import LabError
 from tests.lab.machine.jobs import Command
 from tests.lab.machine.processes import members
 from tests.lab.machine.settings import Cache, Folder, Hardware, Share, Suite
-from tests.lab.machine.steps import Steps, duration
+from tests.lab.machine.steps import Steps, child, duration
 
 from ds01.core.errors import BadInputError
 
@@ -71,6 +72,15 @@ Steps.begin("kernel", Path("log")).run("waiting", ["sh", "-c", script])
     while any(members(int((tmp_path / "pid").read_text()))):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_step_interrupted_while_it_looks_after_its_program_leaves_no_process_either():
+    with pytest.raises(KeyboardInterrupt), child(["sh", "-c", "sleep 600; true"], None, subprocess.DEVNULL) as process:
+        # Where an interrupt comes right after Popen.wait() took this lock, nobody lets go of it.
+        assert process._waitpid_lock.acquire(blocking=False)
+        raise KeyboardInterrupt
+    assert process.returncode == -signal.SIGTERM
+    assert not any(members(process.pid))
 
 
 def test_an_unfinished_artefact_is_not_there_and_its_workshop_goes(cache: Cache):

@@ -5,6 +5,7 @@ A step that fails is an error that names the cause, shows the last lines and whe
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -12,8 +13,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +25,9 @@ from ds01.core.process import SYSTEM_PATH
 
 _TICK_SECONDS: Final = 30
 _GRACE_SECONDS: Final = 10
+_REAP_SECONDS: Final = 0.02
 _SHOWN_LINES: Final = 15
+_INTERRUPTS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
 _CAUSE: Final = re.compile(r"^(E|Err|W): |\berror\b|\bcannot\b|could not|no space left|not found|failed", re.IGNORECASE)
 # Lines of make and of the kernel's build that name files; a file may be called error.c.
 _CHATTER: Final = re.compile(r"^make(\[\d+\])?: |^ +[A-Z]+ +\S+$")
@@ -114,24 +118,53 @@ class Steps:
 
 @contextmanager
 def child(command: list[str], folder: Path | None, log: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a program in a process group of its own and leave nothing of it behind."""
+    """Start a program in a process group of its own and leave nothing of it behind.
+
+    An interrupt can come at any moment: while the program is being started it waits until that is done.
+    """
     environment = os.environ | {"PATH": SYSTEM_PATH, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    unmask = partial(signal.pthread_sigmask, signal.SIG_SETMASK, before)
     try:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=unmask,
+        )
+    except BaseException:
+        unmask()
+        raise
+    try:
+        unmask()
         yield process
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(_GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a group and reap its first process.
+
+    Not by Popen's own wait(): an interrupt between its taking its lock and its letting go of it leaves that lock taken
+    for ever, and whoever waits next never returns.
+    """
+    for number, seconds in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, math.inf)):
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        deadline = time.monotonic() + seconds
+        while process.returncode is None and time.monotonic() < deadline:
+            time.sleep(_REAP_SECONDS)
+            process.returncode = _reaped(process.pid)
+
+
+def _reaped(pid: int) -> int | None:
+    try:
+        done, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return 0  # reaped already, by the wait() that was interrupted
+    return os.waitstatus_to_exitcode(status) if done else None
