@@ -75,12 +75,19 @@ Steps.begin("kernel", Path("log")).run("waiting", ["sh", "-c", script])
 
 
 def test_a_step_interrupted_while_it_looks_after_its_program_leaves_no_process_either():
-    with pytest.raises(KeyboardInterrupt), child(["sh", "-c", "sleep 600; true"], None, subprocess.DEVNULL) as process:
-        # Where an interrupt comes right after Popen.wait() took this lock, nobody lets go of it.
-        assert process._waitpid_lock.acquire(blocking=False)
-        raise KeyboardInterrupt
-    assert process.returncode == -signal.SIGTERM
-    assert not any(members(process.pid))
+    processes = []
+
+    def interrupted() -> None:
+        with child(["sh", "-c", "sleep 600; true"], None, subprocess.DEVNULL) as process:
+            processes.append(process)
+            # Where an interrupt comes right after Popen.wait() took this lock, nobody lets go of it.
+            assert process._waitpid_lock.acquire(blocking=False)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert processes[0].returncode == -signal.SIGTERM
+    assert not any(members(processes[0].pid))
 
 
 def test_an_unfinished_artefact_is_not_there_and_its_workshop_goes(cache: Cache):

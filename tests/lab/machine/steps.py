@@ -134,7 +134,7 @@ def child(command: list[str], folder: Path | None, log: int) -> Iterator[subproc
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=unmask,
+            preexec_fn=unmask,  # noqa: PLW1509 - builds have no other thread
         )
     except BaseException:
         unmask()
