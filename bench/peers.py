@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,8 @@ from environment import ensure_environment
 from inventories import Site, make_site, plan_command
 from measure import Command, Timing, interleave, run_once
 from section import Lab, Row, Section, Verdict
+
+from ds01.core.value import replace
 
 ROUNDS: Final = 3
 BUDGETS: Final = {"ansible": 100, "pyinfra": 8}

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +13,7 @@ from tests.wheel import make_wheel
 
 from ds01.core.paths import HostPaths
 from ds01.core.process import run
+from ds01.core.value import replace
 from ds01.deployer.install import Source, install, launcher_text
 from ds01.deployer.release import LAUNCHERS, RELEASES, Release
 from ds01.deployer.releases import MANIFEST, release_manifest

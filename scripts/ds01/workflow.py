@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from ds01.core.paths import HostPaths
 from ds01.core.process import run
 from ds01.core.terminal import print_json, say, wants_colour
 from ds01.core.tree import Part, Tree
+from ds01.core.value import replace
 from ds01.core.words import count
 from ds01.deployer import report
 from ds01.deployer.commands.front import interrupted

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ import pytest
 from tests.fake_nvml.build import build
 from tests.fake_nvml.description import FakeProcess
 from tests.fake_nvml.samples import gpu_uuid, host, instance_uuid, shipped_host
+
+from ds01.core.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,13 +6,14 @@ import json
 import os
 import re
 import subprocess
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.fake_nvml.description import GIB, FakeProcess
 from tests.fake_nvml.programs import NoProgramsError, ensure_programs
 from tests.fake_nvml.samples import gpu_uuid, instance_uuid, shipped_host
+
+from ds01.core.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

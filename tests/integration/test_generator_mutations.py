@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from ds01.core.limits import resolve
 from ds01.core.policy import Policy
+from ds01.core.value import replace
 from ds01.generator.build import validate
 from ds01.generator.environment import make_environment
 from ds01.generator.inventory import Documents, Member, load_inventory

@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from tests.unit.runtime.gpu.hosts import ask
 from tests.unit.runtime.gpu.sites import Site
 
 from ds01.core.gpurequest import Asked
+from ds01.core.value import replace
 from ds01.runtime.containers.engine import Engine, EngineError
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.found import find_containers, lost_request, present

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from tests.fake_nvml.samples import host, instance_uuid, race_host, shipped_host
 
 from ds01.core.paths import HostPaths
 from ds01.core.process import Completed
+from ds01.core.value import replace
 from ds01.deployer.verify import Check, Status
 from ds01.runtime.gpu.devices import read_devices, read_usage
 from ds01.runtime.gpu.hardware import DevicesError, Usage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +12,8 @@ from tests.lab.host import HOST_FILE, INVENTORY, POLICY, UNITS, deploy, edit, ov
 from tests.lab.machine.accounts import UNLISTED
 from tests.lab.machine.prepared import PLACE
 from tests.lab.machine.settings import Suite
+
+from ds01.core.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from tests.lab.gpus import ENVIRONMENT, HARDWARE, describe, give_gpus
 from tests.lab.host import deploy, override
 
 from ds01.core.errors import ExitCode
+from ds01.core.value import replace
 from ds01.runtime.gpu.reconcile import LAPSE_SECONDS
 
 if TYPE_CHECKING:

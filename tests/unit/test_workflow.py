@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from tests.integration.machine import write_inventory
 from ds01 import workflow
 from ds01.core.errors import BadInputError, ExitCode
 from ds01.core.tree import Part
+from ds01.core.value import replace
 from ds01.deployer.install import Source
 from ds01.deployer.plan import Scope
 from ds01.workflow import Options, Target

@@ -8,11 +8,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
 
 from ds01.core.errors import BadInputError, Ds01Error, ExitCode
 from ds01.core.paths import HostPaths
 from ds01.core.terminal import say
+from ds01.core.typed import Final
 
 # What a full disk says to the one who writes its output there. Source: write(2).
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

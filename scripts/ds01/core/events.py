@@ -10,12 +10,12 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Final, cast
 
 from ds01.core.clock import format_instant
+from ds01.core.typed import IO, Final, cast
+from ds01.core.value import dataclass, field
 from ds01.core.visible import visible
 
 SCHEMA_VERSION: Final = "1"

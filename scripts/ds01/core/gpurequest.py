@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+
+from ds01.core.typed import Final
+from ds01.core.value import dataclass
 
 _VISIBLE: Final = "NVIDIA_VISIBLE_DEVICES"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9:./_-]{0,127}", re.ASCII)

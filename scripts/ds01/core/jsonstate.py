@@ -13,9 +13,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
 
 from ds01.core.errors import BusyError, Ds01Error
+from ds01.core.typed import Final
 
 # Ten times what 10,000 accounts need.
 LARGEST_BYTES: Final = 64 * 1024**2

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePosixPath
-from typing import Final
 
+from ds01.core.typed import Final
+from ds01.core.value import dataclass
 from ds01.core.visible import visible
 
 USER: Final = "ds01.user"

@@ -8,23 +8,23 @@ that nobody states is computed; one that is stated holds until an override chang
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import Enum
-from fractions import Fraction
-from typing import Final
 
 from ds01.core import names
 from ds01.core.errors import Ds01Error
 from ds01.core.policy import Layer, Policy
+from ds01.core.typed import Final
 from ds01.core.units import (
     MOST,
     MOST_PERCENT,
+    exact,
     format_duration,
     format_number,
     format_rate,
     format_size,
     ninety_percent,
 )
+from ds01.core.value import dataclass, replace
 
 Value = int | float | bool | str | None
 
@@ -348,7 +348,8 @@ def _product(limit: Limit, factor: Limit, one: LimitValue, count: LimitValue) ->
         return LimitValue(None, f"{origin}: no limit a container, so none over all", rank)
     percent = limit.kind is Kind.PERCENT
     # Who may have no container at all still has a slice, whose limits cannot be 0.
-    total = Fraction(str(one.value)) * max(1, int(count.value)) * (100 if percent else 1)
+    factor_exactly = one.value if isinstance(one.value, int) else exact(one.value)
+    total = factor_exactly * max(1, int(count.value)) * (100 if percent else 1)
     words = f"{format_value(factor, one.value)} {factor.key} × {format_number(count.value)} containers"
     return LimitValue(min(int(total), MOST_PERCENT if percent else MOST), f"{origin}: {words}", rank)
 

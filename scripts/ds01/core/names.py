@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import Final, NewType
 
 from ds01.core.errors import BadInputError
+from ds01.core.typed import Final, NewType
 
 UserName = NewType("UserName", str)
 GroupName = NewType("GroupName", str)

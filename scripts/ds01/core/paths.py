@@ -5,8 +5,9 @@ Computes names only; nothing is opened or created here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from ds01.core.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

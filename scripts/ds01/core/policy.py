@@ -6,12 +6,12 @@ Decides nothing: limits.py resolves; this module only gives the parts of the fil
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from ds01.core.errors import BadInputError
 from ds01.core.jsonstate import read_json
+from ds01.core.typed import Final
+from ds01.core.value import dataclass
 
 POLICY_VERSION: Final = 1
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import BinaryIO, Final, Protocol
+
+from ds01.core.typed import BinaryIO, Final, Protocol
+from ds01.core.value import dataclass
 
 # Fixed, so that nobody's PATH decides what root runs; /usr/local comes last because DS01's docker wrapper is there.
 SYSTEM_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"

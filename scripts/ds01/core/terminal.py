@@ -6,8 +6,8 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import TextIO
 
+from ds01.core.typed import TextIO
 from ds01.core.words import printable
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import PurePosixPath
-from typing import Final
+
+from ds01.core.typed import Final
+from ds01.core.value import dataclass, field
 
 # Never setuid, setgid or sticky: nothing that DS01 deploys needs one of them.
 _PERMISSIONS: Final = 0o777

@@ -7,10 +7,13 @@ error that shows what would do.
 from __future__ import annotations
 
 import re
-from fractions import Fraction
-from typing import Final
 
 from ds01.core.errors import BadInputError
+from ds01.core.typed import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 KIB: Final = 1024
 MIB: Final = 1024**2
@@ -49,6 +52,13 @@ def _shown(text: str | int) -> str:
     return written if len(written) <= _MOST_SHOWN else f"{written[:_MOST_SHOWN]}…"
 
 
+def exact(number: str | float) -> Fraction:
+    """Return a number exactly as it is written."""
+    from fractions import Fraction  # noqa: PLC0415 - takes longer to import than most programs need for all they do
+
+    return Fraction(str(number))
+
+
 def _whole(value: Fraction, text: str | int, what: str, most: int = MOST) -> int:
     if value > most:
         brief = f"{_shown(text)} is too large for a {what}"
@@ -71,7 +81,7 @@ def parse_size(text: str | int) -> int:
     match = _SIZE.fullmatch(_spelled(text))
     if match is None or isinstance(text, bool):
         raise UnitError(f"{_shown(text)} is not a size", None, "write a number with k, m, g or t, such as 64g or 512m")
-    return _whole(Fraction(match[1]) * _BINARY[(match[2] or "").lower()], text, "size")
+    return _whole(exact(match[1]) * _BINARY[(match[2] or "").lower()], text, "size")
 
 
 def parse_rate(text: str | int) -> int:
@@ -88,7 +98,7 @@ def parse_rate(text: str | int) -> int:
     match = _RATE.fullmatch(_spelled(text))
     if match is None or isinstance(text, bool):
         raise UnitError(f"{_shown(text)} is not a bandwidth", None, "write bytes per second, such as 100M or 1.5G")
-    return _whole(Fraction(match[1]) * _DECIMAL[match[2].lower()], text, "bandwidth")
+    return _whole(exact(match[1]) * _DECIMAL[match[2].lower()], text, "bandwidth")
 
 
 def parse_duration(text: str | int) -> int:
@@ -106,11 +116,11 @@ def parse_duration(text: str | int) -> int:
     plain = _spelled(text)
     if plain == "0" and not isinstance(text, bool):
         return 0
-    total, end = Fraction(0), 0
+    total, end = exact(0), 0
     for match in _DURATION_PART.finditer(plain):
         if plain[end : match.start()].strip():
             break
-        total += Fraction(match[1]) * _SECONDS[match[2]]
+        total += exact(match[1]) * _SECONDS[match[2]]
         end = match.end()
     if end == 0 or plain[end:].strip():
         fix = "write a number with s, m, h, d or w, such as 30m or 72h"
@@ -128,11 +138,11 @@ def parse_percent(text: str | int) -> int:
         UnitError: not a percentage, or out of range.
     """
     match = _PERCENT.fullmatch(_spelled(text))
-    if match is None or Fraction(match[1]) < 1:
+    if match is None or exact(match[1]) < 1:
         raise UnitError(
             f"{_shown(text)} is not a CPU quota", None, "write percent of one CPU, such as 9600% for 96 CPUs"
         )
-    return _whole(Fraction(match[1]), text, "CPU quota", MOST_PERCENT)
+    return _whole(exact(match[1]), text, "CPU quota", MOST_PERCENT)
 
 
 def _shortest(value: int, steps: tuple[tuple[int, str], ...]) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from ds01.core.typed import Final
 from ds01.core.words import printable
 
 _MOST: Final = 256

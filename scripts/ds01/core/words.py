@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+
+from ds01.core.typed import Final
 
 # How decode(errors="surrogateescape") marks bytes that are not UTF-8. Source: PEP 383.
 _FIRST_ESCAPED: Final = "\udc80"

@@ -6,13 +6,13 @@ Also what an interrupted deploy needs: it is undone, or goes through this part o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import PurePosixPath
 
 from ds01.core.errors import Ds01Error
 from ds01.core.paths import HostPaths
 from ds01.core.process import Run
 from ds01.core.terminal import say
+from ds01.core.value import replace
 from ds01.deployer.apply import Outcome, Transaction, recover
 from ds01.deployer.handlers import (
     DAEMON_RELOAD,

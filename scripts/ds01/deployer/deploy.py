@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from ds01.core.errors import RefusedError
@@ -19,6 +19,7 @@ from ds01.core.paths import HostPaths
 from ds01.core.process import Run, run
 from ds01.core.terminal import say, wants_colour
 from ds01.core.tree import Tree
+from ds01.core.value import replace
 from ds01.core.words import count
 from ds01.deployer import report
 from ds01.deployer.apply import stage

@@ -7,13 +7,14 @@ the one in force and is deployed like any other file, so that it comes and goes 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import Final
 
 from ds01.core.tree import Form, Part, Tree, TreeFile
+from ds01.core.value import replace
 from ds01.deployer.plan import Action, Plan, Verb
 
 RELEASES: Final = PurePosixPath("/opt/ds01/releases")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, TextIO
 
 from ds01.core.terminal import print_json
 from ds01.core.tree import Form
+from ds01.core.value import replace
 from ds01.core.words import count, printable
 from ds01.deployer.containers import Finding, RunningContainer, describe
 from ds01.deployer.diff import diff

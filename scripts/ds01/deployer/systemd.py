@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
 from ds01.core.override import override
 from ds01.core.paths import HostPaths
 from ds01.core.process import Run
+from ds01.core.value import replace
 from ds01.deployer.directives import SHOWN, differences, expected_properties, is_prefix, is_slice, unit_of
 
 # Arguments of one call; far below the kernel's limit of 128 KiB an argument list is sure to have.

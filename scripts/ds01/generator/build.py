@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ds01.core.errors import BadInputError, Ds01Error
 from ds01.core.policy import Policy, PolicyError
 from ds01.core.tree import Tree
+from ds01.core.value import replace
 from ds01.generator.aliases import modernise
 from ds01.generator.checks import check_inventory
 from ds01.generator.compile import compile_policy

@@ -6,12 +6,12 @@ import grp
 import os
 import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ds01.core.errors import BadInputError, RefusedError
 from ds01.core.limits import ResolvedLimits, group_of, resolve
 from ds01.core.names import ADMIN_GROUP
 from ds01.core.policy import Policy
+from ds01.core.value import dataclass
 
 _HIGHEST_UID = 2**32 - 2
 

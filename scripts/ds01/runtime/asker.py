@@ -10,8 +10,8 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
+from ds01.core.typed import Final
 from ds01.runtime.identity import ProcessRef
 from ds01.runtime.machine import Machine
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
+from ds01.core.typed import Final
+from ds01.core.value import dataclass, field
 from ds01.runtime.identity import ProcessRef
 
 # Fields of /proc/PID/stat behind the program's name. Source: proc_pid_stat(5), fields 3, 4 and 22.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from tests.releases import put_in_force
 from ds01.core.paths import HostPaths
 from ds01.core.process import Completed
 from ds01.core.tree import Part, sha256
+from ds01.core.value import replace
 from ds01.deployer.apply import Transaction, Write, stage
 from ds01.deployer.changes import STATE
 from ds01.deployer.conclude import DeployError, conclude, finish_interrupted, sweep

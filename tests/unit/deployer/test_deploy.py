@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from ds01.core.jsonstate import exclusive
 from ds01.core.paths import HostPaths
 from ds01.core.process import Completed
 from ds01.core.tree import Merge, Tree, TreeFile
+from ds01.core.value import replace
 from ds01.deployer.apply import Write, stage
 from ds01.deployer.deploy import Options, World, deploy
 from ds01.deployer.history import numbers, read_generation

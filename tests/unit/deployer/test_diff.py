@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pytest
 
 from ds01.core.tree import Form, TreeFile
+from ds01.core.value import replace
 from ds01.deployer.diff import diff
 from ds01.deployer.plan import Action, Verb
 

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from ds01 import __version__
 from ds01.core.errors import Ds01Error
 from ds01.core.paths import HostPaths
 from ds01.core.process import Completed, run
+from ds01.core.value import replace
 from ds01.deployer.files import FilesError
 from ds01.deployer.install import InstallError, Source, install, launcher_text
 from ds01.deployer.release import LAUNCHERS, Found, Release, State

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from ds01.core.jsonstate import StateError
 from ds01.core.paths import HostPaths
+from ds01.core.value import replace
 from ds01.deployer.apply import Write, stage
 from ds01.deployer.history import generation_path
 from ds01.deployer.owned import Owned, OwnedFile, read_owned

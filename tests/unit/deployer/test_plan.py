@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -15,6 +14,7 @@ from tests.caller import my_group, my_name
 from ds01.core.paths import HostPaths
 from ds01.core.process import Completed
 from ds01.core.tree import Form, Merge, Part, Tree, TreeFile, sha256
+from ds01.core.value import replace
 from ds01.deployer.deploy import Options, World, deploy
 from ds01.deployer.merge import merge_json
 from ds01.deployer.observed import Kind, Observed

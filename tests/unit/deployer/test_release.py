@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pytest
 
 from ds01.core.tree import Form, Part, Tree, TreeFile
+from ds01.core.value import replace
 from ds01.deployer.plan import Action, Plan, Verb
 from ds01.deployer.release import (
     CURRENT,

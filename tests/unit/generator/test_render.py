@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from ds01.core.tree import Merge, TreeFile
+from ds01.core.value import replace
 from ds01.generator.build import check
 from ds01.generator.environment import make_environment
 from ds01.generator.manifest import Artefact

@@ -10,13 +10,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import BadInputError, ExitCode
 from ds01.core.process import run
 from ds01.core.terminal import say, wants_colour
 from ds01.core.tree import Part, Tree
+from ds01.core.value import replace
 from ds01.deployer import report
 from ds01.deployer.directives import unit_of
 from ds01.deployer.history import read_generation

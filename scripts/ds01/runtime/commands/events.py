@@ -8,19 +8,19 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from ds01.core.command import add_root, run_command
 from ds01.core.errors import BadInputError, Ds01Error, ExitCode
 from ds01.core.events import LARGEST_LINE_BYTES, Event, Torn, parse_line, read_events, to_line
 from ds01.core.paths import HostPaths
 from ds01.core.terminal import say
+from ds01.core.typed import Final
 from ds01.core.units import parse_duration
+from ds01.core.value import dataclass
 from ds01.core.visible import visible
 
 _PAUSE_SECONDS: Final = 0.5

@@ -10,15 +10,15 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from types import FrameType
-from typing import Final
 
 from ds01.core.command import host_paths
 from ds01.core.errors import BadInputError, ExitCode, RefusedError
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy, read_policy
 from ds01.core.terminal import print_json, say
+from ds01.core.typed import Final
+from ds01.core.value import dataclass
 from ds01.core.words import count, printable
 from ds01.runtime.accounts import Caller, caller, is_known
 from ds01.runtime.asker import asker

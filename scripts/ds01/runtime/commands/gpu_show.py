@@ -6,8 +6,6 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, TypeVar
 
 from ds01.core.clock import format_instant
 from ds01.core.command import host_paths
@@ -15,7 +13,9 @@ from ds01.core.errors import Ds01Error, ExitCode
 from ds01.core.paths import HostPaths
 from ds01.core.policy import read_policy
 from ds01.core.terminal import print_json, say
+from ds01.core.typed import Final, TypeVar
 from ds01.core.units import GIB
+from ds01.core.value import dataclass, field
 from ds01.core.words import printable, table
 from ds01.runtime.commands.gpu_words import JSON_VERSION, allocation_json, since
 from ds01.runtime.gpu.answer import Reason

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Final
 
 from ds01.core.clock import format_instant
+from ds01.core.typed import Final
 from ds01.core.words import printable
 from ds01.runtime.gpu.answer import Grant, Holding, Refusal
 from ds01.runtime.gpu.launch import docker_args, environment, gpu_labels

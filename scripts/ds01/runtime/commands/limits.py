@@ -12,7 +12,6 @@ import pwd
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from ds01.core.errors import BadInputError, Ds01Error, ExitCode
 from ds01.core.limits import (
@@ -26,6 +25,7 @@ from ds01.core.limits import (
 )
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy, PolicyError, read_policy
+from ds01.core.typed import Final
 from ds01.core.units import format_number, format_size
 from ds01.runtime.accounts import limits_of
 

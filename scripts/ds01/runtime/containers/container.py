@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Final
 
 from ds01.core import labels as known
 from ds01.core.gpurequest import GpuRequest, gpu_request
 from ds01.core.labels import ContainerType, Owner
+from ds01.core.typed import Final
+from ds01.core.value import dataclass, field
 
 # Go's zero time, which the engine says for "never".
 _NEVER_YEAR: Final = 1

@@ -13,12 +13,12 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from ds01.core.errors import BadInputError, Ds01Error
 from ds01.core.paths import HostPaths
+from ds01.core.typed import Final
+from ds01.core.value import dataclass
 from ds01.core.visible import visible
 from ds01.runtime.containers.container import AnswerError, Container, ContainerSummary, read_container, read_summary
 

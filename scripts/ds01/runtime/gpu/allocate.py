@@ -6,11 +6,11 @@ Must never give a unit that anybody holds, nor one that a waiter ahead could use
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
-from typing import Final, assert_never
 
+from ds01.core.typed import Final, assert_never
+from ds01.core.value import dataclass, replace
 from ds01.runtime.gpu.answer import Grant, Reason, Refusal
 from ds01.runtime.gpu.choose import choose, smallest, within
 from ds01.runtime.gpu.hardware import Devices, GpuUuid, Unit
@@ -118,7 +118,7 @@ def _not_in_line_as(ledger: Ledger, request: Request) -> Refusal | None:
     return Refusal(Reason.NAME_TAKEN, text, "leave the id out, or use the one of your own earlier try")
 
 
-def _is_same(view: View, there: Allocation, request: Request) -> bool:
+def _is_same(view: View, there: Allocation, request: Request) -> bool:  # noqa: RET503 - assert_never() does not return
     match request.wanted:
         case All():
             return True
@@ -162,7 +162,7 @@ def _every_whole(view: View, ledger: Ledger, request: Request, own: AccountLimit
     return max(1, min([well, *(bound for bound in bounds if bound is not None)]))
 
 
-def _of_kind(unit: GpuUnit, number: int, whole: tuple[Unit, ...], mig: tuple[Unit, ...]) -> tuple[Option, ...]:
+def _of_kind(unit: GpuUnit, number: int, whole: tuple[Unit, ...], mig: tuple[Unit, ...]) -> tuple[Option, ...]:  # noqa: RET503 - assert_never() does not return
     match unit:
         case GpuUnit.MIG:
             return (Option(mig, number),)
@@ -196,7 +196,7 @@ def _too_few(
     return Refusal(Reason.NO_SUCH_GPU, text, fix)
 
 
-def _kind(unit: GpuUnit, number: int) -> str:
+def _kind(unit: GpuUnit, number: int) -> str:  # noqa: RET503 - assert_never() does not return
     several = "" if number == 1 else "s"
     match unit:
         case GpuUnit.MIG:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from ds01.core.value import dataclass
 from ds01.runtime.gpu.hardware import Unit
 from ds01.runtime.gpu.ledger import Allocation
 

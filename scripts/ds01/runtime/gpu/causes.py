@@ -6,8 +6,9 @@ Source: NVML API reference, "nvmlReturn_t"; causes and fixes from NVIDIA's deplo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+
+from ds01.core.typed import Final
+from ds01.core.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

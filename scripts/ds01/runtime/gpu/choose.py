@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import assert_never
 
+from ds01.core.typed import assert_never
 from ds01.runtime.gpu.hardware import GpuUuid, Unit
 from ds01.runtime.gpu.request import Strategy
 
@@ -63,7 +63,7 @@ def smallest(units: Iterable[Unit], number: int) -> tuple[Unit, ...]:
     return tuple(sorted(units, key=lambda unit: float(unit.share))[:number])
 
 
-def _rank(unit: Unit, in_use: int, strategy: Strategy) -> tuple[bool, int]:
+def _rank(unit: Unit, in_use: int, strategy: Strategy) -> tuple[bool, int]:  # noqa: RET503 - assert_never() does not return
     match strategy:
         case Strategy.LEAST_ALLOCATED:
             return False, in_use

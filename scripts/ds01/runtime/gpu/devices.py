@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
 
 from ds01.core.paths import HostPaths
 from ds01.core.process import Run, run
+from ds01.core.typed import TypeVar
 from ds01.runtime.gpu import nvml, smi
 from ds01.runtime.gpu.driver import fingerprint, list_gpus
 from ds01.runtime.gpu.hardware import Devices, DevicesError, GpuUuid, NoToolError, Usage

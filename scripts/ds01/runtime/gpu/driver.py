@@ -6,9 +6,9 @@ Reads only; a machine without the driver has none of it, and that is no error.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
+from ds01.core.value import dataclass
 from ds01.core.visible import visible
 from ds01.runtime.gpu.hardware import GpuUuid
 from ds01.runtime.gpu.sighting import read_uuid

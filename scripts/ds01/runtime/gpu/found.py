@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from collections.abc import Container as AnyOf
 from datetime import UTC, datetime
-from typing import Final
 
 from ds01.core.gpurequest import Asked, GpuRequest
 from ds01.core.names import BadNameError, user_part
+from ds01.core.typed import Final
 from ds01.runtime.containers.container import Container, State
 from ds01.runtime.containers.engine import Engine
 from ds01.runtime.gpu.hardware import Devices, GpuUuid, Unit

@@ -6,11 +6,11 @@ what people call it. Indices may have another order after a reboot or a repair: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final, NewType
 
 from ds01.core.errors import Ds01Error
+from ds01.core.typed import Final, NewType
+from ds01.core.value import dataclass
 
 GpuUuid = NewType("GpuUuid", str)
 

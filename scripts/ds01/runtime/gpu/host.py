@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cache
 
 from ds01.core.events import EventLog
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy
+from ds01.core.value import replace
 from ds01.runtime.accounts import is_admin, limits_of
 from ds01.runtime.containers.engine import Engine, engine_socket
 from ds01.runtime.gpu.devices import read_devices

@@ -6,10 +6,10 @@ Either side may be wrong: a fix names the commands that change the machine, and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final
 
+from ds01.core.typed import Final
 from ds01.core.units import GIB
+from ds01.core.value import dataclass
 from ds01.core.visible import visible
 from ds01.core.words import count
 from ds01.runtime.gpu.hardware import Devices, DevicesError, Gpu, NoToolError

@@ -6,11 +6,11 @@ Every change is idempotent and returns a new ledger. Nothing here decides who ma
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final
 
+from ds01.core.typed import Final
+from ds01.core.value import dataclass, field, replace
 from ds01.runtime.gpu.hardware import GpuUuid
 from ds01.runtime.gpu.request import Wanted
 from ds01.runtime.identity import ProcessRef

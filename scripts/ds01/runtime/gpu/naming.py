@@ -7,8 +7,8 @@ it stands there with a made-up one, which no unit can have.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
+from ds01.core.value import replace
 from ds01.runtime.gpu.driver import Listed
 from ds01.runtime.gpu.hardware import DevicesError, Gpu, GpuUuid
 from ds01.runtime.gpu.sighting import Lost, Sighting

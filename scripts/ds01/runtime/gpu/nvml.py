@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Final, NewType
 
+from ds01.core.value import dataclass, field
 from ds01.core.visible import visible
 from ds01.runtime.gpu.causes import explain, in_words
 from ds01.runtime.gpu.hardware import USUAL_SLICES, DevicesError, Gpu, GpuUuid, MigInstance, NoToolError, Usage

@@ -6,12 +6,12 @@ settled by the caller; allocate.py decides, state.py writes.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 
 from ds01.core.errors import Ds01Error
 from ds01.core.events import Event
+from ds01.core.value import dataclass, replace
 from ds01.runtime.gpu.allocate import allocate, as_request
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.hardware import Devices
@@ -26,7 +26,7 @@ LimitsFor = Callable[[Mapping[str, AccountLimits]], Limits]
 
 def new_id() -> str:
     """Return an id for a request that nobody can guess or has had before."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 @dataclass(frozen=True, slots=True)

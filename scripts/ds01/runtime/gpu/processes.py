@@ -8,10 +8,10 @@ from __future__ import annotations
 import pwd
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
+from ds01.core.typed import Final
+from ds01.core.value import dataclass
 from ds01.core.visible import visible
 from ds01.runtime.gpu.hardware import GpuProcess
 from ds01.runtime.gpu.sighting import Running

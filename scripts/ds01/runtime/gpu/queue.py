@@ -6,12 +6,12 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from ds01.core.errors import Ds01Error
 from ds01.core.jsonstate import StateError, read_bytes
+from ds01.core.typed import Final
+from ds01.core.value import dataclass
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.ledger import Allocation, Ledger
 from ds01.runtime.gpu.operations import Gpus

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import Final
 
+from ds01.core.typed import Final
 from ds01.core.units import format_number
 from ds01.runtime.gpu.answer import Holding, Reason, Refusal
 from ds01.runtime.gpu.hardware import Unit

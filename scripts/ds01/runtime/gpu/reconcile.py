@@ -6,10 +6,10 @@ Nothing is ever freed by time alone: what is due is only freed when no container
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
 
+from ds01.core.typed import Final
+from ds01.core.value import dataclass, replace
 from ds01.runtime.gpu.hardware import GpuUuid
 from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation, nameless
 from ds01.runtime.gpu.request import AccountLimits

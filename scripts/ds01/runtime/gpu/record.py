@@ -11,10 +11,10 @@ import zlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final
 
 from ds01.core.clock import format_instant, parse_instant
 from ds01.core.errors import BadInputError, Ds01Error
+from ds01.core.typed import Final
 from ds01.runtime.gpu.hardware import GpuUuid
 from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation, Waiter
 from ds01.runtime.gpu.request import format_wanted, parse_wanted

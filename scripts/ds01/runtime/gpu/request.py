@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
-from typing import Final, TypeVar
 
 from ds01.core.errors import BadInputError
 from ds01.core.limits import ResolvedLimits
 from ds01.core.policy import Policy, PolicyError
+from ds01.core.typed import Final, TypeVar
+from ds01.core.value import dataclass
 
 MOST_UNITS: Final = 1024
 _COUNT: Final = re.compile(r"[0-9]{1,6}", re.ASCII)

@@ -6,10 +6,10 @@ Whatever a driver or its tool says is text from outside: a UUID has the form of 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
 
+from ds01.core.typed import Final
 from ds01.core.units import GIB
+from ds01.core.value import dataclass
 from ds01.core.visible import visible
 from ds01.runtime.gpu.hardware import Gpu, GpuUuid
 

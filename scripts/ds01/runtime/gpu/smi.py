@@ -6,10 +6,10 @@ Each call of the tool starts the driver anew, so what need not be asked again is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
 
 from ds01.core.process import Completed, Run
+from ds01.core.typed import Final
+from ds01.core.value import dataclass
 from ds01.core.visible import visible
 from ds01.runtime.gpu.hardware import USUAL_SLICES, DevicesError, Gpu, GpuUuid, MigInstance, NoToolError, Usage
 from ds01.runtime.gpu.sighting import Lost, Running, Sighting, read_uuid

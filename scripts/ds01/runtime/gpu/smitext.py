@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
 
+from ds01.core.typed import Final
+from ds01.core.value import dataclass
 from ds01.core.visible import visible
 from ds01.runtime.gpu.hardware import DevicesError, GpuUuid, MigInstance
 from ds01.runtime.gpu.sighting import Lost, read_profile, read_uuid

@@ -13,15 +13,15 @@ import os.path
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from ds01.core.errors import Ds01Error
 from ds01.core.events import Event, EventLog
 from ds01.core.jsonstate import StateError, exclusive, read_bytes, write_bytes
 from ds01.core.paths import HostPaths
+from ds01.core.typed import Final
+from ds01.core.value import dataclass, field
 from ds01.runtime.gpu.ledger import Allocation, Ledger
 from ds01.runtime.gpu.reconcile import AccountOf, Moment, Present, age, reconcile
 from ds01.runtime.gpu.record import DamagedError, format_ledger, parse_ledger

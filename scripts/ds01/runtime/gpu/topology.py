@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Final
 
 from ds01.core.errors import BusyError, Ds01Error
 from ds01.core.jsonstate import exclusive, read_json, write_json
 from ds01.core.paths import HostPaths
+from ds01.core.typed import Final
+from ds01.core.value import asdict
 from ds01.core.visible import visible
 from ds01.runtime.gpu.hardware import Gpu, MigInstance
 from ds01.runtime.gpu.sighting import read_profile, read_uuid

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 
+from ds01.core.value import dataclass, replace
 from ds01.runtime.gpu.answer import Holding, Reason, Refusal
 from ds01.runtime.gpu.hardware import Devices, Gpu, GpuProcess, GpuUuid, Unit
 from ds01.runtime.gpu.ledger import Allocation, Ledger

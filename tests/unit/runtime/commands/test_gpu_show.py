@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tests.fake_nvml.samples import shipped_host
 from tests.unit.runtime.gpu.hosts import ACCOUNTS, LAB, NOON, PROCESS, held, ledger, outside, split, waiting, whole
 
 from ds01.core.paths import HostPaths
+from ds01.core.value import replace
 from ds01.runtime.commands import gpu
 from ds01.runtime.commands.gpu_show import Scene, status_table
 from ds01.runtime.commands.gpu_words import since

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from ds01.core.gpurequest import Asked, GpuRequest
 from ds01.core.labels import ContainerType, Owner
+from ds01.core.value import replace
 from ds01.runtime.containers.container import AnswerError, Container, State, read_container, read_summary
 
 DATA = Path(__file__).parents[3] / "data" / "docker"

@@ -6,12 +6,12 @@ Nothing of the allocator decides here, save which of several right answers its s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 
 from tests.unit.runtime.gpu.hosts import NOON, outside
 
+from ds01.core.value import replace
 from ds01.runtime.gpu.allocate import allocate, as_request
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.hardware import Devices, GpuUuid, Unit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 from fractions import Fraction
 from random import Random
 
@@ -30,6 +29,7 @@ from tests.unit.runtime.gpu.hosts import (
     whole,
 )
 
+from ds01.core.value import replace
 from ds01.runtime.gpu.allocate import MIXED as MIXED_NOTE
 from ds01.runtime.gpu.allocate import ONE_OF_SEVERAL, allocate, as_request
 from ds01.runtime.gpu.answer import Grant, Holding, Reason, Refusal

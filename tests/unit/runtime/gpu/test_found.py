@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tests.unit.runtime.gpu.engines import engine_with, inspected
 from tests.unit.runtime.gpu.hosts import LAB, STUDENT, held, ledger
 
 from ds01.core.gpurequest import Asked, GpuRequest
+from ds01.core.value import replace
 from ds01.runtime.containers.container import Container, State
 from ds01.runtime.containers.engine import Engine, EngineError
 from ds01.runtime.gpu.found import find_containers, lost_request, present

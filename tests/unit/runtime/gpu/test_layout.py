@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from ds01.core.value import replace
 from ds01.runtime.gpu.hardware import Devices, DevicesError, Gpu, GpuUuid, MigInstance, NoToolError
 from ds01.runtime.gpu.layout import Finding, StatedGpu, cannot_tell, compare, fits, stated_gpus
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from tests.unit.runtime.gpu.hosts import held, ledger, waiting
 
+from ds01.core.value import replace
 from ds01.runtime.gpu.ledger import Ledger
 
 ONE, TWO = held("alice", "2:0"), held("bob", "0", "1")

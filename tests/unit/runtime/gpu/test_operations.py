@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from tests.unit.runtime.gpu.hosts import LAB, ask, whole
 from tests.unit.runtime.gpu.sites import Site
 
+from ds01.core.value import replace
 from ds01.runtime.gpu.answer import Grant, Reason, Refusal
 from ds01.runtime.gpu.hardware import Devices
 from ds01.runtime.gpu.ledger import Allocation, Reservation

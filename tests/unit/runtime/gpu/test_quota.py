@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import pytest
 from tests.unit.runtime.gpu.hosts import A30, ADMIN, BY_SIZE, LAB, NOON, STUDENT, ask, held, ledger
 
+from ds01.core.value import replace
 from ds01.runtime.gpu.answer import Holding, Reason, Refusal
 from ds01.runtime.gpu.hardware import GpuUuid, Unit
 from ds01.runtime.gpu.ledger import Ledger

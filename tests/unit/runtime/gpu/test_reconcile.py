@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.unit.runtime.gpu.hosts import ACCOUNTS, LAB, LIMITS, NOON, PROCESS, ask, held, ledger, waiting
 
+from ds01.core.value import replace
 from ds01.runtime.gpu.allocate import allocate
 from ds01.runtime.gpu.answer import Grant
 from ds01.runtime.gpu.hardware import GpuUuid

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from ds01.core.errors import BusyError, Ds01Error, ExitCode
 from ds01.core.events import EventLog
 from ds01.core.jsonstate import exclusive
 from ds01.core.paths import HostPaths
+from ds01.core.value import replace
 from ds01.runtime.gpu import state as module
 from ds01.runtime.gpu.hardware import GpuUuid
 from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation, Waiter

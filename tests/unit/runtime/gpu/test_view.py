@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tests.unit.runtime.gpu.hosts import LAB, LIMITS, NOON, held, ledger, outside, split, whole
 
+from ds01.core.value import replace
 from ds01.runtime.gpu.answer import Holding, Reason, Refusal
 from ds01.runtime.gpu.hardware import Devices, GpuProcess, GpuUuid
 from ds01.runtime.gpu.ledger import Ledger
