@@ -11,22 +11,15 @@ from ds01.core.errors import BadInputError, RefusedError
 from ds01.core.limits import ResolvedLimits, group_of, resolve
 from ds01.core.names import ADMIN_GROUP
 from ds01.core.policy import Policy
-from ds01.core.value import dataclass
+from ds01.runtime.identity import Caller
+
+__all__ = ["Caller", "UnknownCallerError", "caller", "is_admin", "is_known", "limits_of", "unix_groups"]
 
 _HIGHEST_UID = 2**32 - 2
 
 
 class UnknownCallerError(RefusedError):
     """Nobody knows who asks; nothing is done for them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, as the kernel says, or sudo where it ran the program."""
-
-    uid: int
-    name: str
-    is_admin: bool
 
 
 def caller(policy: Policy, *, uid: int, environment: Mapping[str, str]) -> Caller:

@@ -17,3 +17,12 @@ class ProcessRef:
     pid: int
     started: int
     boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as the kernel says, or sudo where it ran the program."""
+
+    uid: int
+    name: str
+    is_admin: bool

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from fractions import Fraction
 
+from ds01.core.rules import Mode
 from ds01.core.typed import Final, assert_never
 from ds01.core.value import dataclass, replace
 from ds01.runtime.gpu.answer import Grant, Reason, Refusal
@@ -16,7 +17,7 @@ from ds01.runtime.gpu.choose import choose, smallest, within
 from ds01.runtime.gpu.hardware import Devices, GpuUuid, Unit
 from ds01.runtime.gpu.ledger import Allocation, Ledger, Waiter, nameless
 from ds01.runtime.gpu.quota import most_allowed, over_quota, room_by_size
-from ds01.runtime.gpu.request import AccountLimits, All, Count, GpuUnit, Limits, Mode, Named, Request
+from ds01.runtime.gpu.request import AccountLimits, All, Count, GpuUnit, Limits, Named, Request
 from ds01.runtime.gpu.view import View, problems
 
 # Source: CUDA C++ programming guide, "MIG": enumeration is limited to one compute instance.

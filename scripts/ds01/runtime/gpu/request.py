@@ -10,6 +10,7 @@ from fractions import Fraction
 from ds01.core.errors import BadInputError
 from ds01.core.limits import ResolvedLimits
 from ds01.core.policy import Policy, PolicyError
+from ds01.core.rules import Mode, mode_of
 from ds01.core.typed import Final, TypeVar
 from ds01.core.value import dataclass
 
@@ -35,14 +36,6 @@ class Strategy(Enum):
 
     LEAST_ALLOCATED = "least_allocated"
     PACK = "pack"
-
-
-class Mode(Enum):
-    """What becomes of a request above the quota."""
-
-    ENFORCE = "enforce"
-    WARN = "warn"
-    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +210,7 @@ def site_limits(policy: Policy, accounts: Mapping[str, AccountLimits]) -> Limits
         avoid_busy=gpus.get("bare_metal_busy") != "ignore",
         enable_mig=gpus.get("enable_mig") is not False,
         profile=profile if isinstance(profile, str) else None,
-        mode=_choice(Mode, rules.get("gpu"), "enforcement.rules.gpu"),
+        mode=mode_of(rules.get("gpu"), "enforcement.rules.gpu"),
     )
 
 
@@ -228,7 +221,7 @@ def holds_end(policy: Policy) -> bool:
         PolicyError: as site_limits().
     """
     rules = _section(_section(policy.document, "enforcement"), "rules")
-    return _choice(Mode, rules.get("gpu_hold"), "enforcement.rules.gpu_hold") is Mode.ENFORCE
+    return mode_of(rules.get("gpu_hold"), "enforcement.rules.gpu_hold") is Mode.ENFORCE
 
 
 def wait_seconds(policy: Policy) -> int:

@@ -29,13 +29,14 @@ from tests.unit.runtime.gpu.hosts import (
     whole,
 )
 
+from ds01.core.rules import Mode
 from ds01.core.value import replace
 from ds01.runtime.gpu.allocate import MIXED as MIXED_NOTE
 from ds01.runtime.gpu.allocate import ONE_OF_SEVERAL, allocate, as_request
 from ds01.runtime.gpu.answer import Grant, Holding, Reason, Refusal
 from ds01.runtime.gpu.hardware import Devices, Gpu, GpuUuid
 from ds01.runtime.gpu.ledger import Allocation, Ledger, Waiter
-from ds01.runtime.gpu.request import AccountLimits, GpuUnit, Limits, Mode, Named, Request, Strategy, parse_wanted
+from ds01.runtime.gpu.request import AccountLimits, GpuUnit, Limits, Named, Request, Strategy, parse_wanted
 
 EMPTY = Ledger()
 

@@ -13,13 +13,13 @@ from tests.unit.runtime.gpu.ledgers import wanted as any_wanted
 from ds01.core.errors import BadInputError
 from ds01.core.limits import resolve
 from ds01.core.policy import Policy, PolicyError
+from ds01.core.rules import Mode
 from ds01.runtime.gpu.request import (
     AccountLimits,
     All,
     Count,
     GpuUnit,
     Limits,
-    Mode,
     Named,
     Strategy,
     Wanted,
