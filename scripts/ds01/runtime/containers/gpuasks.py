@@ -111,12 +111,12 @@ def device_request(text: str) -> Mapping[str, object]:
 
 
 def _fields(text: str) -> Iterator[tuple[str, str]]:
+    import csv  # noqa: PLC0415 - most containers ask for no GPU
+
     try:
-        rows = list(csv.reader(io.StringIO(text), strict=True))
+        rows = list(csv.reader([text], strict=True))
     except csv.Error as error:
-        raise BadInputError(
-            f"--gpus {visible(text)!r} cannot be read: {error}", None, "write it as --gpus all"
-        ) from error
+        raise BadInputError(f"--gpus {visible(text)!r}: {error}", None, "write it as --gpus all") from error
     for each in rows[0] if rows else ():
         key, equals, value = each.partition("=")
         if not equals:
