@@ -229,6 +229,23 @@ def read_counted(path: Path) -> Counted | None:
     return counted if is_folder(path) else None
 
 
+def container_groups(path: Path) -> Iterator[tuple[str, Path] | CannotTell]:
+    """Yield the ids and groups of containers, in slices below this one too.
+
+    What is inside of a container, or of anything else that is no slice, is its own affair: a group in there is no
+    container of the account's, whatever it is called.
+    """
+    names = folders(path)
+    if isinstance(names, CannotTell):
+        yield names
+        return
+    for name in names:
+        if match := _SCOPE.fullmatch(name):
+            yield match[1], path / name
+        elif name.endswith(".slice"):
+            yield from container_groups(path / name)
+
+
 def _in_group(path: Path, group: str) -> tuple[str, ...]:
     match, names = _SLICE.fullmatch(group), folders(path)
     if match is None or isinstance(names, CannotTell):
@@ -254,7 +271,7 @@ def _read_slice(root: Path, name: SliceName) -> SliceUsage | None:
 
 def _read_containers(path: Path) -> tuple[ContainerUsage, ...] | CannotTell:
     found: list[ContainerUsage] = []
-    for scope in _scopes(path):
+    for scope in container_groups(path):
         if isinstance(scope, CannotTell):
             return scope
         container, folder = scope
@@ -262,20 +279,3 @@ def _read_containers(path: Path) -> tuple[ContainerUsage, ...] | CannotTell:
         if counted is not None:
             found.append(ContainerUsage(container, memory_max, counted))
     return tuple(sorted(found, key=lambda each: each.id))
-
-
-def _scopes(path: Path) -> Iterator[tuple[str, Path] | CannotTell]:
-    """Yield the ids and groups of containers, in slices below this one too.
-
-    What is inside of a container, or of anything else that is no slice, is its own affair: a group in there is no
-    container of the account's, whatever it is called.
-    """
-    names = folders(path)
-    if isinstance(names, CannotTell):
-        yield names
-        return
-    for name in names:
-        if match := _SCOPE.fullmatch(name):
-            yield match[1], path / name
-        elif name.endswith(".slice"):
-            yield from _scopes(path / name)
