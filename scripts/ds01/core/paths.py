@@ -84,3 +84,12 @@ class HostPaths:
     def gpu_topology(self) -> Path:
         """Cache of the GPUs and MIG instances there are; gone with a reboot."""
         return self.at("/run/ds01/gpu-topology.json")
+
+    @property
+    def rates(self) -> Path:
+        """CPU rates of the last minute, by slice; gone with a reboot."""
+        return self.at("/run/ds01/rates.json")
+
+    def notices(self, uid: int) -> Path:
+        """What an account is to be told when it logs in next."""
+        return self.at(f"/var/lib/ds01/notices/{uid}")

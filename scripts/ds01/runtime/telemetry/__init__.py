@@ -1,0 +1,1 @@
+"""What the host measures of itself over time."""
