@@ -93,3 +93,13 @@ class HostPaths:
     def notices(self, uid: int) -> Path:
         """What an account is to be told when it logs in next."""
         return self.at(f"/var/lib/ds01/notices/{uid}")
+
+    @property
+    def promises(self) -> Path:
+        """What accounts were promised and Docker does not show yet, a file and a lock for each uid; root's alone."""
+        return self.at("/var/lib/ds01/promises")
+
+    @property
+    def denials(self) -> Path:
+        """How often each account was refused of late, a file for each uid; root's alone."""
+        return self.at("/var/lib/ds01/denials")

@@ -32,6 +32,10 @@ class State(Enum):
     DEAD = "dead"
 
 
+# A paused container goes on where it was, and one that restarts comes back by itself.
+LIVE: Final = frozenset({State.RUNNING, State.PAUSED, State.RESTARTING})
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerSummary:
     """One line of the engine's list.
@@ -61,6 +65,8 @@ class Container:
         restart_policy: `no`, `always`, `unless-stopped` or `on-failure`.
         pid: of its first process; None when it does not run.
         gpu: the GPUs it was given; None when none.
+        exit_code: of its last run; of one that never ran, other than 0 when its start failed.
+        memory_bytes: its own limit; None is none.
     """
 
     id: str
@@ -74,7 +80,14 @@ class Container:
     restart_policy: str
     pid: int | None
     gpu: GpuRequest | None
+    exit_code: int = 0
+    memory_bytes: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it runs, is paused or comes back by itself."""
+        return self.state in LIVE
 
     @property
     def has_gpu(self) -> bool:
@@ -159,6 +172,8 @@ def read_container(said: object) -> Container:
         restart_policy=_text(_object(host_config.get("RestartPolicy"), "RestartPolicy"), "Name") or "no",
         pid=_number(state, "Pid") or None,
         gpu=gpu_request(host_config, _list(config.get("Env"), "Env")),
+        exit_code=_number(state, "ExitCode"),
+        memory_bytes=_number(host_config, "Memory") or None,
         labels=_labels(config.get("Labels")),
     )
 

@@ -27,6 +27,7 @@ __all__ = ["Container", "ContainerSummary", "Engine", "EngineError", "Version", 
 _OK: Final = 200
 _NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
+_ASCII_END: Final = 128
 # A thousand containers fill 10 MiB.
 _MOST_BYTES: Final = 64 * 1024**2
 _MOST_HEAD_BYTES: Final = 64 * 1024
@@ -89,13 +90,16 @@ class Engine:
             raise self._unreadable("/version", "it has no Version and ApiVersion")
         return Version(visible(str(said["Version"])), visible(str(said["ApiVersion"])))
 
-    def containers(self, *, all_states: bool = True) -> tuple[ContainerSummary, ...]:
+    def containers(self, *, all_states: bool = True, label: str | None = None) -> tuple[ContainerSummary, ...]:
         """Return the containers, newest first as the engine lists them.
 
         Args:
             all_states: False for those that run or are paused alone.
+            label: of those that carry it alone, as `name=value`.
         """
         path = f"/containers/json?all={int(all_states)}"
+        if label is not None:
+            path += f"&filters={_escaped(json.dumps({'label': [label]}))}"
         said = self._json(path)
         if not isinstance(said, list):
             raise self._unreadable(path, "it is no list")
@@ -104,11 +108,12 @@ class Engine:
         except AnswerError as error:
             raise self._unreadable(path, str(error)) from error
 
-    def inspect(self, name_or_id: str) -> Container | None:
+    def inspect(self, name_or_id: str, *, by_beginning: bool = False) -> Container | None:
         """Return a container by its name or its whole id; None when there is none.
 
-        The engine also takes the beginning of an id. That is no answer here, or a name that nobody has any more would
-        find another's container.
+        Args:
+            by_beginning: whether the beginning of an id will do, as it does in a client's command. Else that is no
+                answer, or a name that nobody has any more would find another's container.
 
         Raises:
             BadInputError: no container can have such a name.
@@ -127,7 +132,7 @@ class Engine:
             container = read_container(said)
         except AnswerError as error:
             raise self._unreadable(path, str(error)) from error
-        return container if name_or_id in {container.name, container.id} else None
+        return container if by_beginning or name_or_id in {container.name, container.id} else None
 
     def inspect_all(self) -> Iterator[Container]:
         """Yield every container, in whatever state; one that is removed meanwhile is left out.
@@ -234,6 +239,11 @@ class Engine:
             f"GET {path}: {visible(why)}",
             f"sudo curl --unix-socket {self._path} http://docker/version should show a Docker engine; {_LOOK}",
         )
+
+
+def _escaped(text: str) -> str:
+    """Write text as part of a path. Source: RFC 3986, section 2.1."""
+    return "".join(chr(byte) if chr(byte).isalnum() and byte < _ASCII_END else f"%{byte:02X}" for byte in text.encode())
 
 
 def _left(deadline: float) -> float:

@@ -9,15 +9,13 @@ from datetime import UTC, datetime
 from ds01.core.gpurequest import Asked, GpuRequest
 from ds01.core.names import BadNameError, user_part
 from ds01.core.typed import Final
-from ds01.runtime.containers.container import Container, State
+from ds01.runtime.containers.container import Container
 from ds01.runtime.containers.engine import Engine
 from ds01.runtime.gpu.hardware import Devices, GpuUuid, Unit
 from ds01.runtime.gpu.ledger import Ledger
 from ds01.runtime.gpu.reconcile import Present
 from ds01.runtime.gpu.request import AccountLimits, Named, Request
 
-# A paused container goes on where it was, and one that restarts comes back by itself: both keep their units.
-_RUNNING: Final = frozenset({State.RUNNING, State.PAUSED, State.RESTARTING})
 _DEVICE_FILE: Final = "/dev/nvidia"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -63,7 +61,7 @@ def present(container: Container, devices: Devices) -> Present:
 
 def is_running(container: Container) -> bool:
     """Whether a container has its units in use, or will have without anybody starting it."""
-    return container.state in _RUNNING
+    return container.is_live
 
 
 def _can_be_account(name: str) -> bool:

@@ -33,11 +33,13 @@ def inspected(
         "State": {
             "Status": status,
             "Pid": 4711 if running else 0,
+            "ExitCode": 0,
             "StartedAt": "2026-03-01T10:00:00Z",
             "FinishedAt": "0001-01-01T00:00:00Z" if running else "2026-03-01T11:00:00Z",
         },
         "Config": {"Image": "pytorch", "Env": [], "Labels": labels or {}},
         "HostConfig": {
+            "Memory": 0,
             "CgroupParent": "",
             "RestartPolicy": {"Name": "no"},
             "Runtime": "runc",

@@ -1,0 +1,208 @@
+"""How an account stands at this moment: what runs, what it may come to use, what was promised. Only reads.
+
+What the kernel counts in the account's slices comes first, since nobody can write himself into another's or out of his
+own there. Where that cannot be read, what Docker says of the account's labelled containers still holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ds01.core import labels
+from ds01.core.errors import Ds01Error
+from ds01.core.value import dataclass
+from ds01.runtime.cgroup.tree import CannotTell
+from ds01.runtime.cgroup.usage import AccountUsage, ContainerUsage, read_usage, slices_of
+from ds01.runtime.containers.container import LIVE, Container, ContainerSummary
+from ds01.runtime.containers.engine import Engine
+from ds01.runtime.containers.pending import Pending, lapse, review
+from ds01.runtime.containers.request import Usage
+from ds01.runtime.machine import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whom it is about.
+
+    Attributes:
+        parts: what stands for the account in names of slices.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to look."""
+
+    cgroup: Path
+    engine: Engine
+    machine: Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an account stands.
+
+    Attributes:
+        promises: those that still count.
+    """
+
+    usage: Usage
+    promises: tuple[Pending, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """Containers that run or are paused.
+
+    Attributes:
+        committed_bytes: what each of them may use, by id; of one without a limit what it does use.
+        names: by id, as far as Docker tells.
+    """
+
+    committed_bytes: Mapping[str, int]
+    names: Mapping[str, str]
+
+
+def read_standing(place: Place, account: Account, promises: Sequence[Pending], without: frozenset[str]) -> Standing:
+    """Look at everything that counts for an account.
+
+    Docker is asked before the kernel: what starts in between is then seen twice at worst, and never not at all.
+
+    Args:
+        promises: what was promised before.
+        without: ids of containers that are asked for and do not count beside themselves.
+    """
+    unknown: list[str] = []
+    listed = _listed(place.engine, account, unknown)
+    shown = None if listed is None else {each.id: each for each in listed}
+    used = _used(place.cgroup, account, unknown, shown)
+    kept = _reviewed(place, promises, shown, unknown)
+    others = tuple(each for each in kept if each.id not in without)
+    live = _live(place.engine, used, shown, unknown)
+    counted = _uncounted(others, used, shown)
+    if live is None:
+        return Standing(Usage(None, (), None, *_counts(used), tuple(unknown)), kept)
+    ids = [each for each in live.committed_bytes if each not in without]
+    usage = Usage(
+        containers=len(ids) + len(counted),
+        names=tuple(live.names[each] for each in ids if each in live.names),
+        committed_bytes=sum(live.committed_bytes[each] for each in ids) + sum(each.memory_bytes for each in counted),
+        working_set_bytes=_counts(used)[0],
+        pids=_counts(used)[1],
+        unknown=tuple(unknown),
+    )
+    return Standing(usage, kept)
+
+
+def _listed(engine: Engine, account: Account, unknown: list[str]) -> tuple[ContainerSummary, ...] | None:
+    try:
+        return engine.containers(label=f"{labels.USER}={account.name}")
+    except Ds01Error as error:
+        unknown.append(f"{error.brief}: {error.details}" if error.details else error.brief)
+        return None
+
+
+def _used(
+    root: Path, account: Account, unknown: list[str], shown: Mapping[str, ContainerSummary] | None
+) -> AccountUsage | None:
+    slices = slices_of(root, account.parts)
+    found = slices if isinstance(slices, CannotTell) else read_usage(root, slices)
+    if isinstance(found, CannotTell):
+        # Before the first container there is no slice; only of one that runs must there be something to see.
+        if shown is None or any(each.state in LIVE for each in shown.values()):
+            unknown.append(found.words)
+        return None
+    readings = (found.working_set_bytes, found.pids_current, found.containers)
+    unknown.extend(each.words for each in readings if isinstance(each, CannotTell))
+    return found
+
+
+def _counts(used: AccountUsage | None) -> tuple[int | None, int | None]:
+    """Return the working set and the number of processes."""
+    if used is None:
+        return None, None
+    memory, pids = used.working_set_bytes, used.pids_current
+    return None if isinstance(memory, CannotTell) else memory, None if isinstance(pids, CannotTell) else pids
+
+
+def _reviewed(
+    place: Place,
+    promises: Iterable[Pending],
+    shown: Mapping[str, ContainerSummary] | None,
+    unknown: list[str],
+) -> tuple[Pending, ...]:
+    now = place.machine.boot_seconds()
+    kept: list[Pending | None] = []
+    for each in promises:
+        alive = place.machine.is_alive(each.process)
+        if shown is None:
+            kept.append(lapse(each, alive=alive, boot_seconds=now))
+            continue
+        try:
+            found = _find(place.engine, each, shown)
+        except Ds01Error as error:
+            unknown.append(error.brief)
+            kept.append(lapse(each, alive=alive, boot_seconds=now))
+        else:
+            kept.append(review(each, found, alive=alive, boot_seconds=now))
+    return tuple(each for each in kept if each is not None)
+
+
+def _find(engine: Engine, pending: Pending, shown: Mapping[str, ContainerSummary]) -> Container | None:
+    """Return the container that a promise is about, as it is now; None when there is none."""
+    there = _shown(pending, shown)
+    return None if there is None else engine.inspect(there.id)
+
+
+def _shown(pending: Pending, shown: Mapping[str, ContainerSummary]) -> ContainerSummary | None:
+    if not pending.verb.is_new:
+        return shown.get(pending.id)
+    return next((each for each in shown.values() if each.labels.get(labels.CREATED_AT) == pending.id), None)
+
+
+def _live(
+    engine: Engine,
+    used: AccountUsage | None,
+    shown: Mapping[str, ContainerSummary] | None,
+    unknown: list[str],
+) -> _Live | None:
+    """Return what runs; None when neither the kernel nor Docker can tell."""
+    names = {each.id: each.name for each in (shown or {}).values()}
+    groups = None if used is None else used.containers
+    if groups is not None and not isinstance(groups, CannotTell):
+        return _Live({each.id: _most(each) for each in groups}, names)
+    if shown is None:
+        return None
+    try:
+        inspected = [engine.inspect(each.id) for each in shown.values() if each.state in LIVE]
+    except Ds01Error as error:
+        unknown.append(error.brief)
+        return None
+    return _Live({each.id: each.memory_bytes or 0 for each in inspected if each is not None}, names)
+
+
+def _most(container: ContainerUsage) -> int:
+    """Return what a container may use; of one without a limit what it does use, since no sum can hold more."""
+    limit = container.memory_max_bytes
+    if isinstance(limit, int):
+        return limit
+    in_use = container.counted.working_set_bytes
+    return in_use if isinstance(in_use, int) else 0
+
+
+def _uncounted(
+    promises: Iterable[Pending], used: AccountUsage | None, shown: Mapping[str, ContainerSummary] | None
+) -> tuple[Pending, ...]:
+    """Return the promises whose container does not run yet: one that has just begun is counted as what it is."""
+    groups = None if used is None else used.containers
+    running = set() if groups is None or isinstance(groups, CannotTell) else {each.id for each in groups}
+
+    def runs(pending: Pending) -> bool:
+        there = _shown(pending, shown or {})
+        return there is not None and there.id in running
+
+    return tuple(each for each in promises if not runs(each))
