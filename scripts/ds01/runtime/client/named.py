@@ -38,7 +38,8 @@ def containers_named(parsed: Parsed) -> tuple[str, ...]:
             return tuple(name for name in map(_copied, parsed.operands) if name)
         case topic if topic in _CREATES:
             return tuple(dict.fromkeys(_joined(parsed)))
-    return ()
+        case _:
+            return ()
 
 
 def _copied(side: str) -> str:
