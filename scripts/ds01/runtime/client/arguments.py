@@ -1,0 +1,257 @@
+"""Reads a docker command line exactly as the client does, and writes it anew. Pure; decides nothing about it.
+
+Source: spf13/pflag, flag.go: parseArgs, parseLongArg, parseSingleShortArg; spf13/cobra, command.go: Traverse;
+docker/cli, cli/cobra.go: HandleGlobalFlags. The real clients are the judge (tests/integration/test_client.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ds01.core.errors import BadInputError
+from ds01.core.value import dataclass, field
+from ds01.core.visible import visible
+from ds01.runtime.client.table import Option, Part, Table
+from ds01.runtime.client.verbs import ENDS_AT_OPERAND, GLOBAL, GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_HELP: Final = "help"
+# Source: Go, strconv.ParseBool.
+_TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+
+
+class UnknownOptionError(BadInputError):
+    """The client of this version has no such option, and refuses the line."""
+
+
+class MissingValueError(BadInputError):
+    """The last option of a line wants a value and has none."""
+
+
+class BadSyntaxError(BadInputError):
+    """A word that the client cannot read, or that this parser does not follow it in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One option of a line.
+
+    Attributes:
+        name: without dashes; the usual one where the client has two, such as "network" for `--net`.
+        value: None for a switch without one.
+        text: how it was written, for messages; for a letter in a cluster without its neighbours.
+    """
+
+    name: str
+    value: str | None
+    text: str
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it is a switch that is switched on."""
+        return self.value is None or self.value in _TRUE
+
+    @property
+    def word(self) -> str:
+        """The option in one word that the client reads alike."""
+        return f"--{self.name}" if self.value is None else f"--{self.name}={self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A command line.
+
+    Attributes:
+        verb: as written: ("run",), ("container", "run"); () when there is none.
+        topic: the verb in one word, "run" or "ps" for `container ls`; None when it is none that DS01 understands, and
+            then everything behind it is in operands as it was written, options too.
+        options: those of the verb, in order; without `--help` between `container` and a verb, which does nothing.
+        operands: all other words; for run and create the image and its command.
+    """
+
+    global_options: tuple[Given, ...]
+    verb: tuple[str, ...]
+    topic: str | None
+    options: tuple[Given, ...]
+    operands: tuple[str, ...]
+
+    @property
+    def asks_help(self) -> bool:
+        """Whether the client will explain something and do nothing.
+
+        `docker --help run` does not ask: the client runs that.
+        """
+        if self.topic is None:
+            return self.verb[:1] == (_HELP,) or (not self.verb and _is_on(self.global_options, _HELP))
+        return self.is_on(_HELP)
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """Return the values of an option of the verb, in order."""
+        return tuple(given.value or "" for given in self.options if given.name == name)
+
+    def is_on(self, name: str) -> bool:
+        """Whether a switch of the verb is on; the last one counts."""
+        return _is_on(self.options, name)
+
+
+def _is_on(options: tuple[Given, ...], name: str) -> bool:
+    return next((given.is_on for given in reversed(options) if given.name == name), False)
+
+
+def parse(words: Sequence[str], table: Table) -> Parsed:
+    """Read a command line.
+
+    Args:
+        words: all that follows `docker`.
+
+    Raises:
+        UnknownOptionError: the client has no such option.
+        MissingValueError: an option wants a value.
+        BadSyntaxError: the client cannot read a word, or reads it in a way that nobody needs.
+    """
+    before = _read(words, _Reader(table.part(GLOBAL), "docker", table.version), ends_at_operand=True)
+    verb, rest = _verb(before.operands, table)
+    topic = table.topic(verb)
+    if topic is None:
+        return Parsed(tuple(before.options), verb, None, (), rest)
+    reader = _Reader(table.part(topic), f"docker {' '.join(verb)}", table.version)
+    _read(rest, reader, ends_at_operand=topic in ENDS_AT_OPERAND)
+    return Parsed(tuple(before.options), verb, topic, tuple(reader.options), tuple(reader.operands))
+
+
+def write(parsed: Parsed, keep: Callable[[Given], bool] | None = None, add: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return a line that the client reads alike, but for what is left out and added.
+
+    Args:
+        keep: whether an option of the verb stays; None keeps all.
+        add: more options of the verb, a whole `--name=value` each; where one value counts, they win.
+    """
+    before = tuple(given.word for given in parsed.global_options)
+    if parsed.topic is None:
+        # `docker -- -D ps` was refused above, so no first word can be taken for an option.
+        return (*before, *parsed.verb, *parsed.operands)
+    options = tuple(given.word for given in parsed.options if keep is None or keep(given))
+    # Where options may follow operands, any operand could be taken for one.
+    exposed = parsed.operands[:1] if parsed.topic in ENDS_AT_OPERAND else parsed.operands
+    end = ("--",) if any(map(_is_option, exposed)) else ()
+    return (*before, *parsed.verb, *options, *add, *end, *parsed.operands)
+
+
+def _is_option(word: str) -> bool:
+    return len(word) > 1 and word[0] == "-"
+
+
+def _verb(words: Sequence[str], table: Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Take the verb off; between `container` and its verb the client takes switches for help and ignores them."""
+    if not words:
+        return (), ()
+    first, rest = words[0], tuple(words[1:])
+    if _is_option(first):
+        raise BadSyntaxError(
+            f"docker: {visible(first)} stands where a command should", None, "write options before the -- or none"
+        )
+    if first != GROUP:
+        return (first,), rest
+    count = 0
+    while count < len(rest) and _is_option(rest[count]):
+        _check_ignored(rest[count], table)
+        count += 1
+    return ((first, rest[count]), rest[count + 1 :]) if count < len(rest) else ((first,), rest)
+
+
+def _check_ignored(word: str, table: Table) -> None:
+    name, equals, value = word.partition("=")
+    if name not in {"--help", "-h"}:
+        raise _unknown(word, f"docker {GROUP}", table.version)
+    if equals and value not in _TRUE | _FALSE:
+        raise BadSyntaxError(f"docker {GROUP}: {visible(word)} is neither true nor false")
+
+
+@dataclass(slots=True)
+class _Reader:
+    """What a line has given so far."""
+
+    part: Part
+    called: str
+    version: str
+    options: list[Given] = field(default_factory=list)
+    operands: list[str] = field(default_factory=list)
+
+
+def _read(words: Sequence[str], reader: _Reader, *, ends_at_operand: bool) -> _Reader:
+    place = 0
+    while place < len(words):
+        word = words[place]
+        place += 1
+        if not _is_option(word):
+            reader.operands.append(word)
+            if ends_at_operand:
+                break
+        elif word == "--":
+            break
+        elif word[1] == "-":
+            place = _read_long(word, words, place, reader)
+        else:
+            place = _read_letters(word, words, place, reader)
+    reader.operands.extend(words[place:])
+    return reader
+
+
+def _read_long(word: str, words: Sequence[str], place: int, reader: _Reader) -> int:
+    """Read `--name`, `--name=value` or `--name value`; return the place behind it."""
+    name, equals, value = word[2:].partition("=")
+    if name == "" or name[0] == "-":
+        raise BadSyntaxError(f"{visible(reader.called)}: bad flag syntax: {visible(word)}")
+    option = reader.part.by_name.get(name)
+    if option is None:
+        raise _unknown(f"--{name}", reader.called, reader.version)
+    if equals:
+        return _take(option, value, word, place, reader)
+    if not option.takes_value:
+        return _take(option, None, word, place, reader)
+    return _take_next(option, word, words, place, reader)
+
+
+def _read_letters(word: str, words: Sequence[str], place: int, reader: _Reader) -> int:
+    """Read `-it`, `-m2g`, `-m=2g`, `-m 2g` or `-itm2g`; return the place behind it."""
+    at = 1
+    while at < len(word):
+        letter, rest = word[at], word[at + 1 :]
+        option = reader.part.by_letter.get(letter)
+        if option is None:
+            raise _unknown(f"-{letter}", reader.called, reader.version, word)
+        # As pflag does: `-e=` is the value "=", and `-t=` is -t with a letter `=` behind it.
+        if len(rest) > 1 and rest[0] == "=":
+            return _take(option, rest[1:], f"-{letter}{rest}", place, reader)
+        if option.takes_value:
+            if rest:
+                return _take(option, rest, f"-{letter}{rest}", place, reader)
+            return _take_next(option, f"-{letter}", words, place, reader)
+        _take(option, None, f"-{letter}", place, reader)
+        at += 1
+    return place
+
+
+def _take(option: Option, value: str | None, text: str, place: int, reader: _Reader) -> int:
+    reader.options.append(Given(option.same_as or option.name, value, text))
+    return place
+
+
+def _take_next(option: Option, text: str, words: Sequence[str], place: int, reader: _Reader) -> int:
+    if place == len(words):
+        raise MissingValueError(
+            f"{visible(reader.called)}: {text} needs a value ({option.kind})", None, f"write --{option.name} VALUE"
+        )
+    return _take(option, words[place], f"{text} {words[place]}", place + 1, reader)
+
+
+def _unknown(option: str, called: str, version: str, word: str | None = None) -> UnknownOptionError:
+    inside = f" in {visible(word)}" if word is not None and word != option else ""
+    return UnknownOptionError(
+        f"{visible(called)} has no option {visible(option)}{inside} (docker {version})",
+        None,
+        f"{visible(called)} --help lists them",
+    )

@@ -1,0 +1,80 @@
+"""Which containers a command line names. Pure; whether they exist, and whose they are, others decide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ds01.runtime.client.arguments import Parsed
+
+_ALL: Final = frozenset(
+    {"stop", "kill", "start", "restart", "pause", "unpause", "rm", "wait", "stats", "update", "diff", "export"}
+    | {"logs", "attach", "container inspect"}
+)
+_FIRST: Final = frozenset({"exec", "top", "port", "commit", "rename"})
+_CREATES: Final = frozenset({"run", "create"})
+# Namespaces that a container can share with another. Source: docker run --help; --uts and --cgroupns take none.
+_NAMESPACES: Final = ("ipc", "pid")
+_SHARED: Final = "container:"
+
+
+def containers_named(parsed: Parsed) -> tuple[str, ...]:
+    """Return the names and ids of containers that a line acts on or reaches into, as written, in order.
+
+    For run and create these are the ones that its options name; for cp those of both sides.
+    """
+    match parsed.topic:
+        case topic if topic in _ALL:
+            return parsed.operands
+        case topic if topic in _FIRST:
+            return parsed.operands[:1]
+        case "inspect":
+            # Without --type the client looks for a container first. Source: docker/cli, system/inspect.go.
+            kinds = parsed.values("type")
+            return parsed.operands if not kinds or kinds[-1] in {"", "container"} else ()
+        case "cp":
+            return tuple(name for name in map(_copied, parsed.operands) if name)
+        case topic if topic in _CREATES:
+            return tuple(dict.fromkeys(_joined(parsed)))
+        case _:
+            return ()
+
+
+def _copied(side: str) -> str:
+    """Return the container in one side of cp, "" when it is a local path or `-`.
+
+    Source: docker/cli, cli/command/container/cp.go, splitCpArg.
+    """
+    name, colon, _ = side.partition(":")
+    return "" if not colon or side.startswith("/") or name.startswith(".") else name
+
+
+def _joined(parsed: Parsed) -> Iterator[str]:
+    for given in parsed.options:
+        value = given.value or ""
+        if given.name in {"volumes-from", "link"}:
+            yield value.partition(":")[0]
+        elif given.name == "network":
+            yield from _shared(_target(value))
+        elif given.name in _NAMESPACES:
+            yield from _shared(value)
+
+
+def _shared(mode: str) -> Iterator[str]:
+    if mode.startswith(_SHARED):
+        yield mode.removeprefix(_SHARED)
+
+
+def _target(value: str) -> str:
+    """Return the network of `--network NAME` and of `--network name=NAME,alias=…`.
+
+    Source: docker/cli, opts/network.go: with a `key=` in it, it is a line of CSV, whose keys and values count in
+    lower case. A name has no quotes and no commas, so those need no more than to be taken off.
+    """
+    if "=" not in value:
+        return value
+    fields = (field.strip('"').lower().partition("=") for field in value.split(","))
+    targets = [target.strip() for key, _, target in fields if key.strip() == "name"]
+    return targets[-1] if targets else ""
