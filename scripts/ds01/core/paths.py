@@ -95,11 +95,16 @@ class HostPaths:
         return self.at(f"/var/lib/ds01/notices/{uid}")
 
     @property
-    def promises(self) -> Path:
-        """What accounts were promised and Docker does not show yet, a file and a lock for each uid; root's alone."""
-        return self.at("/var/lib/ds01/promises")
+    def pages(self) -> Path:
+        """What each account was promised and refused of late, a file and a lock for each uid; root's alone."""
+        return self.at("/var/lib/ds01/pages")
 
     @property
-    def denials(self) -> Path:
-        """How often each account was refused of late, a file for each uid; root's alone."""
-        return self.at("/var/lib/ds01/denials")
+    def docker_client(self) -> Path:
+        """The real docker command, below the one of DS01's in /usr/local/bin."""
+        return self.at("/usr/bin/docker")
+
+    @property
+    def docker_client_seen(self) -> Path:
+        """Cache of which version that is; gone with a reboot."""
+        return self.at("/run/ds01/docker-client.json")

@@ -42,7 +42,7 @@ def draw(refusal: Refusal, contact: str, style: Style = Style()) -> str:  # noqa
     """
     bullet = "•" if style.unicode else "*"
     names = max((len(name) for name, _ in refusal.rows), default=0) + 1
-    rows = [_INDENT + f"{name}:".ljust(names + 2) + value for name, value in refusal.rows]
+    rows = [_INDENT + (f"{name}:" if name else "").ljust(names + 2) + value for name, value in refusal.rows]
     steps = [line for step in refusal.steps for line in _wrapped(step, _WIDEST - 6, f"    {bullet} ", "      ")]
     body = ["", *(line for row in rows for line in _wrapped(row, _WIDEST, "", " " * (names + 4))), ""]
     body += _wrapped(refusal.meaning, _WIDEST - 2, _INDENT, _INDENT)

@@ -14,7 +14,6 @@ from ds01.runtime.containers.container import Container
 from ds01.runtime.containers.request import Verb
 from ds01.runtime.identity import ProcessRef
 
-VERSION: Final = 1
 LAPSE_SECONDS: Final = 60.0
 
 
@@ -87,34 +86,28 @@ def _has_failed(pending: Pending, found: Container) -> bool:
 # --- As it is written -------------------------------------------------------------------------------------------------
 
 
-def to_document(promises: Iterable[Pending]) -> Mapping[str, object]:
-    """Return what the file says."""
-    return {
-        "version": VERSION,
-        "pending": [
-            {
-                "id": each.id,
-                "verb": each.verb.value,
-                "memory_bytes": each.memory_bytes,
-                "pid": each.process.pid,
-                "started": each.process.started,
-                "boot": each.process.boot,
-                "gone_at": each.gone_at,
-            }
-            for each in promises
-        ],
-    }
+def to_rows(promises: Iterable[Pending]) -> list[Mapping[str, object]]:
+    """Return what the account's page says of them."""
+    return [
+        {
+            "id": each.id,
+            "verb": each.verb.value,
+            "memory_bytes": each.memory_bytes,
+            "pid": each.process.pid,
+            "started": each.process.started,
+            "boot": each.process.boot,
+            "gone_at": each.gone_at,
+        }
+        for each in promises
+    ]
 
 
-def from_document(document: Mapping[str, object]) -> tuple[Pending, ...]:
-    """Read what the file says.
+def from_rows(rows: object) -> tuple[Pending, ...]:
+    """Read what the page says.
 
     Raises:
         PendingError: it has another form.
     """
-    if document.get("version") != VERSION:
-        raise PendingError(f"its version is {document.get('version')!r}")
-    rows = document.get("pending")
     if not isinstance(rows, list):
         raise PendingError("it has no list of promises")
     try:

@@ -1,0 +1,116 @@
+"""The docker command's helper, run as root through sudo: decides about one command line, and prints what becomes of it.
+
+Takes no arguments. The request comes on stdin from a user; who that is comes from the kernel, or from sudo. The answer
+goes to stdout as protocol.py has it, words for the user to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from ds01.core.errors import Ds01Error, RefusedError
+from ds01.core.jsonstate import StateError
+from ds01.core.paths import HostPaths
+from ds01.core.policy import PolicyError
+from ds01.core.terminal import say
+from ds01.core.typed import Final
+from ds01.runtime.client.arguments import Parsed, parse
+from ds01.runtime.client.named import containers_named
+from ds01.runtime.wrapper.client import installed_table
+from ds01.runtime.wrapper.desk import DeniedError, Desk, code_of, open_desk
+from ds01.runtime.wrapper.protocol import MOST_BYTES, Asked, read_request, refuse, run_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ds01.runtime.containers.admission import Admission
+
+_NEW: Final = frozenset({"run", "create"})
+_OLD: Final = frozenset({"start", "restart", "unpause"})
+_INTERRUPTED: Final = 130
+
+
+def main(root: Path = Path("/")) -> int:
+    """Serve one request; returns the exit code, which says only whether there is an answer."""
+    if len(sys.argv) > 1:
+        say("this program takes no arguments; the docker command calls it")
+        return 2
+    _unbind()
+    try:
+        asked = read_request(sys.stdin.buffer.read(MOST_BYTES))
+    except Ds01Error as error:
+        say(f"docker: {error.render()}")
+        return 2
+    answer, admission, desk = _serve(HostPaths(root), asked)
+    try:
+        sys.stdout.buffer.write(answer)
+        sys.stdout.buffer.flush()
+    except OSError:
+        # The one who asked is gone: nobody will use what was granted.
+        if admission is not None and admission.grant is not None and desk is not None:
+            from ds01.runtime.wrapper.gpus import take_back  # noqa: PLC0415 - for those who had a GPU
+
+            take_back(desk, admission.grant)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _unbind() -> None:
+    """Whoever calls through sudo sets limits, and could keep an event out of the log or a change off the disk."""
+    if os.geteuid() == 0:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def _serve(paths: HostPaths, asked: Asked) -> tuple[bytes, Admission | None, Desk | None]:
+    verb = "run" if "run" in asked.words[:3] else ""
+    try:
+        parsed = parse(asked.words, installed_table(paths))
+        verb = parsed.topic or ""
+        if parsed.asks_help or parsed.topic is None:
+            return run_line(asked.words), None, None
+        try:
+            desk = open_desk(paths, asked)
+        except (PolicyError, StateError) as error:
+            return _without_policy(paths, asked, parsed, error), None, None
+        words, admission = _decide(desk, parsed)
+        return run_line(words), admission, desk
+    except DeniedError:
+        return refuse(code_of(verb)), None, None
+    except Ds01Error as error:
+        say(f"docker: {error.render()}")
+        return refuse(code_of(verb)), None, None
+    except KeyboardInterrupt:
+        say("interrupted")
+        return refuse(_INTERRUPTED), None, None
+
+
+def _decide(desk: Desk, parsed: Parsed) -> tuple[tuple[str, ...], Admission | None]:
+    from ds01.runtime.wrapper.admit import admit_new, admit_old  # noqa: PLC0415 - only once there is a policy
+    from ds01.runtime.wrapper.owners import check_owner  # noqa: PLC0415
+
+    if parsed.topic in _NEW:
+        return admit_new(desk, parsed)
+    if parsed.topic in _OLD:
+        admit_old(desk, parsed)
+    else:
+        check_owner(desk, containers_named(parsed), str(parsed.topic))
+    return desk.asked.words, None
+
+
+def _without_policy(paths: HostPaths, asked: Asked, parsed: Parsed, error: Ds01Error) -> bytes:
+    """Let a command through that no policy can be asked about; never one that wants a GPU."""
+    from ds01.core.events import Event, EventLog  # noqa: PLC0415 - a broken installation alone
+    from ds01.runtime.machine import Machine  # noqa: PLC0415
+    from ds01.runtime.wrapper.desk import SOURCE  # noqa: PLC0415
+    from ds01.runtime.wrapper.options import read_request as read_wish  # noqa: PLC0415
+
+    if parsed.topic in _NEW and read_wish(parsed, asked.visible_devices).gpu is not None:
+        raise RefusedError("no GPU can be given: the policy cannot be read", error.brief, error.resolution)
+    details = {"check": parsed.topic, "text": f"FAIL-OPEN: {error.brief}"}
+    EventLog(paths.events).append(Event("admission.fail_open", None, SOURCE, Machine().now(), details))
+    return run_line(asked.words)

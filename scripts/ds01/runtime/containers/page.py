@@ -1,0 +1,97 @@
+"""The page of an account: what it was promised and how often it was refused, under one lock: check and start are one.
+
+Written by root alone, in a folder of root's own. A file that cannot be read is kept aside, and the account begins with
+an empty page: that is better than a machine on which nobody can start anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ds01.core.jsonstate import StateError, exclusive, read_json, write_bytes
+from ds01.core.typed import Final
+from ds01.core.value import dataclass, field
+from ds01.runtime.containers.denials import Denials
+from ds01.runtime.containers.pending import Pending, PendingError, from_rows, to_rows
+
+# A command that computes under the lock takes some ten milliseconds; who waits longer stands behind a hundred.
+_WAIT_SECONDS: Final = 20.0
+_MODE: Final = 0o600
+VERSION: Final = 1
+
+
+@dataclass(slots=True)
+class Page:
+    """What stands on one account's page while it is locked; what it says at the end is written.
+
+    Attributes:
+        trouble: why an older file was put aside; None when it was not.
+    """
+
+    promises: tuple[Pending, ...] = ()
+    denials: Denials = field(default_factory=Denials)
+    trouble: str | None = None
+
+
+@contextmanager
+def locked_page(folder: Path, uid: int) -> Iterator[Page]:
+    """Hold an account's page; what the block leaves in it is written.
+
+    Raises:
+        BusyError: somebody else holds it for too long.
+        OSError: it cannot be written; nothing was promised.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"{uid}.json"
+    with exclusive(folder / f"{uid}.lock", wait_seconds=_WAIT_SECONDS, work="docker command of yours", mode=_MODE):
+        page = _read(path)
+        before = _document(page)
+        yield page
+        after = _document(page)
+        if after != before or page.trouble is not None:
+            write_bytes(path, json.dumps(after).encode(), mode=_MODE)
+
+
+def _document(page: Page) -> Mapping[str, object]:
+    return {
+        "version": VERSION,
+        "pending": to_rows(page.promises),
+        "denied_at": list(page.denials.times),
+        "denied_unsaid": page.denials.unsaid,
+    }
+
+
+def _read(path: Path) -> Page:
+    try:
+        document = read_json(path, of_root=True)
+        return Page() if document is None else _from_document(document)
+    except PendingError as error:
+        return _put_aside(path, str(error))
+    except StateError as error:
+        return _put_aside(path, error.details or error.brief)
+
+
+def _from_document(document: Mapping[str, object]) -> Page:
+    if document.get("version") != VERSION:
+        raise PendingError(f"its version is {document.get('version')!r}")
+    times, unsaid = document.get("denied_at"), document.get("denied_unsaid")
+    if not isinstance(times, list) or not all(isinstance(each, (int, float)) for each in times):
+        raise PendingError("it has no list of refusals")
+    if not isinstance(unsaid, int):
+        raise PendingError("it has no number of refusals")
+    return Page(from_rows(document.get("pending")), Denials(tuple(times), unsaid))
+
+
+def _put_aside(path: Path, why: str) -> Page:
+    aside = path.with_name(f"{path.name}.bad")
+    path.replace(aside)
+    return Page(trouble=f"{path} could not be used and lies in {aside.name} now: {why}")
+
+
+def take_back(folder: Path, uid: int, matches: Callable[[Pending], bool]) -> None:
+    """Take promises back, because nothing will come of them."""
+    with locked_page(folder, uid) as page:
+        page.promises = tuple(each for each in page.promises if not matches(each))

@@ -1,0 +1,215 @@
+"""Admit a container, new or old: look, decide and promise under the account's lock, then wait for GPUs without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from ds01.core.errors import RefusedError
+from ds01.core.terminal import say
+from ds01.core.value import dataclass
+from ds01.runtime.client.arguments import Parsed
+from ds01.runtime.client.named import containers_named
+from ds01.runtime.containers.admission import Admission, Refusal, admit, settings_for
+from ds01.runtime.containers.container import Container, State
+from ds01.runtime.containers.denials import Telling, one_more
+from ds01.runtime.containers.page import Page, locked_page, take_back
+from ds01.runtime.containers.pending import Pending
+from ds01.runtime.containers.request import ContainerRequest, Verb
+from ds01.runtime.containers.standing import read_standing
+from ds01.runtime.wrapper.desk import DeniedError, Desk, instant
+from ds01.runtime.wrapper.options import Marks, parent_asked, read_request, write_line
+from ds01.runtime.wrapper.owners import check_owner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ds01.runtime.gpu.answer import Grant
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One container that is to run.
+
+    Attributes:
+        id: of its promise.
+        what: the verb, for messages.
+        gpu: gives it its units.
+    """
+
+    request: ContainerRequest
+    id: str
+    what: str
+    gpu: Callable[[], Grant | Refusal]
+
+
+def admit_new(desk: Desk, parsed: Parsed) -> tuple[tuple[str, ...], Admission]:
+    """Admit a container that `run` or `create` makes.
+
+    Returns:
+        The line that makes it, and what it was admitted with.
+
+    Raises:
+        DeniedError: refused, and said so.
+        BadInputError, RefusedError: what is asked for cannot be read, or is not given.
+    """
+    check_owner(desk, containers_named(parsed), str(parsed.topic))
+    request = read_request(parsed, desk.asked.visible_devices)
+    parent = _parent(desk, parsed)
+    case = _Case(request, instant(), str(parsed.topic), lambda: _units(desk, request))
+    admission = _admit(desk, case)
+    marks = Marks(desk.caller.name, case.id, parent)
+    return write_line(parsed, request, admission, desk.rules, marks), admission
+
+
+def _units(desk: Desk, request: ContainerRequest) -> Grant | Refusal:
+    from ds01.runtime.wrapper import gpus  # noqa: PLC0415 - for those who want a GPU
+
+    return gpus.allocate(desk, request)
+
+
+def _parent(desk: Desk, parsed: Parsed) -> str:
+    """Return the slice that a new container is put into."""
+    own, asked = desk.rules.limits.slice_name, parent_asked(parsed)
+    if asked is None or asked == own:
+        return own
+    if not desk.caller.is_admin:
+        say(f"ds01: --cgroup-parent is set to {own}: every container of yours counts there")
+        return own
+    access = desk.policy.document.get("access_control")
+    listed = access.get("admin_cgroup_parents") if isinstance(access, dict) else None
+    if isinstance(listed, list) and asked in listed:
+        return asked
+    raise RefusedError(
+        f"the policy lists no slice {asked!r} for containers of administrators",
+        "access_control.admin_cgroup_parents names those there are",
+        f"leave --cgroup-parent out: the container then goes to {own}",
+    )
+
+
+# --- Old ones ---------------------------------------------------------------------------------------------------------
+
+
+def admit_old(desk: Desk, parsed: Parsed) -> None:
+    """Admit containers that exist already, all those of a line or none.
+
+    Raises:
+        DeniedError: one is refused; whatever was promised for the others is taken back.
+    """
+    verb = Verb(parsed.topic)
+    found = check_owner(desk, parsed.operands, verb.value)
+    admitted: list[str] = []
+    try:
+        for container in {each.id: each for each in found.values()}.values():
+            _admit_one(desk, verb, container)
+            admitted.append(container.id)
+    except BaseException:
+        if admitted:
+            take_back(desk.paths.pages, desk.caller.uid, lambda each: each.id in admitted)
+        raise
+
+
+def _admit_one(desk: Desk, verb: Verb, container: Container) -> None:
+    if verb is Verb.UNPAUSE and container.state is not State.PAUSED:
+        return  # the engine will say so
+    request = ContainerRequest(
+        verb=verb,
+        container=container.name,
+        memory_bytes=container.memory_bytes,
+        gpu=container.gpu if container.allocation_id is not None else None,
+        is_live=container.is_live,
+    )
+    _admit(desk, _Case(request, container.id, verb.value, lambda: _again(desk, container)))
+
+
+def _again(desk: Desk, container: Container) -> Grant | Refusal:
+    from ds01.runtime.wrapper import gpus  # noqa: PLC0415 - for those who had a GPU
+
+    answer = gpus.resume(desk, container)
+    if answer is None:
+        # It has a label of ours and no unit: an image's, or one from another machine.
+        raise RefusedError(
+            f"{container.name} says it has a GPU and nobody knows which",
+            None,
+            f"re-create it (docker rm {container.name}, docker run --gpus …)",
+        )
+    return answer
+
+
+# --- Both -------------------------------------------------------------------------------------------------------------
+
+
+def _admit(desk: Desk, case: _Case) -> Admission:
+    """Decide, promise, and tell; the promise stands when this returns.
+
+    Raises:
+        DeniedError: refused.
+    """
+    try:
+        answer, telling = _decide(desk, case)
+    except BaseException:
+        take_back(desk.paths.pages, desk.caller.uid, lambda each: each.id == case.id)
+        raise
+    if isinstance(answer, Refusal):
+        desk.tell(answer, telling, case.what)
+        raise DeniedError(answer.title)
+    desk.tell_overruled(answer.overruled, case.what)
+    for note in answer.notes:
+        say(f"ds01: notice: {note}")
+    return answer
+
+
+def _decide(desk: Desk, case: _Case) -> tuple[Admission | Refusal, Telling]:
+    told = Telling(in_full=True, number=0, unsaid=0)
+    with ExitStack() as lock:
+        page = lock.enter_context(locked_page(desk.paths.pages, desk.caller.uid))
+        if page.trouble is not None:
+            desk.log_open((page.trouble,), "promises")
+        unlocked = False
+
+        def units() -> Grant | Refusal:
+            # Promised before the line for a GPU, in which others of the account must not wait for this lock.
+            nonlocal unlocked
+            _promise(desk, page, case)
+            lock.close()
+            unlocked = True
+            return case.gpu()
+
+        answer = _look(desk, case, page, units)
+        if not unlocked and isinstance(answer, Refusal) and page.promises:
+            # A container that started between two looks was seen twice; the second look settles it.
+            answer = _look(desk, case, page, units)
+        if not unlocked:
+            if isinstance(answer, Refusal):
+                return answer, _denied(page, desk)
+            _promise(desk, page, case)
+    if isinstance(answer, Refusal):
+        with locked_page(desk.paths.pages, desk.caller.uid) as page:
+            page.promises = tuple(each for each in page.promises if each.id != case.id)
+            return answer, _denied(page, desk)
+    return answer, told
+
+
+def _look(desk: Desk, case: _Case, page: Page, units: Callable[[], Grant | Refusal]) -> Admission | Refusal:
+    standing = read_standing(desk.place, desk.account, page.promises, _itself(case))
+    page.promises = standing.promises
+    desk.log_open(standing.usage.unknown, case.what)
+    return admit(case.request, desk.caller, desk.rules, standing.usage, units)
+
+
+def _itself(case: _Case) -> frozenset[str]:
+    return frozenset() if case.request.verb.is_new else frozenset({case.id})
+
+
+def _denied(page: Page, desk: Desk) -> Telling:
+    page.denials, telling = one_more(page.denials, desk.place.machine.now().timestamp())
+    return telling
+
+
+def _promise(desk: Desk, page: Page, case: _Case) -> None:
+    """Write down what is about to run; what runs already is counted as it is."""
+    others = tuple(each for each in page.promises if each.id != case.id)
+    if case.request.is_live:
+        page.promises = others
+        return
+    reserved = settings_for(case.request, desk.rules).memory_bytes or 0
+    page.promises = (*others, Pending(case.id, case.request.verb, reserved, desk.keeper))

@@ -1,0 +1,133 @@
+"""The last step of an admission: hand out the GPUs that a container asks for, or had; waits in the line if need be."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from ds01.core.gpurequest import Asked, GpuRequest
+from ds01.core.rules import Rule
+from ds01.core.terminal import say
+from ds01.runtime.commands.gpu_words import holding_lines, refusal_words
+from ds01.runtime.containers.admission import Refusal
+from ds01.runtime.containers.container import Container
+from ds01.runtime.containers.request import ContainerRequest
+from ds01.runtime.gpu import answer as gpu
+from ds01.runtime.gpu.found import lost_request
+from ds01.runtime.gpu.host import open_gpus
+from ds01.runtime.gpu.operations import Gpus, new_id
+from ds01.runtime.gpu.queue import Line, Place, wait_for_gpu
+from ds01.runtime.gpu.request import All, Count, Named, Request, Wanted, format_wanted, parse_devices, wait_seconds
+from ds01.runtime.wrapper.desk import Desk
+
+_TITLES = {
+    gpu.Reason.QUOTA: "DS01 GPU Quota Exceeded",
+    gpu.Reason.TOO_MANY: "DS01 GPU Limit Exceeded",
+    gpu.Reason.NOT_ALLOWED: "DS01 GPU Not Allowed",
+    gpu.Reason.NO_SUCH_GPU: "DS01 No Such GPU",
+}
+
+
+def wanted_of(asked: GpuRequest) -> Wanted:
+    """Return a container's wish as the allocator takes it.
+
+    Raises:
+        BadInputError: a device has no such name.
+    """
+    match asked.asked:
+        case Asked.ALL:
+            return All()
+        case Asked.COUNT:
+            return Count(len(asked.names))
+        case _:
+            return Named(parse_devices(",".join(asked.names)))
+
+
+def allocate(desk: Desk, request: ContainerRequest) -> gpu.Grant | Refusal:
+    """Give a new container its units, and wait for them as long as the policy says."""
+    if request.gpu is None:
+        raise ValueError("no GPU is asked for")
+    gpus = open_gpus(desk.paths, desk.policy)
+    wish = Request(
+        id=new_id(),
+        user=desk.caller.name,
+        wanted=wanted_of(request.gpu),
+        priority=gpus.state.account_of(desk.caller.name).priority,
+        container=request.container,
+    )
+    answer = _in_line(desk, gpus, wish)
+    if isinstance(answer, gpu.Grant):
+        return answer
+    gpus.tell_refused(wish, answer)
+    return _refusal(answer, format_wanted(wish.wanted))
+
+
+def _in_line(desk: Desk, gpus: Gpus, wish: Request) -> gpu.Grant | gpu.Refusal:
+    me = desk.place.machine.process(os.getpid())
+    line = Line(float(wait_seconds(desk.policy)), _tell, desk.keeper if me is None else me)
+    with _ended_by_signals():
+        return wait_for_gpu(gpus, wish, desk.keeper, line)
+
+
+def resume(desk: Desk, container: Container) -> gpu.Grant | Refusal | None:
+    """Let a container that is about to run have what it had; None when it holds nothing of ours."""
+    gpus = open_gpus(desk.paths, desk.policy)
+    with gpus.state.change() as book:
+        there = book.ledger.find(container.id) or book.ledger.find(container.name)
+    again = None
+    if there is None:
+        again = lost_request(desk.place.engine, gpus.look(), container.name, gpus.state.account_of)
+        if again is None:
+            return None
+    answer = gpus.clear_stopped(container.name if there is None else there, desk.keeper, again)
+    if isinstance(answer, gpu.Refusal):
+        if again is not None:
+            gpus.tell_refused(again, answer)
+        return _refusal(answer, ", ".join(container.gpu_slots) or "what it had")
+    return answer
+
+
+def take_back(desk: Desk, grant: gpu.Grant) -> None:
+    """Free what nobody will use: the container is not made after all."""
+    if grant.fresh:
+        open_gpus(desk.paths, desk.policy).release(grant.allocation)
+
+
+def _refusal(answer: gpu.Refusal, wanted: str) -> Refusal:
+    holders = [line.strip() for line in holding_lines(answer.holdings)]
+    in_use = tuple(zip(("In use", *[""] * len(holders)), holders, strict=False))
+    return Refusal(
+        Rule.GPU,
+        _TITLES.get(answer.reason, "DS01 No GPU Free"),
+        (("Requested", f"GPU {wanted}"), *in_use),
+        f"{answer.text[:1].upper()}{answer.text[1:]}.",
+        (answer.fix, "See who has which GPU: ds01 gpu status", "Check your limits: check-limits"),
+        {"reason": answer.reason.value, "wanted": wanted},
+        retry=answer.waitable,
+    )
+
+
+def _tell(refusal: gpu.Refusal, place: Place) -> None:
+    say(f"ds01: {refusal_words(refusal)}")
+    say(
+        f"ds01: waiting for a GPU: place {place.number} of {place.of} in the line,"
+        f" {place.left_seconds:.0f} s left (Ctrl-C to leave)"
+    )
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Leave the line also when the terminal goes, or somebody ends us."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

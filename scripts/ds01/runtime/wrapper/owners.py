@@ -1,0 +1,62 @@
+"""Whether a command may touch the containers that it names: all of them, or none is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ds01.core.errors import BadInputError
+from ds01.core.rules import Mode, Rule
+from ds01.core.terminal import say
+from ds01.runtime.containers.container import Container
+from ds01.runtime.containers.engine import EngineError
+from ds01.runtime.wrapper.desk import DeniedError, Desk, shown
+
+
+def check_owner(desk: Desk, names: Iterable[str], verb: str) -> dict[str, Container]:
+    """Return the containers that are meant, by the name that was given; one that does not exist is left to the client.
+
+    Raises:
+        DeniedError: one belongs to somebody else, or to nobody where the policy does not let those be touched.
+        EngineError: Docker cannot be asked.
+    """
+    found: dict[str, Container] = {}
+    for name in dict.fromkeys(names):
+        container = _find(desk, name)
+        if container is not None:
+            found[name] = container
+    strangers = [(name, owner) for name, each in found.items() if (owner := _stranger(desk, each)) is not None]
+    if not strangers or desk.caller.is_admin or desk.rules.rules.mode(Rule.OWNERSHIP) is Mode.OFF:
+        return found
+    details = [{"container": found[name].name, "owner": owner} for name, owner in strangers]
+    if not desk.enforces(Rule.OWNERSHIP):
+        for name, owner in strangers:
+            say(f"ds01: warning: {shown(name)} is a container of {shown(owner)}; allowed for now")
+        desk.log("admission.overruled", {"rule": Rule.OWNERSHIP.value, "verb": verb, "containers": details})
+        return found
+    for name, owner in strangers:
+        say(f"Permission denied: container owned by {shown(owner)} ({shown(name)})")
+    desk.log("admission.refused", {"rule": Rule.OWNERSHIP.value, "verb": verb, "containers": details})
+    raise DeniedError("a container of somebody else's")
+
+
+def _find(desk: Desk, name: str) -> Container | None:
+    try:
+        return desk.place.engine.inspect(name, by_beginning=True)
+    except BadInputError:
+        # No container can have such a name: the client will say so.
+        return None
+    except EngineError:
+        raise
+
+
+def _stranger(desk: Desk, container: Container) -> str | None:
+    """Return whose a container is when it is not the caller's; None when they may touch it."""
+    owner = container.owner
+    if owner is not None:
+        return None if owner.name == desk.caller.name else owner.name
+    access = desk.policy.document.get("access_control")
+    allowed = access.get("unowned_containers") if isinstance(access, dict) else None
+    if allowed == "allow":
+        desk.log("ownership.unowned", {"container": container.name, "text": "it has no owner; allowed by policy"})
+        return None
+    return "nobody that is known"
