@@ -228,6 +228,14 @@ def bench(_: Context, quick: bool = False, only: str | None = None) -> int:
     return project.bench([*(["--quick"] if quick else []), *(["--only", only] if only else [])])
 
 
+@task(help={"docker": "the client to ask; a file, not a name"})
+def client_table(_: Context, docker: str) -> int:
+    """Write down which options a docker client takes, for the wrapper."""
+    from ds01 import project
+
+    return project.client_table(Path(docker))
+
+
 @task(help={"python": "for which versions, such as 3.11,3.13 (default: the one that runs)"})
 def wheelhouse(_: Context, python: str | None = None) -> int:
     """Download all packages, for a machine without a network."""
@@ -370,6 +378,7 @@ namespace = Collection(
     golden,
     docs,
     bench,
+    client_table,
     wheelhouse,
 )
 namespace.add_collection(

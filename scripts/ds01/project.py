@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from ds01.core.errors import ExitCode
-from ds01.core.process import NOT_FOUND, stream
+from ds01.core.process import NOT_FOUND, run, stream
 from ds01.core.terminal import say
 from ds01.generator.build import build, host_names
 from ds01.generator.generated import left_over, stale_reason
 from ds01.generator.reference import stale_pages, write_pages
+from ds01.runtime.client.realclient import write_table
+from ds01.runtime.client.tables import FOLDER
 from ds01.workflow import CHECKOUT
 
 _BIN: Final = Path(sys.executable).parent
@@ -94,6 +96,12 @@ def docs() -> int:
 def bench(arguments: Sequence[str]) -> int:
     """Measure, and write docs/performance.md."""
     return stream([sys.executable, "bench/run.py", *arguments], folder=os.fspath(CHECKOUT))
+
+
+def client_table(docker: Path) -> int:
+    """Make the table of one docker client; git diff then shows how it differs from what was known of that version."""
+    print(write_table(docker, run, FOLDER).relative_to(CHECKOUT))
+    return ExitCode.DONE
 
 
 def run_tool(name: str, *arguments: str) -> int:

@@ -19,8 +19,10 @@ from ds01.runtime.client.realclient import read_version
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# A folder with more clients, docker-20.10 and docker-26.1 as Debian ships them: taken out of their packages, not installed.
+# Names a folder with more clients (docker-20.10, docker-26.1), as `dpkg -x` takes them out of Debian's packages.
 MORE_CLIENTS = "DS01_DOCKER_CLIENTS"
+# Go gives out a map's keys in any order, and the client collects these in maps.
+_IN_NO_ORDER = ("Env", "Binds")
 # Sent beside the others, so before or after the client ends.
 _AT_ANY_TIME = ("/wait", "/attach", "/resize")
 
@@ -98,8 +100,14 @@ class Client:
             check=False,
         )
         taken = [each for each in self._recorder.take() if not each.target.partition("?")[0].endswith(_AT_ANY_TIME)]
-        requests = tuple(sorted(taken, key=repr))
+        requests = tuple(sorted((each._replace(body=_in_order(each.body)) for each in taken), key=repr))
         return Outcome(done.returncode != 0, requests, *(text.decode() for text in (done.stdout, done.stderr)))
+
+
+def _in_order(body: object, name: str = "") -> object:
+    if isinstance(body, dict):
+        return {name: _in_order(value, name) for name, value in body.items()}
+    return sorted(body) if name in _IN_NO_ORDER and isinstance(body, list) else body
 
 
 @contextmanager

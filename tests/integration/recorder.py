@@ -36,7 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Recorder
 
     @override
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         pass
 
     @override

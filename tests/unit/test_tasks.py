@@ -54,6 +54,7 @@ EXPECTED = {
     "rollback": {"to", "root", "yes", "force", "restart-docker", "runtime"},
     "verify": {"root", "json"},
     "history": {"root", "json"},
+    "client-table": {"docker"},
     "wheelhouse": {"python"},
     "lab.build": {"suite"},
     "lab.up": {"suite", "name", "prepared", "memory", "cpus", "share"},

@@ -26,6 +26,7 @@ from ds01.deployer.files import FilesError
 from ds01.deployer.install import InstallError, Source, install, launcher_text
 from ds01.deployer.release import LAUNCHERS, Found, Release, State
 from ds01.deployer.releases import look_at
+from ds01.runtime.client.tables import known_versions, load
 from ds01.wheelhouse import fill
 
 if TYPE_CHECKING:
@@ -148,11 +149,18 @@ def test_a_release_holds_what_a_host_needs_and_nothing_more(built: Built) -> Non
     assert {path.name for path in (built.folder / "bin").iterdir()} == set(LAUNCHERS)
     assert {path.name for path in built.python.parent.iterdir()} == {"python", "python3", f"python{RUNNING}"}
     wanted = {path.relative_to(PACKAGE) for _, path in Source.of_checkout(CHECKOUT).modules()}
-    there = {path.relative_to(built.site / "ds01") for path in (built.site / "ds01").rglob("*.py")}
+    inside = [path for path in (built.site / "ds01").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    there = {path.relative_to(built.site / "ds01") for path in inside}
     assert there == wanted
     assert {path.parts[0] for path in there} == {"__init__.py", "cli.py", "verify.py", "core", "deployer", "runtime"}
     done = subprocess.run([built.python, "-I", "-c", PROBE], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == (f"[]\n{json.dumps([os.fspath(built.site)])}\n", "")
+
+
+def test_a_release_reads_the_tables_of_docker_clients_that_came_with_it(built: Built) -> None:
+    code = "from ds01.runtime.client import tables; print(*map(tables.load, tables.known_versions()), sep='')"
+    done = subprocess.run([built.python, "-I", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (f"{''.join(str(load(version)) for version in known_versions())}\n", "")
 
 
 def test_its_name_and_words_are_those_of_the_lock(built: Built) -> None:

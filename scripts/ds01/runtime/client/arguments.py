@@ -12,7 +12,7 @@ from ds01.core.errors import BadInputError
 from ds01.core.value import dataclass, field
 from ds01.core.visible import visible
 from ds01.runtime.client.table import Option, Part, Table
-from ds01.runtime.client.verbs import ENDS_AT_OPERAND, GLOBAL, GROUP
+from ds01.runtime.client.verbs import ENDS_AT_OPERAND, GLOBAL, GROUP, OWN_HELP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,7 +68,7 @@ class Parsed:
         verb: as written: ("run",), ("container", "run"); () when there is none.
         topic: the verb in one word, "run" or "ps" for `container ls`; None when it is none that DS01 understands, and
             then everything behind it is in operands as it was written, options too.
-        options: those of the verb, in order; without `--help` between `container` and a verb, which does nothing.
+        options: those of the verb, in order, and the `--help` between `container` and it.
         operands: all other words; for run and create the image and its command.
     """
 
@@ -82,11 +82,11 @@ class Parsed:
     def asks_help(self) -> bool:
         """Whether the client will explain something and do nothing.
 
-        `docker --help run` does not ask: the client runs that.
+        `docker --help run` does not ask: the client runs that, though `docker --help stop` stops nothing.
         """
-        if self.topic is None:
-            return self.verb[:1] == (_HELP,) or (not self.verb and _is_on(self.global_options, _HELP))
-        return self.is_on(_HELP)
+        if self.topic in OWN_HELP:
+            return self.is_on(_HELP)
+        return self.verb[:1] == (_HELP,) or _is_on((*self.global_options, *self.options), _HELP)
 
     def values(self, name: str) -> tuple[str, ...]:
         """Return the values of an option of the verb, in order."""
@@ -113,11 +113,12 @@ def parse(words: Sequence[str], table: Table) -> Parsed:
         BadSyntaxError: the client cannot read a word, or reads it in a way that nobody needs.
     """
     before = _read(words, _Reader(table.part(GLOBAL), "docker", table.version), ends_at_operand=True)
-    verb, rest = _verb(before.operands, table)
+    verb, helps, rest = _verb(before.operands, table)
     topic = table.topic(verb)
     if topic is None:
-        return Parsed(tuple(before.options), verb, None, (), rest)
+        return Parsed(tuple(before.options), verb, None, helps, rest)
     reader = _Reader(table.part(topic), f"docker {' '.join(verb)}", table.version)
+    reader.options += () if topic in OWN_HELP else helps
     _read(rest, reader, ends_at_operand=topic in ENDS_AT_OPERAND)
     return Parsed(tuple(before.options), verb, topic, tuple(reader.options), tuple(reader.operands))
 
@@ -130,10 +131,10 @@ def write(parsed: Parsed, keep: Callable[[Given], bool] | None = None, add: Sequ
         add: more options of the verb, a whole `--name=value` each; where one value counts, they win.
     """
     before = tuple(given.word for given in parsed.global_options)
-    if parsed.topic is None:
-        # `docker -- -D ps` was refused above, so no first word can be taken for an option.
-        return (*before, *parsed.verb, *parsed.operands)
     options = tuple(given.word for given in parsed.options if keep is None or keep(given))
+    if parsed.topic is None:
+        # Operands are as they were written, with options among them; a verb never looks like one, parse() saw to it.
+        return (*before, *parsed.verb[:1], *options, *parsed.verb[1:], *parsed.operands)
     # Where options may follow operands, any operand could be taken for one.
     exposed = parsed.operands[:1] if parsed.topic in ENDS_AT_OPERAND else parsed.operands
     end = ("--",) if any(map(_is_option, exposed)) else ()
@@ -144,30 +145,29 @@ def _is_option(word: str) -> bool:
     return len(word) > 1 and word[0] == "-"
 
 
-def _verb(words: Sequence[str], table: Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Take the verb off; between `container` and its verb the client takes switches for help and ignores them."""
+def _verb(words: Sequence[str], table: Table) -> tuple[tuple[str, ...], tuple[Given, ...], tuple[str, ...]]:
+    """Take the verb off, and the switches for help that the client takes between `container` and its verb."""
     if not words:
-        return (), ()
+        return (), (), ()
     first, rest = words[0], tuple(words[1:])
     if _is_option(first):
         raise BadSyntaxError(
-            f"docker: {visible(first)} stands where a command should", None, "write options before the -- or none"
+            f"docker: {visible(first)} stands where a command should", None, "write no -- before the command"
         )
     if first != GROUP:
-        return (first,), rest
-    count = 0
-    while count < len(rest) and _is_option(rest[count]):
-        _check_ignored(rest[count], table)
-        count += 1
-    return ((first, rest[count]), rest[count + 1 :]) if count < len(rest) else ((first,), rest)
+        return (first,), (), rest
+    count = next((at for at, word in enumerate(rest) if not _is_option(word)), len(rest))
+    helps = tuple(_help_of_group(word, table) for word in rest[:count])
+    return (first, *rest[count : count + 1]), helps, rest[count + 1 :]
 
 
-def _check_ignored(word: str, table: Table) -> None:
+def _help_of_group(word: str, table: Table) -> Given:
     name, equals, value = word.partition("=")
     if name not in {"--help", "-h"}:
         raise _unknown(word, f"docker {GROUP}", table.version)
     if equals and value not in _TRUE | _FALSE:
         raise BadSyntaxError(f"docker {GROUP}: {visible(word)} is neither true nor false")
+    return Given(_HELP, value if equals else None, word)
 
 
 @dataclass(slots=True)

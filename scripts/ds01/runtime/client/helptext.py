@@ -92,10 +92,10 @@ def _rows(topic: str, version: str, printed: tuple[Option, ...]) -> tuple[tuple[
     names = {option.name for option in printed}
     letters = {option.short for option in printed}
     more = [option for option in hidden_options(topic, version) if option.name not in names]
-    # Every command has --help; -h is it too where no other option took the letter.
-    help_letter = None if "h" in letters else "h"
-    own = [option for option in printed if option.name != _HELP]
-    rows = [*own, *more, Option(_HELP, help_letter, None, hidden=True)]
+    rows = [*printed, *more]
+    if _HELP not in names:
+        # Every command has --help; -h is it too where no other option took the letter.
+        rows.append(Option(_HELP, None if "h" in letters else "h", None, hidden=True))
     return tuple(sorted(map(row_of, rows)))
 
 
@@ -123,7 +123,7 @@ def difference(table: Table, texts: Mapping[str, str]) -> str:
 def _differences(table: Table, topic: str, asked: str, texts: Mapping[str, str]) -> Iterator[str]:
     called = _called(asked)
     try:
-        printed = {option.name: option.shown for option in parse(_text(texts, asked)) if option.name != _HELP}
+        printed = {option.name: option.shown for option in parse(_text(texts, asked))}
     except HelpTextError:
         yield f"{called}: the client does not explain it"
         return

@@ -8,7 +8,6 @@ from ds01.core.errors import Ds01Error
 from ds01.core.process import NOT_FOUND, NOT_RUNNABLE, TIMED_OUT
 from ds01.core.visible import visible
 from ds01.runtime.client.helptext import make_table, short_version, text_of
-from ds01.runtime.client.tables import file_of
 from ds01.runtime.client.verbs import topics_of_help
 
 if TYPE_CHECKING:
@@ -57,14 +56,14 @@ def read_texts(docker: Path, run: Run) -> dict[str, str]:
     return texts
 
 
-def write_table(docker: Path, run: Run) -> Path:
-    """Make the table of a client, put it beside the others and return where it lies.
+def write_table(docker: Path, run: Run, folder: Path) -> Path:
+    """Make the table of a client, put it into the folder of tables and return where it lies.
 
     Raises:
         ClientError: the client cannot be asked.
         HelpTextError: what it prints is not understood.
     """
     version = read_version(docker, run)
-    path = file_of(short_version(version))
+    path = folder / f"{short_version(version)}.json"
     path.write_text(text_of(make_table(version, read_texts(docker, run))), encoding="utf-8")
     return path

@@ -10,7 +10,7 @@ from ds01.core.errors import Ds01Error
 from ds01.core.visible import visible
 from ds01.runtime.client.table import Table
 
-_FOLDER: Final = Path(__file__).with_name("tables")
+FOLDER: Final = Path(__file__).with_name("tables")
 
 
 class UnknownClientError(Ds01Error):
@@ -19,12 +19,7 @@ class UnknownClientError(Ds01Error):
 
 def known_versions() -> tuple[str, ...]:
     """Return the versions that have a table, oldest first."""
-    return tuple(sorted((path.stem for path in _FOLDER.glob("*.json")), key=_number))
-
-
-def file_of(version: str) -> Path:
-    """Return where the table of a version lies, such as "28.2"."""
-    return _FOLDER / f"{version}.json"
+    return tuple(sorted((path.stem for path in FOLDER.glob("*.json")), key=_number))
 
 
 def load(version: str) -> Table:
@@ -33,7 +28,7 @@ def load(version: str) -> Table:
     Raises:
         OSError: there is none; callers ask pick() or nearest().
     """
-    stored = json.loads(file_of(version).read_bytes())
+    stored = json.loads((FOLDER / f"{version}.json").read_bytes())
     return Table(stored["version"], stored["aliases"], stored["options"])
 
 

@@ -12,6 +12,9 @@ VERBS: Final = (
 # What follows the first operand belongs to the container, whatever it looks like.
 # Source: docker/cli, flags.SetInterspersed(false) in cli/command/container; every verb of three clients was tried.
 ENDS_AT_OPERAND: Final = frozenset({"run", "create", "exec", "top", "commit"})
+# These have a --help of their own; for all others one before the verb counts too, as `docker --help stop` does.
+# Source: docker/cli, cli/command/container/run.go: "an explicit help that doesn't have a `-h`".
+OWN_HELP: Final = frozenset({"run", "create"})
 # The one verb whose options differ below `container`.
 OWN_BELOW_GROUP: Final = "inspect"
 # The client's own, before any verb.
