@@ -147,7 +147,9 @@ def holding_words(holding: GpuHolding) -> str:
         case GpuState.RUNNING:
             return f"GPU {slots}: {holding.container}, since {when(holding.allocated_at)}"
         case GpuState.RESERVED:
-            return f"GPU {slots}: reserved for {holding.container}"
+            # A key of the ledger's own stands for a name that Docker has still to make up.
+            name = "a container that is not there yet" if holding.container.startswith("?") else holding.container
+            return f"GPU {slots}: reserved for {name}"
         case GpuState.HELD:
             until = "it is removed" if holding.held_until is None else when(holding.held_until)
             return f"GPU {slots}: held for {holding.container} (stopped) until {until}"

@@ -180,6 +180,14 @@ def test_gpus_of_a_state_that_cannot_be_believed_are_unknown(host: HostPaths) ->
     assert isinstance(overview_of(host).gpus.used, Unknown)
 
 
+@pytest.mark.parametrize("name", ["zoë", 'a"b', "j.doe@lab-x.org", "ali"])
+def test_whoever_holds_gpus_is_found_however_the_name_is_written(host: HostPaths, name: str) -> None:
+    put_gpus(host, allocation("train", "0:0"), allocation("odd", "0:1", user=name))
+    found = overview_of(host, name).holdings
+    assert isinstance(found, tuple)
+    assert [each.container for each in found] == ["odd"]
+
+
 def test_limits_that_the_kernel_has_otherwise_are_named(host: HostPaths) -> None:
     alice = host.cgroup / "ds01.slice/ds01-student.slice" / STUDENT
     (alice / "memory.max").write_text(f"{64 * GIB}\n")

@@ -108,7 +108,7 @@ names = st.text(st.characters(), max_size=400)
 
 
 @given(names, names, st.booleans(), st.integers(40, 80))
-def test_no_foreign_text_drives_the_terminal(overview_factory, text: str, name: str, utf8: bool, width: int) -> None:
+def test_no_foreign_text_drives_the_terminal(overview_factory, text, name, utf8, width) -> None:
     overview = overview_factory
     held = (GpuHolding(name, (name,), ("u",), GpuState.HELD, NOW, None),)
     shown = replace(overview, account=name, holdings=held, notices=(Notice(NOW, text),))
@@ -172,6 +172,8 @@ def test_holdings_say_what_becomes_of_them() -> None:
         "GPU 0:1, 1: held for train (stopped) until it is removed",
         "GPU 0:1, 1: held for train (stopped) until 2026-03-01 12:00",
     ]
+    nameless = GpuHolding("?4711", ("0",), ("a",), GpuState.RESERVED, start)
+    assert holding_words(nameless) == "GPU 0: reserved for a container that is not there yet"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +190,7 @@ def test_holdings_say_what_becomes_of_them() -> None:
         ({"LANG": "de_DE.ISO-8859-1"}, False),
     ],
 )
-def test_the_locale_says_which_characters_there_are(environment: dict[str, str], utf8: bool) -> None:
+def test_the_locale_says_which_characters_there_are(environment: dict[str, str], utf8) -> None:
     assert style_for(environment, colour=False, columns=120) == Style(utf8=utf8, colour=False, width=80)
 
 
