@@ -113,6 +113,21 @@ def user_part(name: str, *, uid: int | str | None = None, listed: Iterable[str] 
     return plain
 
 
+def slice_parts(slice_name: str, account: str, uid: int | None) -> tuple[str, ...]:
+    """Return every part of a slice's name that stands for this account and for no other.
+
+    Besides the one in its present slice that is the one it has when nobody lists it and its plain form is not safe:
+    who was listed while containers ran is charged for those too.
+
+    Args:
+        slice_name: the account's own, from user_slice().
+        uid: None when this machine does not know the account.
+    """
+    present = slice_name.removesuffix(".slice").rpartition("-")[2]
+    unlisted = present if uid is None else f"{safe(account)[:_LONGEST_SAFE]}_u{uid}"
+    return tuple(dict.fromkeys((present, unlisted)))
+
+
 def group_slice(group: str) -> SliceName:
     """Return `ds01-<group>.slice`."""
     return SliceName(f"ds01-{safe(group)}.slice")

@@ -47,7 +47,7 @@ def caller(policy: Policy, *, uid: int, environment: Mapping[str, str]) -> Calle
 
 def is_admin(policy: Policy, account: str) -> bool:
     """Whether an account is an administrator: root, by policy's list, by its group of DS01, or by the Linux group."""
-    if _uid(account) == 0:
+    if uid_of(account) == 0:
         return True
     access = policy.document.get("access_control")
     section = access if isinstance(access, dict) else {}
@@ -60,7 +60,15 @@ def is_admin(policy: Policy, account: str) -> bool:
 
 def is_known(policy: Policy, account: str) -> bool:
     """Whether there is such an account, on this machine or in the policy's lists."""
-    return account in policy.users or _uid(account) is not None
+    return account in policy.users or uid_of(account) is not None
+
+
+def uid_of(account: str) -> int | None:
+    """Return an account's uid; None when this machine does not know it."""
+    try:
+        return pwd.getpwnam(account).pw_uid
+    except (KeyError, ValueError):
+        return None
 
 
 def unix_groups(account: str) -> tuple[str, ...]:
@@ -87,13 +95,6 @@ def limits_of(policy: Policy, account: str) -> ResolvedLimits:
     except (KeyError, ValueError):
         return resolve(policy, account)
     return resolve(policy, account, uid=entry.pw_uid, unix_groups=unix_groups(account))
-
-
-def _uid(account: str) -> int | None:
-    try:
-        return pwd.getpwnam(account).pw_uid
-    except (KeyError, ValueError):
-        return None
 
 
 def _group_name(gid: int) -> str:

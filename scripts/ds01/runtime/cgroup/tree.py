@@ -8,10 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Final
+
+from ds01.core.typed import Final
+from ds01.core.value import dataclass
 
 # The kernel's counters have 64 bits.
 _MOST_DIGITS: Final = 20

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from ds01.core.names import ROOT_SLICE, SliceName, cgroup_path
+from ds01.core.typed import Final
+from ds01.core.value import dataclass
 from ds01.runtime.cgroup.tree import (
     CannotTell,
     Cause,

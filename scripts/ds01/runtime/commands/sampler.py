@@ -6,10 +6,10 @@ import argparse
 import logging
 import math
 from collections.abc import Sequence
-from typing import Final
 
 from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import ExitCode
+from ds01.core.typed import Final
 from ds01.runtime.telemetry.rates import WINDOW_SECONDS
 from ds01.runtime.telemetry.sampler import INTERVAL_SECONDS, Sampler
 

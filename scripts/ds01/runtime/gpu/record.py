@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -15,13 +14,13 @@ from types import MappingProxyType
 from ds01.core.clock import format_instant, parse_instant
 from ds01.core.errors import BadInputError, Ds01Error
 from ds01.core.typed import Final
+from ds01.runtime.gpu.checksum import is_sealed, sealed
 from ds01.runtime.gpu.hardware import GpuUuid
 from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation, Waiter
 from ds01.runtime.gpu.request import format_wanted, parse_wanted
 from ds01.runtime.identity import ProcessRef
 
 STATE_VERSION: Final = 1
-_CHECKSUM: Final = b' "checksum": "'
 # Made once: json.dumps() makes a new one for every value.
 _READABLE: Final = json.JSONEncoder(ensure_ascii=False)
 _ASCII: Final = json.JSONEncoder()
@@ -38,7 +37,7 @@ def format_ledger(ledger: Ledger, now: datetime) -> bytes:
     except UnicodeEncodeError:
         # A name from a command line that was no UTF-8.
         body = _body(ledger, now, _ASCII.encode).encode()
-    return body + _CHECKSUM + f'{zlib.crc32(body):08x}"\n}}\n'.encode()
+    return sealed(body)
 
 
 def parse_ledger(content: bytes) -> Ledger:
@@ -57,8 +56,7 @@ def parse_ledger(content: bytes) -> Ledger:
     # True and 1.0 are equal to 1, and this program writes neither.
     if type(version) is not int or version != STATE_VERSION:
         raise DamagedError(f"it has version {version!r}, this DS01 reads version {STATE_VERSION}")
-    body, found, rest = content.rpartition(_CHECKSUM)
-    if not found or rest != f'{zlib.crc32(body):08x}"\n}}\n'.encode():
+    if not is_sealed(content):
         raise DamagedError("it was edited by hand, or by another program")
     try:
         return Ledger(

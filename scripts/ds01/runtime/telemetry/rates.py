@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Final
 
 from ds01.core.clock import format_instant, parse_instant
 from ds01.core.errors import BadInputError
+from ds01.core.typed import Final
+from ds01.core.value import dataclass
 
 RATES_VERSION: Final = 1
 WINDOW_SECONDS: Final = 60.0

@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from ds01.core.jsonstate import write_json
 from ds01.core.names import cgroup_path
 from ds01.core.paths import HostPaths
+from ds01.core.typed import Final
+from ds01.core.value import dataclass, field
 from ds01.runtime.cgroup.tree import CannotTell, Cause, Reading, is_folder, read_entry
 from ds01.runtime.cgroup.usage import container_groups, user_slices
 from ds01.runtime.machine import Machine
