@@ -81,6 +81,11 @@ class Unpacked:
         return self.root / "usr/sbin/dockerd"
 
     @property
+    def runc(self) -> Path:
+        """What the engine runs for runc."""
+        return self.root / "usr/local/bin/runc"
+
+    @property
     def client(self) -> Path:
         """The client."""
         return self.root / "usr/bin/docker"
@@ -100,10 +105,12 @@ def unpacked(cache: Path) -> Unpacked:
     """Return the packages, fetching them if this cache folder has none for this release of Debian.
 
     Raises:
-        EngineMissingError: apt cannot fetch them, or somebody else may write to the folder.
+        EngineMissingError: we are not root, apt cannot fetch them, or somebody else may write to the folder.
     """
+    if os.geteuid() != 0:
+        raise EngineMissingError("it takes root")
     if shutil.which("apt-get", path=SYSTEM_PATH) is None:
-        raise EngineMissingError("there is no apt-get to fetch one with")
+        raise EngineMissingError("there is no apt-get to fetch its packages with")
     cache.mkdir(parents=True, exist_ok=True)
     _check_own(cache)
     recipe = "\0".join([*PACKAGES, _RUNC, _HOOK, _RELEASE.read_text()])
@@ -169,7 +176,7 @@ def _run(argv: Sequence[str], folder: Path) -> None:
             argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=_FETCH_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise EngineMissingError(f"{argv[0]} takes longer than {_FETCH_SECONDS} s to fetch one") from error
+        raise EngineMissingError(f"{argv[0]} took longer than {_FETCH_SECONDS} s") from error
     if done.returncode != 0:
         cause = next((line for line in done.stderr.splitlines() if line.startswith("E: ")), done.stderr.strip())
-        raise EngineMissingError(f"{argv[0]} cannot fetch one: {cause}")
+        raise EngineMissingError(f"its packages cannot be fetched: {cause}")
