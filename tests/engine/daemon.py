@@ -26,26 +26,27 @@ _STATES: Final = Path("/tmp")
 _ANSWER_SECONDS: Final = 60
 _CLIENT_SECONDS: Final = 120
 _END_SECONDS: Final = 30
-_SHOWN_LINES: Final = 5
 _WAIT_SECONDS: Final = 0.02
 
 
 class Daemon:
     """One engine with the image IMAGE; inside the block it answers, and after it nothing is left of it.
 
-    It is Debian's dockerd with containerd, and crun in runc's place. Tried on Docker 20.10, cgroup v1 and root without
-    CAP_SYS_RESOURCE:
+    It is Debian's dockerd with containerd, and crun in runc's place. What follows is held by test_daemon.py, tried on
+    Docker 20.10 over cgroup v1 by root without CAP_SYS_RESOURCE:
 
-    - honoured: create, run, start, stop, kill, restart, wait, exec, attach, logs, cp, rename, commit, build (classic),
-      import, save, load, events, top, inspect, labels, restart policies, --init, --pid=host, --shm-size, networks of
-      its own with addresses and published ports, none of which leads out of it;
-    - taken and told by `inspect`, but not enforced, for the machine's control groups are not touched: --memory,
-      --memory-swap, --cpus, --pids-limit, --cgroup-parent. As with systemd's driver a parent has to be a slice;
-    - `--gpus` is taken, and a container with it starts, with NVIDIA_VISIBLE_DEVICES as the engine sets it and no
-      device; so is `--runtime nvidia`, which here sets nothing;
-    - not there: pause, stats, anything that asks a registry; --privileged where root lacks a capability.
+    - It honours create, run, start, stop, kill, restart, wait, exec, attach, logs, cp, rename, commit, build (the
+      classic one), import, save, load, events, inspect, labels, restart policies, live-restore, --init, --pid=host and
+      --shm-size. Its networks have addresses and published ports, and no way out; names are not resolved in them.
+    - It takes and tells by `inspect`, but does not enforce, for control groups are not touched: --memory,
+      --memory-swap, --cpus, --pids-limit and --cgroup-parent. As with systemd's driver a parent has to be a slice.
+    - It takes `--gpus` and starts the container, with NVIDIA_VISIBLE_DEVICES as the engine sets it and no device. It
+      takes `--runtime nvidia`, which here sets nothing.
+    - pause and top fail, stats tells of nothing, --privileged fails where root lacks a capability, and no registry is
+      to be reached. After SIGKILL a start without live-restore first stops what still runs, ten seconds for each that
+      does not heed SIGTERM.
 
-    Numbers of processes are the machine's: State.Pid can be looked up in /proc and be killed.
+    Numbers of processes are the machine's: State.Pid can be looked up in /proc, and be killed.
     """
 
     def __init__(self, packages: Unpacked, settings: Mapping[str, object] | None = None) -> None:
@@ -192,7 +193,7 @@ class Daemon:
         while not answers(self.socket):
             if self._told(_WAIT_SECONDS) or time.monotonic() > deadline:
                 lines = (self.folder / "log").read_text(errors="replace").splitlines()
-                raise EngineMissingError("\n    ".join(["dockerd does not come up:", *lines[-_SHOWN_LINES:]]))
+                raise EngineMissingError(f"dockerd does not come up: {lines[-1] if lines else 'it says nothing'}")
 
     def _expect(self, what: str, pid: int) -> None:
         told = self._told(_END_SECONDS)

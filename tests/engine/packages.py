@@ -5,7 +5,6 @@ No archive is named here: what this machine's apt uses is what the tests use, wi
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shlex
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ds01.core.jsonstate import exclusive
 from ds01.core.process import SYSTEM_PATH
 
 DEFAULT_CACHE: Final = Path("/var/tmp/ds01-engine")
@@ -116,8 +116,7 @@ def unpacked(cache: Path) -> Unpacked:
     recipe = "\0".join([*PACKAGES, _RUNC, _HOOK, _RELEASE.read_text()])
     place = cache / f"packages-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     if not place.exists():
-        with (cache / "lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with exclusive(cache / "lock", wait_seconds=2 * _FETCH_SECONDS, work="fetching of the engine"):
             if not place.exists():
                 _fetch(cache, place)
     return Unpacked(place)
