@@ -81,7 +81,7 @@ class Daemon:
 
     @property
     def folder(self) -> Path:
-        """Where all of it lies: its socket, its data, its log, its daemon.json."""
+        """Where all of it lies, or lay: its socket, its data, its log, its daemon.json."""
         assert self._state is not None, "it is not started"
         return self._state
 
@@ -152,9 +152,8 @@ class Daemon:
         if keeper is not None:
             keeper.terminate()
             keeper.communicate(timeout=_END_SECONDS)
-        elif self._state is not None:
+        elif self._state is not None and self._state.exists():
             shutil.rmtree(self._state)
-        self._state = None
 
     def _write_settings(self) -> None:
         (self.folder / "client").mkdir()

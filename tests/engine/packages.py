@@ -31,6 +31,7 @@ PACKAGES: Final = (
     "libyajl2",
     "libdevmapper1.02.1",
     "libseccomp2",
+    "libcap2",
 )
 _FETCH_SECONDS: Final = 300
 _RELEASE: Final = Path("/etc/os-release")

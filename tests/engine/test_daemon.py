@@ -202,7 +202,7 @@ def test_nothing_is_left_when_its_owner_ends(number: signal.Signals) -> None:
         assert owner.stdout is not None
         keeper, folder = json.loads(owner.stdout.readline())
         alive = {pid: life(pid) for pid in [keeper, *below(keeper)]}
-        assert len(alive) >= 8, "keeper, dockerd, containerd, two shims and the containers' processes"
+        assert len(alive) >= 7, "keeper, dockerd, containerd, two shims and two containers"
         owner.send_signal(number)
         owner.wait(60)
     deadline = time.monotonic() + 60
@@ -235,10 +235,7 @@ def test_it_is_killed_and_comes_back_with_what_it_had(another_engine: StartEngin
 
 
 def test_one_that_cannot_start_says_why_and_leaves_nothing() -> None:
-    before = set(Path("/tmp").glob("ds01-engine-*"))
-    with (
-        pytest.raises(EngineMissingError, match=r"does not come up: failed to start daemon: .* not supported"),
-        Daemon(unpacked(cache_folder()), {"storage-driver": "no-such-driver"}),
-    ):
-        pass
-    assert set(Path("/tmp").glob("ds01-engine-*")) <= before
+    engine = Daemon(unpacked(cache_folder()), {"storage-driver": "no-such-driver"})
+    with pytest.raises(EngineMissingError, match=r"does not come up: failed to start daemon: .* not supported"):
+        engine.__enter__()
+    assert not engine.folder.exists()
