@@ -6,14 +6,13 @@ DS01_TEST_STRICT=1, as in CI, no skip goes unnoticed: each is a failure, save th
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.engine.fixture import another_engine, docker_host  # noqa: F401 - pytest finds them here
 from tests.fake_nvml.fixture import fake_nvml, fake_nvml_library, loaded_nvml  # noqa: F401 - pytest finds them here
 
 if TYPE_CHECKING:
@@ -31,27 +30,9 @@ STRICT = os.environ.get("DS01_TEST_STRICT") == "1"
 # Skips that strict runs put up with, each with its reason.
 EXCUSED = {
     "browser": "CI machines have no browser",
-    "docker": "CI machines have a client but no engine; tests/lab/test_engine.py runs these tests on both the lab's",
 }
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome-headless-shell", "firefox")
-
-
-@functools.cache
-def no_docker() -> str | None:
-    if shutil.which("docker") is None:
-        return "there is no docker client (on Debian: apt-get install docker.io)"
-    try:
-        asked = subprocess.run(
-            ["docker", "version", "--format", "{{.Server.Version}}"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return "the Docker engine does not answer"
-    return None if asked.returncode == 0 else f"no Docker engine: {asked.stderr.strip()}"
 
 
 def no_root() -> str | None:
@@ -62,7 +43,7 @@ def no_browser() -> str | None:
     return None if any(map(shutil.which, BROWSERS)) else f"there is none of {', '.join(BROWSERS)}"
 
 
-LACKS: dict[str, Callable[[], str | None]] = {"docker": no_docker, "root": no_root, "browser": no_browser}
+LACKS: dict[str, Callable[[], str | None]] = {"root": no_root, "browser": no_browser}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,6 +74,13 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{reason}\nA skip is a failure with DS01_TEST_STRICT=1: install what is missing."
     return report
+
+
+@pytest.fixture(autouse=True)
+def _engine_of_marked(request: pytest.FixtureRequest) -> None:
+    """A test marked docker finds an engine, or is skipped."""
+    if request.node.get_closest_marker("docker"):
+        request.getfixturevalue("docker_host")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The engine that `docker version` finds, and what the tests marked docker need on it."""
+"""The engine of the tests marked docker, and what they need on it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.engine.image import IMAGE
 from tests.integration.dockers import docker
 
 from ds01.runtime.containers.engine import Engine
@@ -22,17 +23,16 @@ WAIT = "int pause(void); int main(void) { for (;;) pause(); }"
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    host = docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
-    assert host.startswith("unix://")
-    return Engine(Path(host.removeprefix("unix://")), timeout_seconds=60)
+def engine(docker_host: str) -> Engine:
+    assert docker_host.startswith("unix://")
+    return Engine(Path(docker_host.removeprefix("unix://")), timeout_seconds=60)
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+def image(docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """An image and a command that waits: busybox where the engine has it, else made here, without any registry."""
-    if docker("images", "--quiet", "busybox:latest"):
-        yield ["busybox:latest", "sleep", "6000"]
+    if docker("images", "--quiet", IMAGE):
+        yield [IMAGE, "sleep", "6000"]
         return
     folder = tmp_path_factory.mktemp("image")
     (folder / "wait.c").write_text(WAIT)
@@ -47,7 +47,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def prefix() -> Iterator[str]:
+def prefix(docker_host: str) -> Iterator[str]:
     """How the containers of one test are named; they are removed after it."""
     made = f"ds01-test-{secrets.token_hex(4)}"
     yield made

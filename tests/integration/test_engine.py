@@ -1,4 +1,4 @@
-"""The reader of the engine's socket, asked of the engine that `docker version` finds."""
+"""The reader of the engine's socket, asked of a real engine."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The GPUs' ledger held against a real Docker: containers come, stop, are renamed and go, and it says just that.
 
-The hardware is told, the engine is the one that `docker version` finds. Where it has no runtime for GPUs it starts no
+The hardware is told, the engine is the session's (tests/engine). Where it has no runtime for GPUs it starts no
 container with `--gpus`, only makes it; those that run here have their units by a way that cannot be read to its end,
 so that their labels count.
 """
