@@ -6,14 +6,14 @@ docker/cli, cli/cobra.go: HandleGlobalFlags. The real clients are the judge (tes
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from ds01.core.errors import BadInputError
+from ds01.core.typed import Final
 from ds01.core.value import dataclass, field
 from ds01.core.visible import visible
 from ds01.runtime.client.table import Option, Part, Table
 from ds01.runtime.client.verbs import ENDS_AT_OPERAND, GLOBAL, GROUP, OWN_HELP
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Final
 
 from ds01.core.errors import Ds01Error
+from ds01.core.typed import Final
 from ds01.core.visible import visible
 from ds01.runtime.client.hidden import TOP_LEVEL_ALIASES, hidden_options
 from ds01.runtime.client.table import Option, Table, row_of
 from ds01.runtime.client.verbs import GROUP, TOPICS, topics_of_help
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 

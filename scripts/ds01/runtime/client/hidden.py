@@ -5,11 +5,11 @@ Each one was tried with the clients of all tables: an unknown option is refused 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
+from ds01.core.typed import Final
 from ds01.core.value import dataclass
 from ds01.runtime.client.table import Option
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

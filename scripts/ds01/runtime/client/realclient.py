@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from ds01.core.errors import Ds01Error
 from ds01.core.process import NOT_FOUND, NOT_RUNNABLE, TIMED_OUT
+from ds01.core.typed import Final
 from ds01.core.visible import visible
 from ds01.runtime.client.helptext import make_table, short_version, text_of
 from ds01.runtime.client.verbs import topics_of_help
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 

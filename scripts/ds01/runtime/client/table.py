@@ -5,11 +5,10 @@ A table has a part for the options before the verb and one for each verb; a row 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ds01.core.value import dataclass
 from ds01.runtime.client.verbs import GROUP, VERBS, topic_below_group
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

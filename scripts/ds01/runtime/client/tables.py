@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final
 
 from ds01.core.errors import Ds01Error
+from ds01.core.typed import Final
 from ds01.core.visible import visible
 from ds01.runtime.client.table import Table
 

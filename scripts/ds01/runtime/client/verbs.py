@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from ds01.core.typed import Final
 
 GROUP: Final = "container"
 VERBS: Final = (
