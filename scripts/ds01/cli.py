@@ -14,6 +14,7 @@ from ds01.core.errors import ExitCode
 # Sub-command to its module and what it is for; imported only when it is asked for.
 COMMANDS: Final = {
     "limits": ("ds01.runtime.commands.limits", "limits of an account, and where each comes from"),
+    "check-limits": ("ds01.runtime.commands.check_limits", "what an account uses, against every limit it has"),
     "gpu": ("ds01.runtime.commands.gpu", "who has which GPU, who waits; allocate and release"),
     "events": ("ds01.runtime.commands.events", "what happened on this host: the event log"),
     "verify": ("ds01.verify", "prove that this host is as it was deployed"),

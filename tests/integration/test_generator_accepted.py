@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def write_units(name: str, folder: Path) -> list[str]:
             continue
         target = folder / file.path.relative_to(UNITS)
         target.parent.mkdir(exist_ok=True)
-        target.write_text(file.content.replace("/opt/ds01/current/bin/ds01", STAND_IN))
+        target.write_text(re.sub(r"/opt/ds01/current/bin/[\w-]+", STAND_IN, file.content))
         unit = target.parent.name.removesuffix(".d") if target.suffix == ".conf" else target.name
         units.append(unit.replace("-.slice", "-unlisted.slice"))
     for unit in units:
@@ -184,7 +185,10 @@ def test_every_link_leads_below_the_same_root(name: str) -> None:
     links = {file.path: file.path.parent / file.content for file in tree(name) if file.form is Form.LINK}
     assert {os.path.normpath(goal) for goal in links.values()} == {
         "/etc/systemd/system/ds01-recover.service",
+        "/etc/systemd/system/ds01-sampler.service",
+        "/opt/ds01/current/bin/check-limits",
         "/opt/ds01/current/bin/ds01",
+        "/opt/ds01/current/bin/ds01-resource-query",
         "/opt/ds01/current/bin/ds01-generate-limits",
     }
     assert [file.content for file in tree(name) if file.form is Form.LINK and file.content.startswith("/")] == []

@@ -28,10 +28,14 @@ if TYPE_CHECKING:
 NO_DOCKERD = "notice: dockerd is not installed here, so its check did not run\n"
 ALICE = "etc/systemd/system/ds01-student-alice.slice.d/10-resource-limits.conf"
 WANTS = "etc/systemd/system/multi-user.target.wants/ds01-recover.service"
+SAMPLER = "etc/systemd/system/multi-user.target.wants/ds01-sampler.service"
 LINKS = {
     "usr/local/bin/ds01": "../../../opt/ds01/current/bin/ds01",
+    "usr/local/bin/check-limits": "../../../opt/ds01/current/bin/check-limits",
+    "usr/local/bin/ds01-resource-query": "../../../opt/ds01/current/bin/ds01-resource-query",
     "usr/local/sbin/ds01-generate-limits": "../../../opt/ds01/current/bin/ds01-generate-limits",
     WANTS: "../ds01-recover.service",
+    SAMPLER: "../ds01-sampler.service",
 }
 
 

@@ -77,6 +77,23 @@ def _must(run: Run, argv: tuple[str, ...]) -> str:
     return done.stdout
 
 
+def _settle_sampler(run: Run) -> None:
+    """Have the sampler run as it is deployed now, or not at all once its unit is gone.
+
+    A unit that systemd has never seen is read when it is started; one that changed keeps its old settings until the
+    next reload, which is not worth the GPUs that a reload may take from containers. verify says so.
+
+    Raises:
+        HandlerError: it does not start, or does not stop.
+    """
+    if run(("test", "-e", f"/etc/systemd/system/{SAMPLER}")).ok:
+        _must(run, ("systemctl", "restart", SAMPLER))
+    elif run(("systemctl", "is-active", "--quiet", SAMPLER)).ok:
+        _must(run, ("systemctl", "stop", SAMPLER))
+
+
+SAMPLER: Final = "ds01-sampler.service"
+RESTART_SAMPLER: Final = "restart-sampler"
 DAEMON_RELOAD: Final = "daemon-reload"
 DOCKER_RELOAD: Final = "docker-reload"
 DOCKER_RESTART: Final = "docker-restart"
@@ -97,6 +114,7 @@ HANDLERS: Final = (
         "may detach GPUs from running containers where the legacy nvidia hook gives them (README: Reloads and GPUs)",
         follow=_write_control_groups,
     ),
+    Handler(RESTART_SAMPLER, (), "start the service that measures CPU rates anew", follow=_settle_sampler),
     # live-restore can be switched on without a restart; the restart then stops no container.
     Handler(
         DOCKER_RELOAD,

@@ -15,6 +15,7 @@ from typing import Final
 
 from ds01.core.tree import Form, Part, Tree, TreeFile
 from ds01.core.value import replace
+from ds01.deployer.handlers import RESTART_SAMPLER
 from ds01.deployer.plan import Action, Plan, Verb
 
 RELEASES: Final = PurePosixPath("/opt/ds01/releases")
@@ -23,6 +24,10 @@ CURRENT: Final = PurePosixPath("/opt/ds01/current")
 LAUNCHERS: Final[Mapping[str, str]] = {
     "ds01": "ds01.cli",
     "ds01-generate-limits": "ds01.deployer.commands.generate_limits",
+    "check-limits": "ds01.runtime.commands.check_limits",
+    "ds01-resource-query": "ds01.runtime.commands.resource_query",
+    "ds01-greeting": "ds01.runtime.commands.greeting",
+    "ds01-sampler": "ds01.runtime.commands.sampler",
 }
 KEPT: Final = 2
 _MOST_NAMES: Final = 100
@@ -75,6 +80,7 @@ def current_link(name: str) -> TreeFile:
         path=CURRENT,
         content=f"{RELEASES.name}/{name}",
         source="scripts/ds01 and requirements/host.txt",
+        handlers=(RESTART_SAMPLER,),
         form=Form.LINK,
         part=Part.RUNTIME,
     )

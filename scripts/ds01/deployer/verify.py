@@ -25,12 +25,13 @@ from ds01.core.words import count
 from ds01.deployer.containers import ADVICE, Homes, look_at_containers, summarise
 from ds01.deployer.docker import Engine, ask_engine, running_containers
 from ds01.deployer.files import observe_files
+from ds01.deployer.handlers import SAMPLER
 from ds01.deployer.merge import ours_in
 from ds01.deployer.observed import Observed
 from ds01.deployer.owned import Owned, OwnedFile
 from ds01.deployer.release import CURRENT, State
 from ds01.deployer.releases import in_force, look_at
-from ds01.deployer.systemd import compare_live, is_running
+from ds01.deployer.systemd import active_units, compare_live, is_running
 
 
 class Status(Enum):
@@ -87,7 +88,8 @@ def verify_applied(paths: HostPaths, owned: Owned, run: Run) -> tuple[Check, ...
     if not wrong:
         text = f"{count(len(owned.files), 'file')} as written by generation {owned.generation}"
         checks.append(Check("applied", "files", Status.OK, text))
-    return (*checks, *_runtime(paths, owned, run), *_units(paths, observed, run))
+    services = look_at_sampler(owned, run) if is_running(paths) else ()
+    return (*checks, *_runtime(paths, owned, run), *_units(paths, observed, run), *services)
 
 
 _SHOWN_AT_MOST: Final = 20
@@ -190,6 +192,21 @@ def _units(paths: HostPaths, observed: Mapping[PurePosixPath, Observed], run: Ru
         yield Check("applied", "slices", Status.FAILED, more, "see ./inv plan")
     if not live.deviations:
         yield Check("applied", "slices", Status.OK, f"{live.asked} units have the policy's values in effect")
+
+
+def look_at_sampler(owned: Owned, run: Run) -> tuple[Check, ...]:
+    """Say whether CPU rates are measured; nothing is limited by them, so that a deploy stands without."""
+    if not any(path.name == SAMPLER for path in owned.files):
+        return ()
+    if not active_units((SAMPLER,), run):
+        text = "does not run: greeting and check-limits show no CPU"
+        fix = f"journalctl -u {SAMPLER} says why; systemctl restart {SAMPLER}"
+        return (Check("applied", SAMPLER, Status.WARNING, text, fix),)
+    if "NeedDaemonReload=yes" in run(["systemctl", "show", "--property=NeedDaemonReload", "--", SAMPLER]).stdout:
+        text = "runs with the settings of its file before the last change"
+        fix = f"systemctl daemon-reload once no GPU container runs, then systemctl restart {SAMPLER}"
+        return (Check("applied", SAMPLER, Status.WARNING, text, fix),)
+    return (Check("applied", SAMPLER, Status.OK, "measures CPU rates"),)
 
 
 @dataclass(frozen=True, slots=True)

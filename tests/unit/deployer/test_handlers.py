@@ -21,6 +21,9 @@ EVENTS = "docker events --filter=type=daemon --filter=event=reload --until=0s --
 LIST = "systemctl list-units --type=slice --state=active --plain --no-legend ds01.slice ds01-*.slice"
 
 
+SAMPLER_IS_THERE = "test -e /etc/systemd/system/ds01-sampler.service"
+
+
 class Shell:
     """Runs nothing, remembers the commands, and fails those it is told to.
 
@@ -51,8 +54,14 @@ class Shell:
 
 
 def test_handlers_come_in_their_fixed_order_each_once() -> None:
-    names = ["docker-restart", "daemon-reload", "tmpfiles", "docker-reload", "daemon-reload"]
-    assert [each.name for each in in_order(names)] == ["tmpfiles", "daemon-reload", "docker-reload", "docker-restart"]
+    names = ["docker-restart", "daemon-reload", "tmpfiles", "docker-reload", "restart-sampler", "daemon-reload"]
+    assert [each.name for each in in_order(names)] == [
+        "tmpfiles",
+        "daemon-reload",
+        "restart-sampler",
+        "docker-reload",
+        "docker-restart",
+    ]
     assert in_order([]) == ()
 
 
@@ -67,6 +76,7 @@ def test_an_unknown_handler_is_a_fault_of_the_manifest() -> None:
     [
         ("tmpfiles", ["test -e /etc/tmpfiles.d/ds01.conf", "systemd-tmpfiles --create /etc/tmpfiles.d/ds01.conf"]),
         ("daemon-reload", ["systemctl daemon-reload", LIST]),
+        ("restart-sampler", [SAMPLER_IS_THERE, "systemctl restart ds01-sampler.service"]),
         (
             "docker-reload",
             ["systemctl is-active --quiet docker.service", "systemctl reload docker.service", EVENTS],
@@ -119,6 +129,27 @@ def test_folders_are_not_made_once_their_file_is_gone_again() -> None:
     shell = Shell(_e=1)
     run_handler(BY_NAME["tmpfiles"], shell)
     assert shell.ran == ["test -e /etc/tmpfiles.d/ds01.conf"]
+
+
+def test_a_sampler_that_is_deployed_no_more_is_stopped() -> None:
+    shell = Shell(_e=1)
+    run_handler(BY_NAME["restart-sampler"], shell)
+    assert shell.ran == [
+        SAMPLER_IS_THERE,
+        "systemctl is-active --quiet ds01-sampler.service",
+        "systemctl stop ds01-sampler.service",
+    ]
+    shell = Shell(_e=1, is_active=3)
+    run_handler(BY_NAME["restart-sampler"], shell)
+    assert shell.ran[1:] == ["systemctl is-active --quiet ds01-sampler.service"]
+
+
+def test_a_sampler_that_does_not_start_is_a_failure() -> None:
+    with pytest.raises(HandlerError) as caught:
+        run_handler(BY_NAME["restart-sampler"], Shell(restart=1))
+    assert caught.value.render() == (
+        "systemctl restart failed with exit code 1\nit broke\nTo fix: journalctl -xe shows what the service said"
+    )
 
 
 def test_a_unit_that_never_failed_is_restarted_all_the_same() -> None:

@@ -18,7 +18,7 @@ from ds01.deployer.docker import Engine
 from ds01.deployer.merge import merge_json
 from ds01.deployer.owned import Owned, OwnedFile
 from ds01.deployer.release import CURRENT, Release
-from ds01.deployer.verify import Check, Status, look_at_host, verify_applied, verify_host
+from ds01.deployer.verify import Check, Status, look_at_host, look_at_sampler, verify_applied, verify_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -207,6 +207,40 @@ def test_a_runtime_that_may_not_be_read_is_skipped_with_a_word() -> None:
             os.seteuid(0)
     text = f"{folder}/bin/ds01 may not be read; run the command as root (sudo)"
     assert check == Check("applied", "runtime", Status.SKIPPED, text, "run it with sudo")
+
+
+UNIT = "/etc/systemd/system/ds01-sampler.service"
+
+
+@pytest.mark.parametrize(
+    ("active", "shown", "status", "text"),
+    [
+        ("active", "NeedDaemonReload=no", Status.OK, "measures CPU rates"),
+        ("inactive", "", Status.WARNING, "does not run: greeting and check-limits show no CPU"),
+        ("failed", "", Status.WARNING, "does not run: greeting and check-limits show no CPU"),
+        ("", "", Status.WARNING, "does not run: greeting and check-limits show no CPU"),
+        (
+            "active",
+            "NeedDaemonReload=yes",
+            Status.WARNING,
+            "runs with the settings of its file before the last change",
+        ),
+    ],
+)
+def test_a_sampler_that_does_not_run_is_said_and_undoes_no_deploy(
+    active: str, shown: str, status: Status, text: str
+) -> None:
+    def answer(argv: Sequence[str], **_: object) -> Completed:
+        said = {"is-active": active, "show": shown}[argv[1]]
+        return Completed(tuple(argv), 0, f"{said}\n", "")
+
+    (check,) = look_at_sampler(owned(UNIT, "[Service]\n"), answer)
+    assert (check.part, check.name, check.status, check.text) == ("applied", "ds01-sampler.service", status, text)
+    assert bool(check.fix) == (status is not Status.OK)
+
+
+def test_a_host_without_a_sampler_needs_none() -> None:
+    assert look_at_sampler(owned("/etc/other", ""), no_tools) == ()
 
 
 def test_a_check_is_one_line_and_one_object() -> None:

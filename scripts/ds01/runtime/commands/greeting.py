@@ -23,6 +23,9 @@ from ds01.runtime.overview.words import Style, greeting, style_for
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the greeting of the one who logs in; a login is no place for errors, so those print nothing."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--help"]:
+        print("usage: ds01-greeting [--root DIR]")
+        return ExitCode.DONE
     if arguments and (len(arguments) != len(("--root", "DIR")) or arguments[0] != "--root"):
         return ExitCode.BAD_INPUT
     uid = os.getuid()
