@@ -34,11 +34,12 @@ def read_version(docker: Path, run: Run) -> str:
     done = run([str(docker), "--version"], timeout_seconds=_ASK_SECONDS)
     # Source: docker/cli, cli/command/cli.go: "Docker version %s, build %s".
     before, _, after = done.stdout.partition("Docker version ")
-    if not done.ok or before or not after:
+    version = after.partition(",")[0].strip()
+    if not done.ok or before or not version:
         raise ClientError(
             f"{docker} does not say its version", visible(done.words), "name the docker client itself, not a wrapper"
         )
-    return after.partition(",")[0].strip()
+    return version
 
 
 def read_texts(docker: Path, run: Run) -> dict[str, str]:
