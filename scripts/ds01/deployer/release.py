@@ -28,6 +28,7 @@ LAUNCHERS: Final[Mapping[str, str]] = {
     "ds01-resource-query": "ds01.runtime.commands.resource_query",
     "ds01-greeting": "ds01.runtime.commands.greeting",
     "ds01-sampler": "ds01.runtime.commands.sampler",
+    "ds01-docker-helper": "ds01.runtime.commands.docker_helper",
 }
 KEPT: Final = 2
 _MOST_NAMES: Final = 100

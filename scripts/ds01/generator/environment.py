@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,6 +20,7 @@ def make_environment(templates: Path) -> Environment:
         autoescape=False,  # noqa: S701 - units, JSON and shell are not HTML; each has its own filter
     )
     environment.filters["json"] = to_json
+    environment.filters["shell"] = to_shell
     return environment
 
 
@@ -31,3 +33,8 @@ def to_json(value: object) -> str:
     if text.replace("\n", "").isprintable():
         return text
     return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+
+
+def to_shell(value: str) -> str:
+    """Return text as one word of a shell; the only way text of the policy gets into a script."""
+    return shlex.quote(value)

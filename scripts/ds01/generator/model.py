@@ -56,6 +56,25 @@ class SliceUnit:
 
 
 @dataclass(frozen=True, slots=True)
+class Wrapper:
+    """What the docker command must know before it asks anybody.
+
+    Attributes:
+        gateway: whether the host has one, so that the command is for comfort only.
+        only_own: whether lists show an account's own containers alone.
+        admins: accounts that see all, in order.
+        admin_group: Linux group whose members do, too.
+        contact: whom to tell that something is out of order.
+    """
+
+    gateway: bool
+    only_own: bool
+    admins: tuple[str, ...]
+    admin_group: str
+    contact: str
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """Everything a template may ask for.
 
@@ -65,6 +84,7 @@ class Model:
         limited_groups: the drop-ins that hold for every account of a limited group, listed or not.
         limited_users: one drop-in for each listed account that is limited, or that a limited group would limit.
         daemon: DS01's keys of daemon.json.
+        wrapper: what stands before the docker client.
         document: the compiled policy.
     """
 
@@ -76,6 +96,7 @@ class Model:
     limited_groups: tuple[SliceUnit, ...]
     limited_users: tuple[SliceUnit, ...]
     daemon: Mapping[str, Any]
+    wrapper: Wrapper
     document: Mapping[str, Any]
     switches: frozenset[str]
 
@@ -105,8 +126,26 @@ def make_model(document: Mapping[str, Any]) -> Model:
             if limits.has_aggregate or limits.group in limited
         ),
         daemon=daemon_keys(host["engine_version"]),
+        wrapper=_wrapper(policy, document),
         document=document,
-        switches=frozenset({"aggregate_limits"} if policy.aggregate_limits else ()),
+        switches=_switches(policy, document),
+    )
+
+
+def _switches(policy: Policy, document: Mapping[str, Any]) -> frozenset[str]:
+    on = {"aggregate_limits": policy.aggregate_limits, "no_gateway": document["enforcement"]["gateway"] == "off"}
+    return frozenset(name for name, value in on.items() if value)
+
+
+def _wrapper(policy: Policy, document: Mapping[str, Any]) -> Wrapper:
+    access = document["access_control"]
+    listed = {account for account, group in policy.users.items() if group == names.ADMIN_GROUP}
+    return Wrapper(
+        gateway=document["enforcement"]["gateway"] != "off",
+        only_own=document["enforcement"]["rules"]["ownership"] == "enforce",
+        admins=tuple(sorted(listed | set(access["admin_users"]))),
+        admin_group=access["admin_group"],
+        contact=document["host"]["contact"],
     )
 
 
