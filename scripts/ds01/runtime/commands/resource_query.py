@@ -59,10 +59,10 @@ def find(document: Mapping[str, object], name: str) -> tuple[str, object]:
     """
     value: object = document
     path: list[str] = []
-    rest = name
-    while rest:
-        key, after = _step(value, rest) or ("", "")
-        if not key:
+    rest: str | None = name
+    while rest is not None:
+        key, after = _step(value, rest) or (None, None)
+        if key is None:
             raise BadInputError(f"there is no value {visible(name)!r}", None, _known(value, path))
         value = value[int(key)] if isinstance(value, list) else value[key] if isinstance(value, dict) else None
         path.append(key)
@@ -70,16 +70,22 @@ def find(document: Mapping[str, object], name: str) -> tuple[str, object]:
     return ".".join(path), value
 
 
-def _step(value: object, rest: str) -> tuple[str, str] | None:
-    """Return the key that a name goes on with, and what is left of the name; keys may have dots in them."""
+def _step(value: object, rest: str) -> tuple[str, str | None] | None:
+    """Return the key that a name goes on with, and what is left of the name, None when that is all of it.
+
+    Keys may have dots in them: the longest one counts.
+    """
     if isinstance(value, list):
-        number, _, after = rest.partition(".")
-        return (number, after) if number.isascii() and number.isdigit() and int(number[:9]) < len(value) else None
+        number, dot, after = rest.partition(".")
+        there = number.isascii() and number.isdigit() and int(number[:9]) < len(value)
+        return (number, after if dot else None) if there else None
     if not isinstance(value, dict):
         return None
     for key in sorted(value, key=len, reverse=True):
         for called in _called(key):
-            if rest == called or rest.startswith(f"{called}."):
+            if rest == called:
+                return key, None
+            if rest.startswith(f"{called}."):
                 return key, rest[len(called) + 1 :]
     return None
 

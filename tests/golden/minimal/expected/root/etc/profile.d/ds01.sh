@@ -6,7 +6,7 @@ case $- in
 *i*)
     (
         ds01_status=$?
-        /usr/bin/timeout --foreground --kill-after=1 2 /opt/ds01/current/bin/ds01-greeting </dev/null
+        /usr/bin/timeout --foreground --kill-after=1 2 /opt/ds01/current/bin/ds01-greeting </dev/null || :
         exit "$ds01_status"
     ) 2>/dev/null
     ;;
