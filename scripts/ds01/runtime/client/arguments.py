@@ -43,11 +43,14 @@ class Given:
         name: without dashes; the usual one where the client has two, such as "network" for `--net`.
         value: None for a switch without one.
         text: how it was written, for messages; for a letter in a cluster without its neighbours.
+        other_name: the name to write it with where that is not the usual one: clients refuse some options when they
+            stand there by both names.
     """
 
     name: str
     value: str | None
     text: str
+    other_name: str | None = None
 
     @property
     def is_on(self) -> bool:
@@ -57,7 +60,8 @@ class Given:
     @property
     def word(self) -> str:
         """The option in one word that the client reads alike."""
-        return f"--{self.name}" if self.value is None else f"--{self.name}={self.value}"
+        name = f"--{self.other_name or self.name}"
+        return name if self.value is None else f"{name}={self.value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +240,8 @@ def _read_letters(word: str, words: Sequence[str], place: int, reader: _Reader) 
 
 
 def _take(option: Option, value: str | None, text: str, place: int, reader: _Reader) -> int:
-    reader.options.append(Given(option.same_as or option.name, value, text))
+    other = option.name if option.same_as else None
+    reader.options.append(Given(option.same_as or option.name, value, text, other))
     return place
 
 

@@ -44,7 +44,7 @@ def test_a_whole_line_is_taken_apart() -> None:
             Given("interactive", None, "-i"),
             Given("tty", None, "-t"),
             Given("memory", "2g", "-m2g"),
-            Given("network", "host", "--net host"),
+            Given("network", "host", "--net host", "net"),
             Given("volume", "/a:/b", "-v /a:/b"),
             Given("rm", "false", "--rm=false"),
         ),
@@ -219,7 +219,8 @@ def test_values_and_switches_are_found_by_name() -> None:
     ("line", "written"),
     [
         ("run -itm2g x", "run --interactive --tty --memory=2g x"),
-        ("-Dc lab run --net host x -it", "--debug --context=lab run --network=host x -it"),
+        ("-Dc lab run --net host x -it", "--debug --context=lab run --net=host x -it"),
+        ("restart --time 3 -t4 a", "restart --time=3 --timeout=4 a"),
         ("run --rm=false -e '' x", "run --rm=false --env= x"),
         ("run -- x y", "run x y"),
         ("run -- -x y", "run -- -x y"),
