@@ -32,20 +32,22 @@ _WAIT_SECONDS: Final = 0.02
 class Daemon:
     """One engine with the image IMAGE; inside the block it answers, and after it nothing is left of it.
 
-    It is Debian's dockerd with containerd, and crun in runc's place. What follows is held by test_daemon.py, tried on
-    Docker 20.10 over cgroup v1 by root without CAP_SYS_RESOURCE:
+    It is Debian's dockerd with containerd, and crun in runc's place. What it is good for, tried on Docker 20.10 over
+    cgroup v1 by root without CAP_SYS_RESOURCE (most of it is held by test_daemon.py):
 
     - It honours create, run, start, stop, kill, restart, wait, exec, attach, logs, cp, rename, commit, build (the
       classic one), import, save, load, events, inspect, labels, restart policies, live-restore, --init, --pid=host and
       --shm-size. Its networks have addresses and published ports, and no way out; names are not resolved in them.
     - It takes and tells by `inspect`, but does not enforce, for control groups are not touched: --memory,
-      --memory-swap, --cpus, --pids-limit and --cgroup-parent. As with systemd's driver a parent has to be a slice.
+      --memory-swap, --cpus, --pids-limit, --cgroup-parent, and what `update` changes. As with systemd's driver a parent
+      has to be a slice.
     - It takes `--gpus` and starts the container, with NVIDIA_VISIBLE_DEVICES as the engine sets it and no device. It
       takes `--runtime nvidia`, which here sets nothing.
-    - pause and top fail, stats tells of nothing, --privileged fails where root lacks a capability, and no registry is
-      to be reached. After SIGKILL a start without live-restore first stops what still runs, ten seconds for each that
-      does not heed SIGTERM.
+    - pause and top fail, stats tells of the tests' own group, --privileged fails where root lacks a capability, and no
+      registry is to be reached. After SIGKILL a start without live-restore first stops what still runs, ten seconds
+      for each that does not heed SIGTERM.
 
+    Start it in the main thread: it ends when the thread does that started it (man 2 prctl, PR_SET_PDEATHSIG).
     Numbers of processes are the machine's: State.Pid can be looked up in /proc, and be killed.
     """
 

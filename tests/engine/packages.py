@@ -37,10 +37,11 @@ _FETCH_SECONDS: Final = 300
 _RELEASE: Final = Path("/etc/os-release")
 
 # What the shim takes for runc. crun, because it can leave the control groups alone; the option that the engine adds
-# for systemd's would override that.
+# for systemd's would override that, and an update would all the same go to them.
 _RUNC: Final = """#!/bin/sh
 for word do
     shift
+    [ "$word" != update ] || exec cat >/dev/null
     [ "$word" = --systemd-cgroup ] || set -- "$@" "$word"
 done
 LD_LIBRARY_PATH={libraries} exec {crun} --cgroup-manager=disabled "$@"

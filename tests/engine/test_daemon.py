@@ -100,6 +100,14 @@ def test_limits_are_taken_and_told(engine: Daemon) -> None:
     assert json.loads(engine.docker("inspect", "--format={{json .Config.Labels}}", "limits")) == {"ds01.user": "alice"}
 
 
+def test_limits_of_a_running_container_are_changed(engine: Daemon) -> None:
+    engine.docker("run", "--detach", "--name=changed", "--memory=64m", *WAITING)
+    engine.docker("update", "--memory=128m", "--memory-swap=128m", "--cpus=0.5", "changed")
+    told = host_config(engine, "changed", "Memory", "MemorySwap", "NanoCpus")
+    assert told == {"Memory": 128 << 20, "MemorySwap": 128 << 20, "NanoCpus": 500_000_000}
+    engine.docker("rm", "--force", "changed")
+
+
 def test_a_parent_that_is_no_slice_is_refused_as_on_a_host_with_systemd(engine: Daemon) -> None:
     with pytest.raises(AssertionError, match="should be a valid slice"):
         engine.docker("create", "--cgroup-parent=students", IMAGE)
