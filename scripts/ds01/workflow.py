@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from ds01.core.command import host_paths
@@ -29,9 +29,12 @@ from ds01.deployer.takeover import Choice, ask_about_older, refusal
 from ds01.generator.build import InventoryError, build, check, host_names
 from ds01.generator.generated import left_over, stale_reason, write_generated
 from ds01.generator.problems import Problem
+from ds01.runtime.client.fits import check_client
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 _SLICES: Final = "/etc/systemd/system/ds01*"
+# Where it is, the docker command's lines are read by a helper of ours.
+_ASKS_HELPER: Final = PurePosixPath("/etc/sudoers.d/ds01")
 
 
 def validate(inventory: Path, host: str | None, *, as_json: bool) -> int:
@@ -154,10 +157,23 @@ def apply(target: Target, options: Options) -> int:
         options = replace(options, scope=target.scope())
     else:
         _known_account(wanted.tree, options.scope.account, paths)
+    _check_client(wanted.tree, paths, options.scope)
     deploy(
         wanted.tree, paths, replace(options, notices=wanted.words, runtime=wanted.runtime, older=target.older), World()
     )
     return ExitCode.DONE
+
+
+def _check_client(tree: Tree, paths: HostPaths, scope: Scope | None) -> None:
+    """Refuse to stand before a docker client whose options DS01 does not know.
+
+    On a host with a gateway nothing is read, and where no client is installed yet there is nothing to know.
+
+    Raises:
+        Ds01Error: there is no table for it, or it is not true; says the difference.
+    """
+    if scope is None and _ASKS_HELPER in tree.files and paths.docker_client.exists():
+        check_client(paths.docker_client, run)
 
 
 def _wanted(target: Target, paths: HostPaths) -> _Wanted:

@@ -1,9 +1,9 @@
 """A whole machine to deploy to: a scratch root that really is `/` for the programs in it, seen by nobody else.
 
 `./inv` and all it starts run under chroot, in a mount namespace of their own that ends with them. Real are the
-kernel, Python, systemd-analyze, systemd-tmpfiles and bash; systemctl and docker are FAKE below, because a second
-systemd cannot run here. The fake systemctl reads unit files as systemd does: what is in effect is what was there at the
-last daemon-reload.
+kernel, Python, systemd-analyze, systemd-tmpfiles, bash and what the docker client tells of itself; systemctl and all
+else of docker are FAKE below, because a second systemd cannot run here. The fake systemctl reads unit files as systemd
+does: what is in effect is what was there at the last daemon-reload.
 """
 
 from __future__ import annotations
@@ -120,6 +120,10 @@ elif name == "systemd-tmpfiles":
     real = Path("/real/bin/systemd-tmpfiles")
     if real.exists():
         os.execv(real, [name, *words])
+elif name == "docker" and {"--version", "--help"} & set(words):
+    # Of itself the real client tells, wherever this machine has it.
+    real = next(path for path in map(Path, ("/real/local/bin/docker", "/real/bin/docker")) if path.exists())
+    os.execv(real, [name, *words])
 elif name == "docker":
     answer = state / f"docker-{words[0]}"
     if not answer.exists():

@@ -144,9 +144,7 @@ def make_host(folder: Path) -> WrapperHost:
     assert client is not None
     paths.docker_client.symlink_to(client)
     paths.engine.symlink_to(os.environ["DOCKER_HOST"].removeprefix("unix://"))
-    host.helper.write_text(
-        HELPER.format(python=sys.executable, scripts=os.fspath(SCRIPTS), root=os.fspath(paths.root))
-    )
+    host.helper.write_text(HELPER.format(python=sys.executable, scripts=os.fspath(SCRIPTS), root=os.fspath(paths.root)))
     text = (SHIPPED / "usr/local/bin/docker").read_text()
     for old, new in (("/usr/bin/docker", paths.docker_client), ("/usr/local/sbin/ds01-docker-helper", host.helper)):
         assert text.count(old) == 1

@@ -65,7 +65,7 @@ def test_a_plan_with_the_runtime_is_about_it_and_all_that_calls_it(
     release = Source.of_checkout(workflow.CHECKOUT).release()
     workflow.plan(replace(target, runtime=True), None, as_json=True, only_check=False)
     document = json.loads(capsys.readouterr().out)
-    assert document["counts"]["add"] == 23
+    assert document["counts"]["add"] == 24
     added = {action["path"]: action["reason"] for action in document["actions"]}
     calls = ("ds01-recover", "ds01-sampler", "profile.d")
     found = {path: reason for path, reason in added.items() if any(each in path for each in calls)}

@@ -108,3 +108,8 @@ class HostPaths:
     def docker_client_seen(self) -> Path:
         """Cache of which version that is; gone with a reboot."""
         return self.at("/run/ds01/docker-client.json")
+
+    @property
+    def docker_helper(self) -> Path:
+        """What the docker command asks through sudo; only on a host without a gateway."""
+        return self.at("/usr/local/sbin/ds01-docker-helper")
