@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import gpu
+import login
 import peers
 import phases
 import plan
@@ -30,6 +31,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Lab], Section]]] = {
     "peers": peers.measure,
     "phases": phases.measure,
     "gpu": gpu.measure,
+    "login": login.measure,
 }
 
 

@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import stat
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -177,6 +176,8 @@ def _locked(lock: Path, mode: int, wait_seconds: float) -> int | None:
 
 def _locked_in_line(fd: int, wait_seconds: float) -> int | None:
     """Stand in the kernel's line: no polling, and whoever came first is served first."""
+    import threading  # noqa: PLC0415 - few wait, and everybody who reads a file would load it
+
     # flock(2) has no time limit of its own, and an alarm would need the main thread. One of the two sides takes
     # `owner`: this one when it gives up, and then the other closes the file as soon as it has the lock.
     taken, owner = threading.Event(), threading.Lock()

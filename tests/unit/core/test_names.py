@@ -15,6 +15,7 @@ from ds01.core.names import (
     check_listed_user,
     group_slice,
     safe,
+    slice_parts,
     user_part,
     user_slice,
 )
@@ -202,3 +203,26 @@ def test_user_slice_is_always_three_levels_deep_and_a_unit_name(name: str, uid: 
     slice_name = user_slice(group, part)
     depth = len(cgroup_path(slice_name).parts)
     assert ("-" in part, depth, len(slice_name) < 256, slice_name.isascii()) == (False, 3, True, True)
+
+
+@pytest.mark.parametrize(
+    ("slice_name", "account", "uid", "parts"),
+    [
+        ("ds01-student-alice.slice", "alice", 1001, ("alice", "alice_u1001")),
+        ("ds01-phd_a-j_doe_lab_x_org.slice", "j.doe@lab-x.org", 7, ("j_doe_lab_x_org", "j_doe_lab_x_org_u7")),
+        ("ds01-student-j_doe_u1001.slice", "j.doe", 1001, ("j_doe_u1001",)),
+        ("ds01-student-alice.slice", "alice", None, ("alice",)),
+    ],
+)
+def test_an_account_is_known_by_each_name_its_slice_ever_had(
+    slice_name: str, account: str, uid: int | None, parts: tuple[str, ...]
+) -> None:
+    assert slice_parts(slice_name, account, uid) == parts
+
+
+@given(st.sampled_from(["alice", "j.doe", "j_doe", "a-b", "a_b", "x" * 64]), st.integers(0, 10**9), st.booleans())
+def test_every_part_is_one_that_user_part_gives_to_this_account(account: str, uid: int, listed) -> None:
+    part = user_part(account) if listed else user_part(account, uid=uid, listed=["j_doe"])
+    assert slice_parts(user_slice("student", part), account, uid)[0] == part
+    marked = user_part(account, uid=uid, listed=[safe(account)])
+    assert marked in slice_parts(user_slice("student", part), account, uid)

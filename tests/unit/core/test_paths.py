@@ -25,6 +25,14 @@ def test_every_path_lies_below_the_root() -> None:
     )
 
 
+def test_what_is_shown_at_login_has_its_places() -> None:
+    paths = HostPaths(Path("/srv/trial"))
+    assert (paths.rates, paths.notices(1001)) == (
+        Path("/srv/trial/run/ds01/rates.json"),
+        Path("/srv/trial/var/lib/ds01/notices/1001"),
+    )
+
+
 @pytest.mark.parametrize("target", ["/etc/ds01", "etc/ds01", PurePosixPath("/etc/ds01")])
 def test_absolute_target_is_moved_below_the_root(target: str | PurePosixPath) -> None:
     assert HostPaths(Path("/srv/trial")).at(target) == Path("/srv/trial/etc/ds01")

@@ -355,6 +355,14 @@ def gone(verb: Verb, reason: str, before: str | None, **more: object) -> Action:
     return Action(verb, UNIT.path, reason, before, account="alice", **more)  # type: ignore[arg-type]
 
 
+def test_a_sampler_that_is_deployed_no_more_is_told_to_stop() -> None:
+    path = PurePosixPath("/etc/systemd/system/ds01-sampler.service")
+    text = "[Service]\nExecStart=/opt/ds01/current/bin/ds01-sampler\n"
+    owned = Owned(1, files={path: OwnedFile(sha256(text.encode()), 0o644, "root", "root", "x.j2")})
+    (action,) = make_plan(Tree.of("ds01", "hash", []), {path: there(text)}, owned, None).actions
+    assert (action.verb, action.handlers) == (Verb.REMOVE, ("restart-sampler",))
+
+
 STALE = {
     "as DS01 left it": (
         there(OLD_UNIT),

@@ -217,6 +217,7 @@ UNIT = "/etc/systemd/system/ds01-sampler.service"
     [
         ("active", "NeedDaemonReload=no", Status.OK, "measures CPU rates"),
         ("inactive", "", Status.WARNING, "does not run: greeting and check-limits show no CPU"),
+        ("activating", "", Status.WARNING, "does not run: greeting and check-limits show no CPU"),
         ("failed", "", Status.WARNING, "does not run: greeting and check-limits show no CPU"),
         ("", "", Status.WARNING, "does not run: greeting and check-limits show no CPU"),
         (

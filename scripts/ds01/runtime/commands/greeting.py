@@ -37,6 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.write(sys.stdout.fileno(), f"{text}\n".encode())
     except (Ds01Error, OSError, KeyError):
         return ExitCode.FAILED
+    if argv is None:
+        # As a program all is said and nothing is open: what Python still does at its end takes a login longer than the
+        # reading did.
+        os._exit(ExitCode.DONE)
     return ExitCode.DONE
 
 
