@@ -193,7 +193,7 @@ def test_a_first_plan_shows_the_runtime_as_it_shows_files(story: Story) -> None:
 def test_a_first_deploy_builds_it_and_a_second_does_nothing(story: Story) -> None:
     first, again = story.said["deploy 1"], story.said["deploy 1 again"]
     assert first.code == 0, first.err
-    assert first.err.splitlines()[-1] == "Deployed generation 1: 23 to add, 0 to change, 0 to remove, 0 unchanged."
+    assert first.err.splitlines()[-1] == "Deployed generation 1: 24 to add, 0 to change, 0 to remove, 0 unchanged."
     assert [line.split(": ")[0] for line in first.err.splitlines()[:-1]] == [f"runtime {story.name(1)}"] * 2
     assert (again.code, again.err) == (0, "Nothing to do: the host is as the policy says.\n")
     assert story.said["plan 1 again"].code == 0
@@ -293,7 +293,7 @@ def test_the_installed_command_proves_what_was_deployed(story: Story) -> None:
     name = story.current["deploy removed"]
     assert story.said["verify"] == Ended(
         0,
-        "applied  ok      files: 23 files as written by generation 8\n"
+        "applied  ok      files: 24 files as written by generation 8\n"
         f"applied  ok      runtime: {name} (ds01 0.3.0, Python 3.{sys.version_info.minor}, tiny 2.0)\n"
         "applied  skipped slices: systemd is not running here, so effective values were not compared\n"
         f"host     skipped host: {story.root} is a folder, not the running machine\n"
@@ -334,7 +334,7 @@ def folder(tmp_path: Path, tiny_release: tuple[Release, Path]) -> Folder:
 @pytest.fixture
 def deployed(folder: Folder) -> Folder:
     done = folder.inv("deploy", "--yes")
-    assert (done.code, done.err) == (0, "Deployed generation 1: 23 to add, 0 to change, 0 to remove, 0 unchanged.\n")
+    assert (done.code, done.err) == (0, "Deployed generation 1: 24 to add, 0 to change, 0 to remove, 0 unchanged.\n")
     return folder
 
 
@@ -357,7 +357,7 @@ def test_without_the_runtime_a_fresh_root_has_none_of_it_and_later_gets_it(
     assert folder.inv("plan", "--check").code == 3
     transplant(tiny_release[1], folder.root, folder.release)
     second = folder.inv("deploy", "--yes")
-    assert second.err == "Deployed generation 2: 10 to add, 0 to change, 0 to remove, 13 unchanged.\n"
+    assert second.err == "Deployed generation 2: 11 to add, 0 to change, 0 to remove, 13 unchanged.\n"
     assert links(folder.root) == in_force(folder.release.name)
 
 
