@@ -51,9 +51,9 @@ def transplant(built: Path, root: Path, release: Release, seen_from: Path | None
     folder = HostPaths(root).releases / release.name
     folder.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(built, folder, symlinks=True)
-    python = HostPaths(root if seen_from is None else seen_from).releases / release.name / "venv/bin/python"
+    venv = HostPaths(root if seen_from is None else seen_from).releases / release.name / "venv"
     for name, module in LAUNCHERS.items():
-        (folder / "bin" / name).write_bytes(os.fsencode(launcher_text(python, module)))
+        (folder / "bin" / name).write_bytes(os.fsencode(launcher_text(venv, module)))
     seal(folder, release)
     return folder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import stat
@@ -275,14 +276,17 @@ def test_every_command_starts_its_own_module(tiny_release: tuple[Release, Path])
 
 
 def test_a_command_names_its_own_python_in_its_first_line() -> None:
-    code = "import sys\n\nfrom a.b import main\n\nsys.exit(main())\n"
-    assert launcher_text(Path("/opt/python"), "a.b") == f"#!/opt/python -IXutf8\n{code}"
-    assert launcher_text(Path("/opt/it's a python"), "a.b") == (
-        f"#!/bin/sh\nexec '/opt/it'\"'\"'s a python' -IXutf8 -c '{code}' \"$@\"\n"
-    )
+    site = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    code = "import sys\n\nsys.path.append({!r})\nfrom a.b import main\n\nsys.exit(main())\n"
+    first = launcher_text(Path("/opt/venv"), "a.b")
+    assert first == f"#!/opt/venv/bin/python -ISXutf8\n{code.format(f'/opt/venv/{site}')}"
+    odd = launcher_text(Path("/opt/it's a venv"), "a.b")
+    assert odd.startswith("#!/bin/sh\nexec ")
+    words = shlex.split(odd.partition("\nexec ")[2].replace('"$@"', "'$@'"))
+    assert words == ["/opt/it's a venv/bin/python", "-ISXutf8", "-c", code.format(f"/opt/it's a venv/{site}"), "$@"]
     # The kernel reads 127 characters of a first line, its end included.
-    assert launcher_text(Path("/" + "x" * 115), "a.b").startswith("#!/x")
-    assert launcher_text(Path("/" + "x" * 116), "a.b").startswith("#!/bin/sh\n")
+    assert launcher_text(Path("/" + "x" * 103), "a.b").startswith("#!/x")
+    assert launcher_text(Path("/" + "x" * 104), "a.b").startswith("#!/bin/sh\n")
 
 
 # --- What its name depends on -------------------------------------------------------------------------------

@@ -31,10 +31,17 @@ if TYPE_CHECKING:
 _NEW: Final = frozenset({"run", "create"})
 _OLD: Final = frozenset({"start", "restart", "unpause"})
 _INTERRUPTED: Final = 130
+_HELP: Final = """usage: ds01-docker-helper
+
+Decides for the docker command whether a line may run, and how. Takes no arguments: /usr/local/bin/docker calls it
+through sudo and writes the line to its standard input. To see what it has decided: sudo ds01 events"""
 
 
 def main(root: Path = Path("/")) -> int:
     """Serve one request; returns the exit code, which says only whether there is an answer."""
+    if sys.argv[1:] == ["--help"]:
+        print(_HELP)
+        return 0
     if len(sys.argv) > 1:
         say("this program takes no arguments; the docker command calls it")
         return 2
