@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.engine.image import IMAGE
 from tests.integration.dockers import docker
+from tests.integration.wrapper_host import ADMIN, ALICE, BOB, WrapperHost, make_host, remove
 
 from ds01.runtime.containers.engine import Engine
 
@@ -54,3 +55,14 @@ def prefix(docker_host: str) -> Iterator[str]:
     ids = docker("ps", "--all", "--quiet", "--filter", f"name={made}").split()
     if ids:
         docker("rm", "--force", *ids)
+
+
+@pytest.fixture
+def host(docker_host: str, tmp_path: Path) -> Iterator[WrapperHost]:
+    """A host on which docker is called through the wrapper; its containers are removed afterwards."""
+    made = make_host(tmp_path)
+    yield made
+    accounts = (ALICE, BOB, ADMIN)
+    filters = [f"--filter=label=ds01.user={account}" for account in accounts]
+    ids = {each for one in filters for each in docker("ps", "--all", "--quiet", one).split()}
+    remove(ids)

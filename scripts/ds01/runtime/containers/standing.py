@@ -70,6 +70,7 @@ class _Live:
 def read_standing(place: Place, account: Account, promises: Sequence[Pending], without: frozenset[str]) -> Standing:
     """Look at everything that counts for an account.
 
+    The order matters. Whether a promise's process lives comes first: whatever one that is gone has made is in the list.
     Docker is asked before the kernel: what starts in between is then seen twice at worst, and never not at all.
 
     Args:
@@ -77,10 +78,11 @@ def read_standing(place: Place, account: Account, promises: Sequence[Pending], w
         without: ids of containers that are asked for and do not count beside themselves.
     """
     unknown: list[str] = []
+    living = frozenset(each.process for each in promises if place.machine.is_alive(each.process))
     listed = _listed(place.engine, account, unknown)
     shown = None if listed is None else {each.id: each for each in listed}
     used = _used(place.cgroup, account, unknown, shown)
-    kept = _reviewed(place, promises, shown, unknown)
+    kept = _reviewed(place, [(each, each.process in living) for each in promises], shown, unknown)
     others = tuple(each for each in kept if each.id not in without)
     live = _live(place.engine, used, shown, unknown)
     counted = _uncounted(others, used, shown)
@@ -131,14 +133,14 @@ def _counts(used: AccountUsage | None) -> tuple[int | None, int | None]:
 
 def _reviewed(
     place: Place,
-    promises: Iterable[Pending],
+    promises: Iterable[tuple[Pending, bool]],
     shown: Mapping[str, ContainerSummary] | None,
     unknown: list[str],
 ) -> tuple[Pending, ...]:
+    """Return the promises that still stand, of those that are given with whether their process lives."""
     now = place.machine.boot_seconds()
     kept: list[Pending | None] = []
-    for each in promises:
-        alive = place.machine.is_alive(each.process)
+    for each, alive in promises:
         if shown is None:
             kept.append(lapse(each, alive=alive, boot_seconds=now))
             continue
@@ -148,7 +150,10 @@ def _reviewed(
             unknown.append(error.brief)
             kept.append(lapse(each, alive=alive, boot_seconds=now))
         else:
-            kept.append(review(each, found, alive=alive, boot_seconds=now))
+            there = _shown(each, shown)
+            began = found is not None and found.is_live and there is not None and there.state not in LIVE
+            # One that began after the list was made is not in what is counted as running: its promise counts.
+            kept.append(each if began else review(each, found, alive=alive, boot_seconds=now))
     return tuple(each for each in kept if each is not None)
 
 

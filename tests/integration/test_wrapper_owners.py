@@ -1,0 +1,168 @@
+"""Whose containers a command may touch: all that it names must be the caller's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.engine.image import IMAGE
+from tests.integration.dockers import docker
+from tests.integration.wrapper_host import ADMIN, ALICE, BOB, uid_of
+
+if TYPE_CHECKING:
+    from tests.integration.wrapper_host import WrapperHost
+
+pytestmark = pytest.mark.docker
+SLEEP = (IMAGE, "sleep", "600")
+DENIED = f"Permission denied: container owned by {ALICE} (web)\n"
+
+
+@pytest.fixture
+def web(host: WrapperHost) -> str:
+    """A running container of alice's; its id."""
+    return host.must("run", "-d", "--name", "web", "--memory=1g", *SLEEP)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("stop", "web"),
+        ("kill", "-s", "KILL", "web"),
+        ("rm", "-f", "web"),
+        ("container", "rm", "--force", "web"),
+        ("exec", "web", "true"),
+        ("exec", "-it", "-u", "0", "web", "sh"),
+        ("attach", "web"),
+        ("logs", "--tail", "5", "web"),
+        ("start", "web"),
+        ("restart", "-t", "0", "web"),
+        ("pause", "web"),
+        ("unpause", "web"),
+        ("cp", "web:/etc/passwd", "-"),
+        ("cp", "/etc/passwd", "web:/tmp/"),
+        ("commit", "web", "stolen"),
+        ("rename", "web", "mine"),
+        ("update", "--memory", "2g", "web"),
+        ("top", "web"),
+        ("stats", "--no-stream", "web"),
+        ("port", "web"),
+        ("wait", "web"),
+        ("diff", "web"),
+        ("export", "web"),
+        ("inspect", "web"),
+        ("container", "inspect", "web"),
+        ("-D", "stop", "web"),
+        ("--log-level=error", "container", "stop", "web"),
+    ],
+    ids=" ".join,
+)
+def test_another_accounts_container_is_not_touched(host: WrapperHost, web: str, words: tuple[str, ...]):
+    said = host.docker(*words, account=BOB)
+    assert (said.code, said.out, said.err) == (1, "", DENIED)
+    assert docker("inspect", "--format", "{{.State.Status}} {{.Name}}", web) == "running /web"
+    (told,) = [each for each in host.events() if each.event_type == "admission.refused"]
+    assert told.user == BOB
+    assert told.details["rule"] == "ownership"
+    assert told.details["containers"] == [{"container": "web", "owner": ALICE}]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--volumes-from", "web"),
+        ("--volumes-from=web:ro",),
+        ("--network", "container:web"),
+        ("--net=container:web",),
+        ("--pid=container:web",),
+        ("--ipc", "container:web"),
+        ("--link", "web:db"),
+    ],
+    ids=" ".join,
+)
+def test_a_container_of_ones_own_reaches_into_no_other(host: WrapperHost, web: str, words: tuple[str, ...]):
+    said = host.docker("run", "--rm", *words, IMAGE, "true", account=BOB)
+    assert (said.code, said.out, said.err) == (125, "", DENIED)
+
+
+def test_by_whatever_it_is_named(host: WrapperHost, web: str):
+    for name in (web, web[:12], web[:3], "web"):
+        said = host.docker("kill", name, account=BOB)
+        assert said.code == 1
+        assert said.err == f"Permission denied: container owned by {ALICE} ({name})\n"
+
+
+def test_all_targets_of_a_line_are_looked_at(host: WrapperHost, web: str):
+    host.must("run", "-d", "--name", "mine", "--memory=1g", *SLEEP, account=BOB)
+    said = host.docker("kill", "mine", "web", account=BOB)
+    assert (said.code, said.err) == (1, DENIED)
+    assert docker("inspect", "--format", "{{.State.Status}}", "mine", "web") == "running\nrunning"
+
+
+def test_ones_own_and_what_does_not_exist_are_the_clients_affair(host: WrapperHost, web: str):
+    assert host.must("exec", "web", "echo", "hello") == "hello"
+    assert host.must("container", "inspect", "--format", "{{.Name}}", "web") == "/web"
+    assert host.must("rename", "web", "site") == ""
+    said = host.docker("kill", "no-such-container")
+    assert said.code == 1
+    assert "No such container: no-such-container" in said.err
+    assert host.must("inspect", "--format", "{{.Os}}", IMAGE) == "linux"
+    assert host.must("rm", "-f", "site") == "site"
+
+
+def test_who_has_no_owner_is_as_the_policy_says(host: WrapperHost):
+    docker("run", "-d", "--name", "ds01-test-legacy", *SLEEP)
+    try:
+        assert host.must("exec", "ds01-test-legacy", "echo", "hello") == "hello"
+        assert host.events()[-1].event_type == "ownership.unowned"
+        host.change_policy(access_control={"unowned_containers": "deny"})
+        said = host.docker("kill", "ds01-test-legacy")
+        assert said.code == 1
+        assert said.err == "Permission denied: container owned by nobody that is known (ds01-test-legacy)\n"
+        assert host.must("kill", "ds01-test-legacy", account=ADMIN) == "ds01-test-legacy"
+    finally:
+        docker("rm", "--force", "ds01-test-legacy")
+
+
+def test_administrators_touch_all(host: WrapperHost, web: str):
+    assert host.must("exec", "web", "echo", "hello", account=ADMIN) == "hello"
+
+
+@pytest.mark.parametrize("mode", ["warn", "off"])
+def test_a_rule_that_is_not_enforced_stops_nobody(host: WrapperHost, web: str, mode: str):
+    host.rule("ownership", mode)
+    said = host.docker("exec", "web", "echo", "hello", account=BOB)
+    assert (said.code, said.out) == (0, "hello\n")
+    assert said.err == ("" if mode == "off" else f"ds01: warning: web is a container of {ALICE}; allowed for now\n")
+
+
+def test_lists_show_an_account_its_own_alone(host: WrapperHost, web: str):
+    host.must("run", "-d", "--name", "mine", "--memory=1g", *SLEEP, account=BOB)
+    # As an ordinary process of bob's: whom the wrapper shows what is the kernel's word there, without a helper.
+    client = os.path.realpath(host.paths.docker_client)
+    socket = Path(os.environ["DOCKER_HOST"].removeprefix("unix://"))
+    before = socket.stat().st_mode
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as undo:
+        Path(folder).chmod(0o755)
+        copy = Path(folder, "docker")
+        copy.write_text(host.wrapper.read_text().replace(os.fspath(host.paths.docker_client), client))
+        socket.chmod(0o666)
+        undo.callback(socket.chmod, before)
+        socket.parent.chmod(0o755)
+        undo.callback(socket.parent.chmod, 0o700)
+        for words in (("ps",), ("container", "ls"), ("container", "list"), ("-D", "ps", "--all")):
+            argv = ["setpriv", f"--reuid={uid_of(BOB)}", f"--regid={uid_of(BOB)}", "--clear-groups", "bash", "-p"]
+            done = subprocess.run(
+                [*argv, os.fspath(copy), *words, "--format", "{{.Names}}"],
+                env=host.env(BOB, USER="root", LOGNAME="root", HOME=folder, DOCKER_CONFIG=folder),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            assert (done.returncode, done.stdout) == (0, "mine\n"), done.stderr
+    assert set(host.must("ps", "--format", "{{.Names}}", account=ADMIN).split()) >= {"mine", "web"}
