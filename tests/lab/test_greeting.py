@@ -136,7 +136,7 @@ def test_scripts_and_copies_see_nothing_of_it(machine: Machine):
         assert (done.code, done.stdout, done.stderr) == (0, "", "")
     # As scp and rsync do it: the other end is a command that speaks over its own output.
     copied = machine.run(["bash", "-c", "su - alice -c 'tar -cf - file' | tar -xOf - | od -An -tx1"])
-    assert (copied.code, copied.stdout.split(), copied.stderr) == (0, "62 79 74 65 73 00 ff".split(), "")
+    assert (copied.code, copied.stdout.split(), copied.stderr) == (0, ["62", "79", "74", "65", "73", "00", "ff"], "")
     assert machine.run(["su", "-", "alice", "-c", "exit 5"]).code == 5
     assert at_terminal(machine, typed("exit"), user="root").stdout.count("check-limits") == 0
 
