@@ -212,7 +212,7 @@ class Person:
         return dict(line.split() for line in listed.splitlines())
 
     def _docker(self, *words: str) -> str:
-        return subprocess.run(["docker", *words], check=True, capture_output=True, text=True).stdout
+        return subprocess.run(["/usr/bin/docker", *words], check=True, capture_output=True, text=True).stdout
 
 
 def fill(hands: Hands, user: str) -> Sequence[Mapping[str, object]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lab.containers import remove_all, states
+from tests.lab.containers import CLIENT, remove_all, states
 from tests.lab.host import UNITS, deploy, inv
 from tests.lab.machine.settings import Suite
 
@@ -46,7 +46,7 @@ def machine(host: Machine) -> Iterator[Machine]:
     """The machine with Docker on the file that hands wrote, and a container that was there before."""
     write(host, BY_HAND)
     host.script("systemctl reset-failed docker.service; systemctl restart docker.service")
-    host.must(["docker", "run", "--detach", "--name=before", "busybox", "sleep", "6000"])
+    host.must([CLIENT, "run", "--detach", "--name=before", "busybox", "sleep", "6000"])
     yield host
     remove_all(host)
 
@@ -176,11 +176,11 @@ def test_a_deploy_keeps_what_others_wrote_and_containers_go_on(machine: Machine,
     evidence(f"daemon {before.daemon} -> {after.daemon}, container {before.container} -> {after.container}")
     assert after.daemon != before.daemon
     assert after.container == before.container
-    in_effect = machine.must(["docker", "info", "--format", "{{.CgroupDriver}} {{.LiveRestoreEnabled}} {{.Labels}}"])
+    in_effect = machine.must([CLIENT, "info", "--format", "{{.CgroupDriver}} {{.LiveRestoreEnabled}} {{.Labels}}"])
     assert in_effect == "systemd true [rack=4]\n"
-    container = machine.must(["docker", "run", "--detach", "busybox", "sleep", "600"]).strip()
+    container = machine.must([CLIENT, "run", "--detach", "busybox", "sleep", "600"]).strip()
     form = "{{.State.Pid}} {{json .HostConfig.LogConfig.Config}}"
-    pid, options = machine.must(["docker", "inspect", "--format", form, container]).split()
+    pid, options = machine.must([CLIENT, "inspect", "--format", form, container]).split()
     assert json.loads(options) == {"max-size": "10m", "max-file": "3"}
     cgroup = machine.must(["cat", f"/proc/{pid}/cgroup"]).strip()
     evidence(f"without a parent: {cgroup}")

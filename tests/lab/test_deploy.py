@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.lab.containers import CLIENT
 from tests.lab.machine.settings import Suite
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def test_a_servers_life(fresh: Machine, evidence: Evidence) -> None:  # noqa: PL
     for command in ([INV, "verify"], ["ds01", "verify"]):
         proof = checks(fresh, *command)
         assert {name: status for name, status in proof["applied"] if status != "ok"} == {}
-        assert {name for name, _ in proof["applied"]} == {"files", "runtime", "slices"}
+        assert {name for name, _ in proof["applied"]} == {"files", "runtime", "slices", "ds01-sampler.service"}
         assert {status for _, status in proof["host"]} == {"ok", "warning"}
         assert ("/home", "warning") in proof["host"]  # its mount allows setuid files
     evidence(fresh.must(["ds01", "verify"]))
@@ -100,7 +101,7 @@ def test_a_servers_life(fresh: Machine, evidence: Evidence) -> None:  # noqa: PL
     assert effective(fresh) == (str(96 << 30), str(96 << 30))
     assert checks(fresh, "ds01", "verify") == proof
     assert fresh.must(["systemctl", "is-system-running"]) == "running\n"
-    where = fresh.must(["docker", "run", "--rm", "--cgroupns=host", "busybox", "cat", "/proc/self/cgroup"])
+    where = fresh.must([CLIENT, "run", "--rm", "--cgroupns=host", "busybox", "cat", "/proc/self/cgroup"])
     assert where.startswith("0::/ds01.slice/ds01-other.slice/docker-")
     limit = "/sys/fs/cgroup/ds01.slice/memory.max"
     evidence(f"after a reboot: verify as before, ds01.slice memory.max {fresh.must(['cat', limit]).strip()}")

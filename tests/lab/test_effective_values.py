@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lab.containers import CGROUP, Slice, remove_all, states
+from tests.lab.containers import CGROUP, CLIENT, Slice, remove_all, states
 from tests.lab.host import HOST_FILE, INVENTORY, POLICY, UNITS, deploy, edit, override
 from tests.lab.machine.accounts import UNLISTED
 from tests.lab.machine.prepared import PLACE
@@ -150,8 +150,8 @@ def test_a_container_lands_one_level_below_its_accounts_group(
     tool = f"{PLACE}/scripts/get_resource_limits.py"
     options = machine.must([tool, account, "--docker-args"], user=account).split()
     assert f"--cgroup-parent={account_slice.unit}" in options
-    container = machine.must(["docker", "run", "--detach", *options, "busybox", "sleep", "600"]).strip()
-    pid = machine.must(["docker", "inspect", "--format", "{{.State.Pid}}", container]).strip()
+    container = machine.must([CLIENT, "run", "--detach", *options, "busybox", "sleep", "600"]).strip()
+    pid = machine.must([CLIENT, "inspect", "--format", "{{.State.Pid}}", container]).strip()
     cgroup = machine.must(["cat", f"/proc/{pid}/cgroup"]).strip()
     assert cgroup == f"0::/ds01.slice/ds01-{group}.slice/{account_slice.unit}/docker-{container}.scope"
     evidence(f"{account}: docker run {' '.join(options)}: {cgroup.replace(container, container[:12])}")

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.lab.containers import CLIENT
 from tests.lab.gpus import ENVIRONMENT, HARDWARE, describe, give_gpus
 from tests.lab.host import deploy, override
 
@@ -70,7 +71,7 @@ def abandoned(machine: Machine) -> Abandoned:
 def nothing_held(machine: Machine, abandoned: Abandoned) -> Iterator[None]:
     """Take back, after a test, what it had."""
     yield
-    machine.script("docker ps --all --quiet | xargs --no-run-if-empty docker rm --force")
+    machine.script(f"{CLIENT} ps --all --quiet | xargs --no-run-if-empty {CLIENT} rm --force")
     for each in root(machine, "status")["allocations"]:
         if each["container"] not in {"kept", "left"}:
             root(machine, "release", f"--allocation={each['allocation']}")
@@ -160,7 +161,7 @@ def test_a_stopped_container_keeps_its_gpu_for_its_hold_and_no_longer(machine: M
     for user in ("student01", "bob"):
         options = granted(machine, user, f"--container={user}")["docker_args"]
         machine.must(
-            ["docker", "run", "--detach", f"--name={user}", "--network=none", *options, "busybox", "sleep", "1000"]
+            [CLIENT, "run", "--detach", f"--name={user}", "--network=none", *options, "busybox", "sleep", "1000"]
         )
     assert corrections(machine) == []
     assert "runs and uses GPU" in refused(sudo(machine, "bob", "release", "--container=bob"))
@@ -169,7 +170,7 @@ def test_a_stopped_container_keeps_its_gpu_for_its_hold_and_no_longer(machine: M
     had = stopped(machine, "student01")
     again = json.loads(sudo(machine, "student01", "clear-stopped", "--container=student01", "--json").stdout)
     assert (again["granted"], again["gpu_uuids"]) == (True, had)
-    machine.must(["docker", "start", "student01"])
+    machine.must([CLIENT, "start", "student01"])
 
     # After it they are free. Who is first has them.
     had = stopped(machine, "bob")
@@ -192,7 +193,7 @@ def corrections(machine: Machine) -> list[str]:
 
 def stopped(machine: Machine, name: str) -> list[str]:
     """Stop a container, say so, and return what it holds."""
-    machine.run(["docker", "stop", "--time=0", name])
+    machine.run([CLIENT, "stop", "--time=0", name])
     done = json.loads(sudo(machine, name, "mark-stopped", f"--container={name}", "--json").stdout)
     assert done["held"]["stopped_at"] is not None
     uuids: list[str] = done["held"]["gpu_uuids"]

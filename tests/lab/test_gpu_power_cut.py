@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.lab.containers import CLIENT
 from tests.lab.gpu_journals import Journals
 from tests.lab.gpus import ENVIRONMENT, HARDWARE, give_gpus
 from tests.lab.host import deploy
@@ -71,7 +72,7 @@ class Found:
 
 def containers(machine: Machine) -> Mapping[str, Found]:
     """Return all there are, by name."""
-    listed = machine.script("docker ps --all --quiet --no-trunc | xargs --no-run-if-empty docker inspect")
+    listed = machine.script(f"{CLIENT} ps --all --quiet --no-trunc | xargs --no-run-if-empty {CLIENT} inspect")
     return {each["Name"].removeprefix("/"): _found(each) for each in json.loads(listed or "[]")}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.lab.containers import (
     BOMB,
+    CLIENT,
     SPIN,
     WORK,
     Slice,
@@ -70,7 +71,7 @@ def neighbour(machine: Machine) -> Slice:
 
 def lines(machine: Machine, container: str) -> int:
     """Count what a container has written so far: the steps of its work."""
-    return int(machine.script(f"docker logs {container} | wc -l"))
+    return int(machine.script(f"{CLIENT} logs {container} | wc -l"))
 
 
 def oom_kills(machine: Machine) -> list[tuple[str, str]]:
@@ -110,7 +111,7 @@ def test_past_memory_max_the_kernel_ends_one_container_of_the_account(
     found = tell_of_memory(machine, alice, evidence)
     (kill,) = oom_kills(machine)
     evidence(f"kernel: no memory in {kill[0]}, victim in {kill[1]}")
-    ended = machine.must(["docker", "inspect", "--format", "{{.Id}}", "large"]).strip()
+    ended = machine.must([CLIENT, "inspect", "--format", "{{.Id}}", "large"]).strip()
     assert kill == (alice.path, f"{alice.path}/docker-{ended}.scope")
     assert found["large"].exit_code == 137
     assert {name for name, state in found.items() if state.running} == {"small", "middle", "neighbour"}
@@ -152,7 +153,7 @@ def test_past_memory_high_the_account_crawls_and_nothing_is_killed(
     evidence(f"{mebibytes(bob.number('memory.current'))} of MemoryHigh 230 and MemoryMax 256 MiB: {crowded}")
     evidence(f"memory.pressure: {bob.read('memory.pressure').splitlines()[1]}")
     begin = time.monotonic()
-    machine.must(["docker", "rm", "--force", "bob-one"])
+    machine.must([CLIENT, "rm", "--force", "bob-one"])
     evidence(f"ended from outside, docker rm of one took {time.monotonic() - begin:.1f} s")
     assert crowded.high > 0
     assert crowded.stalled_usec > WINDOW_SECONDS * 1_000_000 / 10

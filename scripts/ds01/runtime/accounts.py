@@ -13,7 +13,7 @@ from ds01.core.names import ADMIN_GROUP
 from ds01.core.policy import Policy
 from ds01.runtime.identity import Caller
 
-__all__ = ["Caller", "UnknownCallerError", "caller", "is_admin", "is_known", "limits_of", "unix_groups"]
+__all__ = ["Caller", "UnknownCallerError", "caller", "is_admin", "is_known", "limits_of", "unix_groups", "who_asks"]
 
 _HIGHEST_UID = 2**32 - 2
 
@@ -23,7 +23,17 @@ class UnknownCallerError(RefusedError):
 
 
 def caller(policy: Policy, *, uid: int, environment: Mapping[str, str]) -> Caller:
-    """Return who asks.
+    """Return who asks, as who_asks() does, and whether that is an administrator.
+
+    Raises:
+        UnknownCallerError: the uid has no account, or SUDO_UID is no uid.
+    """
+    uid, name = who_asks(uid=uid, environment=environment)
+    return Caller(uid, name, is_admin(policy, name))
+
+
+def who_asks(*, uid: int, environment: Mapping[str, str]) -> tuple[int, str]:
+    """Return the uid and name of who asks.
 
     Args:
         uid: the process's real one.
@@ -42,7 +52,7 @@ def caller(policy: Policy, *, uid: int, environment: Mapping[str, str]) -> Calle
         name = pwd.getpwuid(uid).pw_name
     except KeyError as error:
         raise UnknownCallerError(f"uid {uid} has no account on this machine", None, "log in with an account") from error
-    return Caller(uid, name, is_admin(policy, name))
+    return uid, name
 
 
 def is_admin(policy: Policy, account: str) -> bool:

@@ -1,14 +1,15 @@
 """The page of an account: what it was promised and how often it was refused, under one lock: check and start are one.
 
 Written by root alone, in a folder of root's own. A file that cannot be read is kept aside, and the account begins with
-an empty page: that is better than a machine on which nobody can start anything.
+an empty page; where none can be written, it has one for the moment. Both are better than a machine on which nobody can
+start anything.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ds01.core.jsonstate import StateError, exclusive, read_json, write_bytes
@@ -28,7 +29,7 @@ class Page:
     """What stands on one account's page while it is locked; what it says at the end is written.
 
     Attributes:
-        trouble: why an older file was put aside; None when it was not.
+        trouble: why an older file was put aside, or why this page is kept nowhere; None when all is well.
     """
 
     promises: tuple[Pending, ...] = ()
@@ -40,19 +41,36 @@ class Page:
 def locked_page(folder: Path, uid: int) -> Iterator[Page]:
     """Hold an account's page; what the block leaves in it is written.
 
+    On a full disk, or without the folder and with nowhere to make it, it is not; `trouble` then says so, for what goes
+    wrong at the end only after the block.
+
     Raises:
         BusyError: somebody else holds it for too long.
-        OSError: it cannot be written; nothing was promised.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{uid}.json"
-    with exclusive(folder / f"{uid}.lock", wait_seconds=_WAIT_SECONDS, work="docker command of yours", mode=_MODE):
-        page = _read(path)
+    with ExitStack() as lock:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock.enter_context(
+                exclusive(
+                    folder / f"{uid}.lock", wait_seconds=_WAIT_SECONDS, work="docker command of yours", mode=_MODE
+                )
+            )
+            page = _read(path)
+        except OSError as error:
+            page = Page(trouble=_unwritten(path, error))
         before = _document(page)
         yield page
         after = _document(page)
         if after != before or page.trouble is not None:
-            write_bytes(path, json.dumps(after).encode(), mode=_MODE)
+            try:
+                write_bytes(path, json.dumps(after).encode(), mode=_MODE)
+            except OSError as error:
+                page.trouble = _unwritten(path, error)
+
+
+def _unwritten(path: Path, error: OSError) -> str:
+    return f"{path} cannot be written, so what is being started counts only once it runs: {error.strerror or error}"
 
 
 def _document(page: Page) -> Mapping[str, object]:

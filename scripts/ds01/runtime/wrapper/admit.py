@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from ds01.core.errors import RefusedError
 from ds01.core.terminal import say
@@ -161,9 +161,7 @@ def _admit(desk: Desk, case: _Case) -> Admission:
 def _decide(desk: Desk, case: _Case) -> tuple[Admission | Refusal, Telling]:
     told = Telling(in_full=True, number=0, unsaid=0)
     with ExitStack() as lock:
-        page = lock.enter_context(locked_page(desk.paths.pages, desk.caller.uid))
-        if page.trouble is not None:
-            desk.log_open((page.trouble,), "promises")
+        page = lock.enter_context(_page(desk))
         unlocked = False
 
         def units() -> Grant | Refusal:
@@ -183,10 +181,22 @@ def _decide(desk: Desk, case: _Case) -> tuple[Admission | Refusal, Telling]:
                 return answer, _denied(page, desk)
             _promise(desk, page, case)
     if isinstance(answer, Refusal):
-        with locked_page(desk.paths.pages, desk.caller.uid) as page:
+        with _page(desk) as page:
             page.promises = tuple(each for each in page.promises if each.id != case.id)
             return answer, _denied(page, desk)
     return answer, told
+
+
+@contextmanager
+def _page(desk: Desk) -> Iterator[Page]:
+    """Hold the caller's page; that it cannot be read or kept is logged, once."""
+    with locked_page(desk.paths.pages, desk.caller.uid) as page:
+        told = page.trouble
+        if told is not None:
+            desk.log_open((told,), "promises")
+        yield page
+    if page.trouble is not None and page.trouble != told:
+        desk.log_open((page.trouble,), "promises")
 
 
 def _look(desk: Desk, case: _Case, page: Page, units: Callable[[], Grant | Refusal]) -> Admission | Refusal:

@@ -146,13 +146,15 @@ def open_desk(paths: HostPaths, asked: Asked) -> Desk:
 def _keeper(machine: Machine, pid: int, uid: int) -> ProcessRef:
     """Return the docker command, which must be above us and its user's: nobody names another's process.
 
+    Above everybody is the first of all, which outlives every promise.
+
     Raises:
         RequestError: it is not.
     """
     above: int | None = os.getpid()
-    while above is not None and above != pid:
+    while above is not None and above > 1 and above != pid:
         above = machine.parent(above)
-    found = machine.process(pid) if above == pid else None
+    found = machine.process(pid) if above == pid > 1 else None
     if found is None or machine.uid(pid) not in {uid, os.getuid()}:
         raise RequestError(f"process {pid} is not the docker command that asks", None, "call docker as usual")
     return found

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ds01.core.errors import BadInputError
+from ds01.core.errors import BadInputError, RefusedError
 from ds01.core.rules import Mode, Rule
 from ds01.core.terminal import say
 from ds01.runtime.containers.container import Container
-from ds01.runtime.containers.engine import EngineError
+from ds01.runtime.containers.engine import Engine, EngineError
 from ds01.runtime.wrapper.desk import DeniedError, Desk, shown
 
 
@@ -21,7 +21,7 @@ def check_owner(desk: Desk, names: Iterable[str], verb: str) -> dict[str, Contai
     """
     found: dict[str, Container] = {}
     for name in dict.fromkeys(names):
-        container = _find(desk, name)
+        container = _find(desk.place.engine, name)
         if container is not None:
             found[name] = container
     strangers = [(name, owner) for name, each in found.items() if (owner := _stranger(desk, each)) is not None]
@@ -39,9 +39,29 @@ def check_owner(desk: Desk, names: Iterable[str], verb: str) -> dict[str, Contai
     raise DeniedError("a container of somebody else's")
 
 
-def _find(desk: Desk, name: str) -> Container | None:
+def check_without_policy(engine: Engine, names: Iterable[str], account: str, *, starts: bool) -> None:
+    """Stop what no policy is needed to see: somebody else's container, and a start of one that had a GPU.
+
+    Raises:
+        RefusedError: it is.
+        EngineError: Docker cannot be asked.
+    """
+    fix = "an administrator can do it as root (sudo), and has to look after the policy (sudo ./inv deploy)"
+    for name in dict.fromkeys(names):
+        container = _find(engine, name)
+        if container is None:
+            continue
+        if container.owner is not None and container.owner.name != account:
+            raise RefusedError(
+                f"Permission denied: container owned by {shown(container.owner.name)} ({shown(name)})", None, fix
+            )
+        if starts and container.allocation_id is not None:
+            raise RefusedError(f"{shown(name)} had a GPU, and none can be given without the policy", None, fix)
+
+
+def _find(engine: Engine, name: str) -> Container | None:
     try:
-        return desk.place.engine.inspect(name, by_beginning=True)
+        return engine.inspect(name, by_beginning=True)
     except BadInputError:
         # No container can have such a name: the client will say so.
         return None
