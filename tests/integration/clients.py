@@ -19,7 +19,7 @@ from ds01.core.process import run
 from ds01.runtime.client.realclient import read_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # Names a folder with more clients (docker-20.10, docker-26.1), as `dpkg -x` takes them out of Debian's packages.
 MORE_CLIENTS = "DS01_DOCKER_CLIENTS"
@@ -76,7 +76,10 @@ class Outcome:
 class Client:
     """One client, in a folder of its own with the files that lines name."""
 
-    def __init__(self, docker: Path, recorder: Recorder, folder: Path, terminal: int) -> None:
+    def __init__(
+        self, docker: Path, recorder: Recorder, folder: Path, terminal: int, more: Mapping[str, str] | None = None
+    ) -> None:
+        self._more = more or {}
         self.docker = docker
         self._recorder = recorder
         self._folder = folder
@@ -101,6 +104,7 @@ class Client:
             "HOME": os.fspath(self._folder),
             "FOO": "from outside",
             "DOCKER_HOST": f"unix://{self._recorder.socket_path}",
+            **self._more,
         }
         done = subprocess.run(
             [self.docker, *words],
