@@ -98,6 +98,8 @@ class Client:
         (self._folder / "config").mkdir(parents=True)
         (self._folder / "vars.env").write_text("A=1\nB=two words\nFOO\n")
         (self._folder / "labels").write_text("team=vision\n")
+        (self._folder / "nv.env").write_text("NVIDIA_VISIBLE_DEVICES=all\nCUDA_VISIBLE_DEVICES=0\n")
+        (self._folder / "our.labels").write_text("ds01.user=bob\nds01.gpu.uuids=GPU-1\nds01.gpu.slots=0\nds01.x=1\n")
         (self._folder / "seccomp.json").write_text('{"defaultAction": "SCMP_ACT_ALLOW"}\n')
         environment = {
             "PATH": "/usr/bin:/bin",
