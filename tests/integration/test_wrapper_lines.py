@@ -173,19 +173,22 @@ def expected(plain: dict[str, Any], line: str) -> dict[str, Any]:
         host |= {"CpuQuota": 2 * period} if period else {"CpuQuota": 0, "NanoCpus": 2 * 10**9}
     if host["IpcMode"] in {"", "private", "shareable"}:
         host["ShmSize"] = host["ShmSize"] or SHM
-    labels = {name: text for name, text in plain["Labels"].items() if not is_ours(name)}
+    kept = {"ds01.x": "1"} if "our.labels" in line else {}
+    labels = kept | {name: text for name, text in plain["Labels"].items() if not is_ours(name)}
     kind = "compose" if "com.docker.compose.project" in labels else "docker"
     if any(name.startswith("devcontainer.") for name in labels):
         kind = "devcontainer"
     labels |= {"ds01.user": ALICE, "ds01.managed": "true", "ds01.container_type": kind, "ds01.slice": SLICE}
     if "--label-file" in line:
         labels |= LABELS_OF_FILES
-    env = [each for each in plain["Env"] or () if each.partition("=")[0] not in {VISIBLE, "CUDA_VISIBLE_DEVICES"}]
+    by_file = "--env-file nv.env" in line  # read by the client alone; of two values the later one counts
+    env = [each for each in plain["Env"] or () if by_file or each.partition("=")[0] not in {VISIBLE, CUDA}]
     return plain | {"HostConfig": host, "Labels": labels, "Env": sorted([*env, f"{VISIBLE}=void"])}
 
 
-VISIBLE = "NVIDIA_VISIBLE_DEVICES"
-LABELS_OF_FILES = {"ds01.allocation": "", "ds01.protected": "false"}
+VISIBLE, CUDA = "NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"
+# What a file of labels says is read by the client alone; it says ds01.user=bob and more.
+LABELS_OF_FILES = {"ds01.allocation": "", "ds01.gpu.slots": "", "ds01.gpu.uuids": "", "ds01.protected": "false"}
 
 
 def is_ours(name: str) -> bool:

@@ -11,6 +11,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +23,7 @@ from ds01.core.events import Event, read_events
 from ds01.core.paths import HostPaths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 SCRIPTS: Final = Path(ds01.__file__).parents[1]
@@ -169,3 +170,11 @@ def inspected(name: str) -> dict[str, Any]:
 def remove(names: Iterable[str]) -> None:
     for name in names:
         subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True, check=False, timeout=60)
+
+
+def until(true: Callable[[], bool], *, seconds: float = 60) -> None:
+    """Wait for something that happens by itself."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -27,6 +27,7 @@ _NANO: Final = 10**9
 _PERIOD_USEC: Final = 100_000
 _OURS: Final = "ds01."
 _OLDER: Final = frozenset({known.OLDER_USER, known.OLDER_MANAGED, known.OLDER_IMAGE})
+_NOT_BY_FILE: Final = {known.PROTECTED: "false", known.ALLOCATION: "", known.GPU_UUIDS: "", known.GPU_SLOTS: ""}
 _COMPOSE: Final = "com.docker.compose.project"
 _DEVCONTAINER: Final = "devcontainer."
 
@@ -165,7 +166,7 @@ def _labels(parsed: Parsed, marks: Marks) -> Mapping[str, str]:
         known.SLICE: marks.parent,
     }
     # A file of labels is read by the client alone; what stands on the line goes before it.
-    return ours | ({known.PROTECTED: "false", known.ALLOCATION: ""} if parsed.values("label-file") else {})
+    return ours | (_NOT_BY_FILE if parsed.values("label-file") else {})
 
 
 def _limits(parsed: Parsed, settings: Settings) -> Iterator[str]:
