@@ -19,7 +19,7 @@ from ds01.core.process import run
 from ds01.runtime.client.realclient import read_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # Names a folder with more clients (docker-20.10, docker-26.1), as `dpkg -x` takes them out of Debian's packages.
 MORE_CLIENTS = "DS01_DOCKER_CLIENTS"
@@ -76,7 +76,10 @@ class Outcome:
 class Client:
     """One client, in a folder of its own with the files that lines name."""
 
-    def __init__(self, docker: Path, recorder: Recorder, folder: Path, terminal: int) -> None:
+    def __init__(
+        self, docker: Path, recorder: Recorder, folder: Path, terminal: int, more: Mapping[str, str] | None = None
+    ) -> None:
+        self._more = more or {}
         self.docker = docker
         self._recorder = recorder
         self._folder = folder
@@ -95,12 +98,15 @@ class Client:
         (self._folder / "config").mkdir(parents=True)
         (self._folder / "vars.env").write_text("A=1\nB=two words\nFOO\n")
         (self._folder / "labels").write_text("team=vision\n")
+        (self._folder / "nv.env").write_text("NVIDIA_VISIBLE_DEVICES=all\nCUDA_VISIBLE_DEVICES=0\n")
+        (self._folder / "our.labels").write_text("ds01.user=bob\nds01.gpu.uuids=GPU-1\nds01.gpu.slots=0\nds01.x=1\n")
         (self._folder / "seccomp.json").write_text('{"defaultAction": "SCMP_ACT_ALLOW"}\n')
         environment = {
             "PATH": "/usr/bin:/bin",
             "HOME": os.fspath(self._folder),
             "FOO": "from outside",
             "DOCKER_HOST": f"unix://{self._recorder.socket_path}",
+            **self._more,
         }
         done = subprocess.run(
             [self.docker, *words],

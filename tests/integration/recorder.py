@@ -46,7 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         content = self._read_body()
         target = _VERSION.sub("", self.path)
-        if target != "/_ping":
+        if target != "/_ping" and not (self.server.clients_only and target == self.path):
             self.server.keep(Request(self.command, target, _as_json(content)))
         status, answer = self.server.answer(self.command, target.partition("?")[0])
         body = b"" if answer is None else json.dumps(answer).encode()
@@ -87,12 +87,18 @@ class Recorder(socketserver.ThreadingUnixStreamServer):
 
     Args:
         os_type: what the daemon says it runs on; clients refuse Windows' options elsewhere.
+        clients_only: whether requests without an API version are answered and not kept: no client makes them.
+        container: what it says of each container that somebody asks for.
     """
 
     daemon_threads = True
 
-    def __init__(self, socket: Path, os_type: str = "linux") -> None:
+    def __init__(
+        self, socket: Path, os_type: str = "linux", *, clients_only: bool = False, container: object = None
+    ) -> None:
         self.os_type = os_type
+        self.clients_only = clients_only
+        self._container = _CONTAINER if container is None else container
         self.socket_path = socket
         self._lock = threading.Lock()
         self._requests: list[Request] = []
@@ -119,7 +125,7 @@ class Recorder(socketserver.ThreadingUnixStreamServer):
             case "POST", "/images/create":
                 return 200, {"status": "there already"}
             case "GET", _ if path.startswith("/containers/") and path.endswith("/json"):
-                return 200, [] if path == "/containers/json" else _CONTAINER
+                return 200, [] if path == "/containers/json" else self._container
             case "POST", _ if path.rpartition("/")[2] in _DONE:
                 return 204, None
             case "DELETE", _:
@@ -135,9 +141,11 @@ _DONE = frozenset({"start", "stop", "restart", "kill", "pause", "unpause", "rena
 
 
 @contextmanager
-def recording(socket: Path, os_type: str = "linux") -> Iterator[Recorder]:
+def recording(
+    socket: Path, os_type: str = "linux", *, clients_only: bool = False, container: object = None
+) -> Iterator[Recorder]:
     """Run a recorder on a socket, in a thread."""
-    with Recorder(socket, os_type) as server:
+    with Recorder(socket, os_type, clients_only=clients_only, container=container) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

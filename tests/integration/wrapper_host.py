@@ -11,6 +11,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +23,7 @@ from ds01.core.events import Event, read_events
 from ds01.core.paths import HostPaths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 SCRIPTS: Final = Path(ds01.__file__).parents[1]
@@ -76,7 +77,7 @@ class WrapperHost:
     def env(self, account: str = ALICE, **more: str) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
-            "DOCKER_HOST": os.environ["DOCKER_HOST"],
+            "DOCKER_HOST": f"unix://{os.readlink(self.paths.engine)}",
             "HOME": os.fspath(self.folder),
             "LANG": "C.UTF-8",
             "SUDO_UID": str(uid_of(account)),
@@ -128,8 +129,12 @@ class WrapperHost:
         return [each for each in read_events(self.paths.events) if isinstance(each, Event)]
 
 
-def make_host(folder: Path) -> WrapperHost:
-    """Lay a host down; the engine that DOCKER_HOST names is its engine."""
+def make_host(folder: Path, engine: Path | None = None) -> WrapperHost:
+    """Lay a host down.
+
+    Args:
+        engine: its socket; None for the one that DOCKER_HOST names.
+    """
     host = WrapperHost(folder)
     paths = host.paths
     for path in (paths.policy, paths.events, paths.gpu_state, paths.docker_client, paths.docker_client_seen):
@@ -143,7 +148,7 @@ def make_host(folder: Path) -> WrapperHost:
     client = shutil.which("docker")
     assert client is not None
     paths.docker_client.symlink_to(client)
-    paths.engine.symlink_to(os.environ["DOCKER_HOST"].removeprefix("unix://"))
+    paths.engine.symlink_to(engine or os.environ["DOCKER_HOST"].removeprefix("unix://"))
     host.helper.write_text(HELPER.format(python=sys.executable, scripts=os.fspath(SCRIPTS), root=os.fspath(paths.root)))
     text = (SHIPPED / "usr/local/bin/docker").read_text()
     for old, new in (("/usr/bin/docker", paths.docker_client), ("/usr/local/sbin/ds01-docker-helper", host.helper)):
@@ -165,3 +170,11 @@ def inspected(name: str) -> dict[str, Any]:
 def remove(names: Iterable[str]) -> None:
     for name in names:
         subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True, check=False, timeout=60)
+
+
+def until(true: Callable[[], bool], *, seconds: float = 60) -> None:
+    """Wait for something that happens by itself."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)

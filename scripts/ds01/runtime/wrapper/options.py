@@ -27,6 +27,7 @@ _NANO: Final = 10**9
 _PERIOD_USEC: Final = 100_000
 _OURS: Final = "ds01."
 _OLDER: Final = frozenset({known.OLDER_USER, known.OLDER_MANAGED, known.OLDER_IMAGE})
+_NOT_BY_FILE: Final = {known.PROTECTED: "false", known.ALLOCATION: "", known.GPU_UUIDS: "", known.GPU_SLOTS: ""}
 _COMPOSE: Final = "com.docker.compose.project"
 _DEVCONTAINER: Final = "devcontainer."
 
@@ -69,7 +70,7 @@ def read_request(parsed: Parsed, visible_devices: str) -> ContainerRequest:
         container=_last(parsed, "name") or None,
         memory_bytes=_amount(parsed, "memory") or None,
         nano_cpus=_cpus(parsed) or None,
-        pids=read_whole("--pids-limit", text) if (text := _last(parsed, "pids-limit")) else None,
+        pids=_whole(parsed, "pids-limit"),
         shm_bytes=_amount(parsed, "shm-size") or None,
         ipc_mode=_last(parsed, "ipc") or None,
         gpu=asked_gpus(config, environment),
@@ -83,8 +84,8 @@ def _last(parsed: Parsed, name: str) -> str:
 
 
 def _amount(parsed: Parsed, name: str) -> int:
-    text = _last(parsed, name)
-    return read_bytes(f"--{name}", text) if text else 0
+    """Return an amount in bytes, 0 where nothing is said; an empty word is no amount to the client either."""
+    return read_bytes(f"--{name}", _last(parsed, name)) if parsed.values(name) else 0
 
 
 def _cpus(parsed: Parsed) -> int:
@@ -92,16 +93,15 @@ def _cpus(parsed: Parsed) -> int:
 
     Source: docker run reference: --cpus=1.5 is --cpu-period=100000 --cpu-quota=150000.
     """
-    if text := _last(parsed, "cpus"):
-        return read_nano_cpus("--cpus", text)
-    quota = _whole(parsed, "cpu-quota")
+    if parsed.values("cpus"):
+        return read_nano_cpus("--cpus", _last(parsed, "cpus"))
+    quota = _whole(parsed, "cpu-quota") or 0
     period = _whole(parsed, "cpu-period") or _PERIOD_USEC
     return quota * _NANO // period if quota > 0 and period > 0 else 0
 
 
-def _whole(parsed: Parsed, name: str) -> int:
-    text = _last(parsed, name)
-    return read_whole(f"--{name}", text) if text else 0
+def _whole(parsed: Parsed, name: str) -> int | None:
+    return read_whole(f"--{name}", _last(parsed, name)) if parsed.values(name) else None
 
 
 def parent_asked(parsed: Parsed) -> str | None:
@@ -166,7 +166,7 @@ def _labels(parsed: Parsed, marks: Marks) -> Mapping[str, str]:
         known.SLICE: marks.parent,
     }
     # A file of labels is read by the client alone; what stands on the line goes before it.
-    return ours | ({known.PROTECTED: "false", known.ALLOCATION: ""} if parsed.values("label-file") else {})
+    return ours | (_NOT_BY_FILE if parsed.values("label-file") else {})
 
 
 def _limits(parsed: Parsed, settings: Settings) -> Iterator[str]:
@@ -175,12 +175,12 @@ def _limits(parsed: Parsed, settings: Settings) -> Iterator[str]:
         yield f"--memory={settings.memory_bytes}"
         yield f"--memory-swap={settings.memory_bytes}"
     if settings.nano_cpus is not None and not _cpus(parsed):
-        period = _whole(parsed, "cpu-period")
+        period = _whole(parsed, "cpu-period") or 0
         if period > 0:
             yield f"--cpu-quota={settings.nano_cpus * period // _NANO}"
         else:
             yield f"--cpus={_decimal(settings.nano_cpus)}"
-    if settings.pids is not None and not _last(parsed, "pids-limit"):
+    if settings.pids is not None and not parsed.values("pids-limit"):
         yield f"--pids-limit={settings.pids}"
     if settings.shm_bytes is not None and not _amount(parsed, "shm-size"):
         yield f"--shm-size={settings.shm_bytes}"
