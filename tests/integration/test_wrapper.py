@@ -157,9 +157,7 @@ def test_a_slice_is_chosen_by_administrators_alone_among_those_listed(host: Wrap
     host.change_policy(access_control={"admin_cgroup_parents": ["ds01-maintenance.slice"]})
     said = host.docker("create", "--name", f"{prefix}-a", "--cgroup-parent=evil.slice", IMAGE)
     assert (said.code, "--cgroup-parent is set to" in said.err) == (0, True)
-    host.must(
-        "create", "--name", f"{prefix}-b", "--cgroup-parent", "ds01-maintenance.slice", IMAGE, account=ADMIN
-    )
+    host.must("create", "--name", f"{prefix}-b", "--cgroup-parent", "ds01-maintenance.slice", IMAGE, account=ADMIN)
     refused = host.docker("create", "--cgroup-parent=evil.slice", IMAGE, account=ADMIN)
     assert (refused.code, "lists no slice 'evil.slice'" in refused.err) == (1, True)
     parents = [inspected(f"{prefix}-{each}")["HostConfig"]["CgroupParent"] for each in "ab"]
@@ -190,7 +188,11 @@ def test_what_a_user_says_of_our_labels_and_of_visible_gpus_is_not_believed(
 
 @pytest.mark.parametrize(
     ("label", "kind"),
-    [("devcontainer.local_folder=/home/x/y", "devcontainer"), ("com.docker.compose.project=x", "compose"), ("a", "docker")],
+    [
+        ("devcontainer.local_folder=/home/x/y", "devcontainer"),
+        ("com.docker.compose.project=x", "compose"),
+        ("a", "docker"),
+    ],
 )
 def test_the_tool_that_makes_a_container_is_told_by_its_labels(
     host: WrapperHost, prefix: str, label: str, kind: str

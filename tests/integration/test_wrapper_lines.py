@@ -19,13 +19,13 @@ from tests.integration.wrapper_host import ALICE, WrapperHost, make_host, uid_of
 from tests.unit.runtime.gpu.engines import inspected
 
 from ds01.core.errors import BadInputError
-from ds01.runtime.client.arguments import parse
-from ds01.runtime.client.tables import nearest
 from ds01.core.process import run
+from ds01.runtime.client.arguments import parse
 from ds01.runtime.client.realclient import read_version
+from ds01.runtime.client.tables import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 DOCKER = installed()
 pytestmark = pytest.mark.skipif(DOCKER is None, reason="no docker client here")

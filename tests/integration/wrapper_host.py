@@ -77,7 +77,7 @@ class WrapperHost:
     def env(self, account: str = ALICE, **more: str) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
-            "DOCKER_HOST": f"unix://{os.readlink(self.paths.engine)}",
+            "DOCKER_HOST": f"unix://{self.paths.engine.readlink()}",
             "HOME": os.fspath(self.folder),
             "LANG": "C.UTF-8",
             "SUDO_UID": str(uid_of(account)),

@@ -18,9 +18,9 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9:./_-]{0,127}", re.ASCII)
 _CDI_VENDOR: Final = "nvidia.com"
 _CDI_GPU: Final = re.compile(r"(?:[a-z.]+\.)?nvidia\.com/gpu=(.+)", re.ASCII)
 # nvidia0, nvidia1, … are GPUs; nvidiactl, nvidia-uvm and nvidia-caps alone compute nothing.
-_FILE: Final = re.compile(r"/dev/nvidia\d{1,4}", re.ASCII)
+_FILE: Final = re.compile(r"dev/nvidia\d{1,4}", re.ASCII)
 # Character devices of the driver by number, and folders that Docker opens with all devices in them.
-_FILES_UNREAD: Final = re.compile(r"/dev/char/195:\d+|/dev/?|/dev/char/?", re.ASCII)
+_FILES_UNREAD: Final = re.compile(r"dev/char/195:\d+|dev|dev/char|", re.ASCII)
 # More than one machine has; who asks for so many asks for all.
 _MOST: Final = 1024
 
@@ -115,9 +115,12 @@ def _of_cdi(name: str) -> GpuRequest | None:
 
 
 def _of_file(path: str) -> GpuRequest | None:
-    if _FILE.fullmatch(path):
-        return GpuRequest(Asked.NAMED, (path,))
-    if _FILES_UNREAD.fullmatch(path):
+    # The engine keeps a path as it was written, and takes one that begins without a slash from its own folder, /.
+    parts = [part for part in path.split("/") if part not in {"", "."}]
+    plain = "/".join(parts)
+    if _FILE.fullmatch(plain):
+        return GpuRequest(Asked.NAMED, (f"/{plain}",))
+    if ".." in parts or _FILES_UNREAD.fullmatch(plain):
         return GpuRequest(Asked.UNKNOWN)
     return _of_cdi(path)
 

@@ -82,6 +82,10 @@ CASES: dict[str, tuple[dict[str, object], list[str], GpuRequest | None]] = {
     "another device": (files("/dev/fuse"), [], None),
     "all devices": (files("/dev"), [], UNKNOWN),
     "a device by number": (files("/dev/char/195:0"), [], UNKNOWN),
+    "a device file, written oddly": (files("//dev/.//nvidia0"), [], named("/dev/nvidia0")),
+    "a device file, from the engine's folder": (files("dev/nvidia1"), [], named("/dev/nvidia1")),
+    "a device file on a winding way": (files("/dev/../dev/nvidia0"), [], UNKNOWN),
+    "all devices of the machine": (files("/"), [], UNKNOWN),
     "a device file and a name": (
         {"DeviceRequests": [asks("1")], **files("/dev/nvidia0")},
         [],

@@ -17,6 +17,10 @@ _NARROWEST: Final = 44
 _INDENT: Final = "  "
 _BOLD_RED: Final = "\x1b[1;31m"
 _PLAIN: Final = "\x1b[0m"
+# They stand on the letter before them; so do vowels and finals of Hangul that are written apart.
+_MARKS: Final = frozenset({"Mn", "Me"})
+_FIRST_JOINING: Final = "\u1160"
+_LAST_JOINING: Final = "\u11ff"
 # Where a terminal knows no other characters; what is not here comes out as Python's backslashes.
 _ASCII: Final = str.maketrans({"…": "...", "•": "*", "×": "x", "–": "-", "—": "-", "’": "'"})
 
@@ -55,7 +59,8 @@ def draw(refusal: Refusal, contact: str, style: Style = Style()) -> str:  # noqa
 
 def _wrapped(text: str, width: int, first: str, others: str) -> list[str]:
     """Break a line at its spaces; a word that is longer than a line stays whole, since people copy commands."""
-    plain = printable(text)
+    # Only in a box does a tab stand in the way: it has as many columns as it likes.
+    plain = printable(text).replace("\t", "\\t")
     lead = len(plain) - len(plain.lstrip(" "))
     lines, line = [], first + plain[:lead]
     room = len(first) + width
@@ -88,6 +93,10 @@ def _framed(title: str, body: list[str], style: Style) -> str:
 
 def _columns(text: str) -> int:
     """Return how many columns of a terminal a text takes. Source: Unicode, UAX #11."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
+    return len(text) if text.isascii() else sum(map(_width, text))
+
+
+def _width(char: str) -> int:
+    if unicodedata.category(char) in _MARKS or _FIRST_JOINING <= char <= _LAST_JOINING:
+        return 0
+    return 1 + (unicodedata.east_asian_width(char) in "WF")

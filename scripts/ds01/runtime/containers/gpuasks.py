@@ -20,10 +20,15 @@ CUDA: Final = "CUDA_VISIBLE_DEVICES"
 NONE: Final = "void"
 _NO_GPU: Final = frozenset({"", NONE, "none"})
 # GPUs, their control nodes, the driver's devices by number, and folders that Docker opens with all devices in them.
-_FILE: Final = re.compile(r"/+dev/+(?:nvidia[^/]*(?:/.*)?|char/+195:\d+)|/+dev(?:/+(?:char/*)?)?", re.ASCII)
+_FILE: Final = re.compile(r"dev|dev/char|dev/char/195:.*|dev/nvidia.*", re.DOTALL)
+# Where anybody can lay a link to a GPU, which Docker follows. Source: moby, oci/devices_linux.go.
+_ANYBODYS: Final = frozenset({"shm", "mqueue", "fd"})
 # Source: Container Device Interface specification, "vendor/class=name"; the client's --device takes it from 25 on.
 _CDI: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*=[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
 _DRIVERS: Final = frozenset({"", "nvidia", "cdi"})
+_ONE: Final = r'(?:"(?:[^"\r\n]|"")*"|[^",\r\n]*)'
+_ROW: Final = re.compile(rf"{_ONE}(?:,{_ONE})*")
+_FIELD: Final = re.compile(rf"(?:\A|,)({_ONE})")
 _USE_GPUS: Final = "use --gpus 1, --gpus all or --gpus device=SLOT, and leave --device for other devices"
 
 
@@ -62,8 +67,16 @@ def asked_gpus(host_config: Mapping[str, object], environment: Sequence[str]) ->
 def _refuse_files(host_config: Mapping[str, object]) -> None:
     for each in _rows(host_config.get("Devices")):
         path = str(each.get("PathOnHost") or "")
-        if _FILE.fullmatch(path):
-            raise GpuAskError(f"the device {visible(path)} is not given to containers", None, _USE_GPUS)
+        # Docker takes a path without a slash before it from its own folder, which is /.
+        parts = [part for part in path.split("/") if part not in {"", "."}]
+        if parts[:1] != ["dev"] or ".." in parts or not _ANYBODYS.isdisjoint(parts[1:2]):
+            raise GpuAskError(
+                f"the device {visible(path)!r} is not given to containers",
+                "it may lead to a GPU: devices are named by their own path below /dev",
+                _USE_GPUS,
+            )
+        if _FILE.fullmatch("/".join(parts)):
+            raise GpuAskError(f"the device {visible(path)!r} is not given to containers", None, _USE_GPUS)
 
 
 def _by_environment(environment: Sequence[str], *, nvidia: bool) -> GpuRequest | None:
@@ -111,19 +124,23 @@ def device_request(text: str) -> Mapping[str, object]:
 
 
 def _fields(text: str) -> Iterator[tuple[str, str]]:
-    import csv  # noqa: PLC0415 - most containers ask for no GPU
-
-    try:
-        rows = list(csv.reader([text], strict=True))
-    except csv.Error as error:
-        raise BadInputError(f"--gpus {visible(text)!r}: {error}", None, "write it as --gpus all") from error
-    for each in rows[0] if rows else ():
-        key, equals, value = each.partition("=")
+    for field in _row(text):
+        key, equals, value = field.partition("=")
         if not equals:
             key, value = "count", key
         if key not in {"driver", "count", "device", "capabilities", "options"}:
             raise BadInputError(f"--gpus has no {visible(key)!r}", None, "write a number, all, or device=SLOT")
+        if key == "options":
+            _row(value)
         yield key, value
+
+
+def _row(text: str) -> list[str]:
+    """Read one row of CSV. Source: Go, encoding/csv: a quote stands in a field only where it begins with one."""
+    if text == "" or not _ROW.fullmatch(text):
+        raise BadInputError(f"--gpus {visible(text)!r} is no list", None, "write a number, all, or device=SLOT")
+    fields = _FIELD.findall(text)
+    return [field[1:-1].replace('""', '"') if field.startswith('"') else field for field in fields]
 
 
 def _number(text: str, number: str) -> int:

@@ -11,7 +11,7 @@ import re
 from ds01.core.errors import BadInputError
 from ds01.core.typed import Final
 
-_STEPS: Final = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_STEPS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 # Source: docker/go-units, size.go, RAMInBytes: a number, one space at most, a unit with i and b or without.
 _SIZE: Final = re.compile(r"(\d{1,18})(?:\.(\d{1,18}))? ?(?:([kmgtp])(?:i?b)?|b)?", re.ASCII | re.IGNORECASE)
 _CPUS: Final = re.compile(r"(?=\.?\d)(\d{0,9})(?:\.(\d{0,9}))?", re.ASCII)
@@ -33,9 +33,8 @@ def read_bytes(option: str, text: str) -> int:
     match = _SIZE.fullmatch(text)
     if match is None:
         raise QuantityError(f"{option} {text[:60]!r} is not an amount of memory", None, "write it as 512m, 1.5g or 64g")
-    whole, fraction, unit = match[1], match[2] or "", (match[3] or "").lower()
-    factor, scale = 1 << 10 * _STEPS[unit], int("1" + "0" * len(fraction))
-    size = int(whole) * factor + int(fraction or 0) * factor // scale
+    # The client computes with 64-bit floats: of large or odd amounts the last digits are lost, here as there.
+    size = int(float(f"{match[1]}.{match[2] or 0}") * (1 << 10 * _STEPS[(match[3] or "").lower()]))
     if size > _MOST_BYTES:
         raise QuantityError(f"{option} {text[:60]!r} is more than any machine has", None, "write it as 512m or 64g")
     return size

@@ -71,7 +71,8 @@ def read_standing(place: Place, account: Account, promises: Sequence[Pending], w
     """Look at everything that counts for an account.
 
     The order matters. Whether a promise's process lives comes first: whatever one that is gone has made is in the list.
-    Docker is asked before the kernel: what starts in between is then seen twice at worst, and never not at all.
+    Docker is asked before the kernel, also for what became of promises: what starts in between is then seen twice at
+    worst, and never not at all.
 
     Args:
         promises: what was promised before.
@@ -81,8 +82,8 @@ def read_standing(place: Place, account: Account, promises: Sequence[Pending], w
     living = frozenset(each.process for each in promises if place.machine.is_alive(each.process))
     listed = _listed(place.engine, account, unknown)
     shown = None if listed is None else {each.id: each for each in listed}
-    used = _used(place.cgroup, account, unknown, shown)
     kept = _reviewed(place, [(each, each.process in living) for each in promises], shown, unknown)
+    used = _used(place.cgroup, account, unknown, shown)
     others = tuple(each for each in kept if each.id not in without)
     live = _live(place.engine, used, shown, unknown)
     counted = _uncounted(others, used, shown)
@@ -183,11 +184,12 @@ def _live(
     if shown is None:
         return None
     try:
-        inspected = [engine.inspect(each.id) for each in shown.values() if each.state in LIVE]
+        # All of them, as they are now: what was listed as created may run since, and its promise be over.
+        inspected = [engine.inspect(each) for each in shown]
     except Ds01Error as error:
         unknown.append(error.brief)
         return None
-    return _Live({each.id: each.memory_bytes or 0 for each in inspected if each is not None}, names)
+    return _Live({each.id: each.memory_bytes or 0 for each in inspected if each is not None and each.is_live}, names)
 
 
 def _most(container: ContainerUsage) -> int:
@@ -207,6 +209,8 @@ def _uncounted(
     running = set() if groups is None or isinstance(groups, CannotTell) else {each.id for each in groups}
 
     def runs(pending: Pending) -> bool:
+        if not pending.verb.is_new:
+            return pending.id in running
         there = _shown(pending, shown or {})
         return there is not None and there.id in running
 

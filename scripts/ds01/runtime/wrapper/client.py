@@ -25,7 +25,13 @@ def installed_table(paths: HostPaths) -> Table:
 
 
 def _installed_version(paths: HostPaths) -> str:
-    found = paths.docker_client.stat()
+    try:
+        found = paths.docker_client.stat()
+    except OSError as error:
+        from ds01.runtime.client.realclient import ClientError  # noqa: PLC0415 - a broken installation alone
+
+        brief = f"there is no docker client at {paths.docker_client}"
+        raise ClientError(brief, error.strerror, "an administrator installs it: sudo apt install docker-cli") from error
     sign = f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
     try:
         seen = read_json(paths.docker_client_seen, of_root=True) or {}

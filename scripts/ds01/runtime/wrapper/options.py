@@ -203,11 +203,16 @@ def _gpus(parsed: Parsed, grant: Grant) -> Iterator[str]:
 
     # The client reads the value as a line of CSV. Source: docker run reference, "--gpus".
     fields = [f"device={','.join(grant.allocation.uuids)}", *_kept_of_gpus(parsed)]
-    yield "--gpus=" + ",".join(f'"{each}"' if "," in each else each for each in fields)
+    yield "--gpus=" + ",".join(map(_csv, fields))
     for name, value in environment(grant).items():
         yield f"--env={name}={value}"
     for name, value in gpu_labels(grant.allocation).items():
         yield f"--label={name}={value}"
+
+
+def _csv(field: str) -> str:
+    quoted = field.replace('"', '""')
+    return f'"{quoted}"' if "," in field or quoted != field else field
 
 
 def _kept_of_gpus(parsed: Parsed) -> Iterator[str]:

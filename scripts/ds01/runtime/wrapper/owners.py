@@ -8,7 +8,7 @@ from ds01.core.errors import BadInputError, RefusedError
 from ds01.core.rules import Mode, Rule
 from ds01.core.terminal import say
 from ds01.runtime.containers.container import Container
-from ds01.runtime.containers.engine import Engine, EngineError
+from ds01.runtime.containers.engine import Engine
 from ds01.runtime.wrapper.desk import DeniedError, Desk, shown
 
 
@@ -65,8 +65,6 @@ def _find(engine: Engine, name: str) -> Container | None:
     except BadInputError:
         # No container can have such a name: the client will say so.
         return None
-    except EngineError:
-        raise
 
 
 def _stranger(desk: Desk, container: Container) -> str | None:
