@@ -20,6 +20,7 @@ import peers
 import phases
 import plan
 import report
+import wrapper
 from machine import describe_machine
 from measure import BenchError
 from section import Lab, Section
@@ -32,6 +33,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Lab], Section]]] = {
     "phases": phases.measure,
     "gpu": gpu.measure,
     "login": login.measure,
+    "wrapper": wrapper.measure,
 }
 
 

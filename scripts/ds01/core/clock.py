@@ -6,9 +6,10 @@ import re
 from datetime import UTC, datetime
 
 from ds01.core.errors import BadInputError
+from ds01.core.pattern import pattern
 from ds01.core.typed import Final
 
-_INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
+_INSTANT: Final = pattern(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
 
 
 class InstantError(BadInputError, ValueError):

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ds01.core.clock import format_instant
+from ds01.core.pattern import pattern
 from ds01.core.typed import IO, Final, cast
 from ds01.core.value import dataclass, field
 from ds01.core.visible import visible
@@ -21,7 +22,7 @@ from ds01.core.visible import visible
 SCHEMA_VERSION: Final = "1"
 # With its newline. Readers need not keep more, and details are never a place for whole documents.
 LARGEST_LINE_BYTES: Final = 64 * 1024
-_TYPE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}(?:\.[a-z][a-z0-9_]{0,31}){1,3}", re.ASCII)
+_TYPE: Final = pattern(r"[a-z][a-z0-9_]{0,31}(?:\.[a-z][a-z0-9_]{0,31}){1,3}", re.ASCII)
 _LONGEST_NAME: Final = 256
 # When details are too large: so many of them stay, each with so many characters; the second always fits, since JSON
 # writes no character with more than 12 bytes.

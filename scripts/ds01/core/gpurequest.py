@@ -10,17 +10,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 
+from ds01.core.pattern import pattern
 from ds01.core.typed import Final
 from ds01.core.value import dataclass
 
 _VISIBLE: Final = "NVIDIA_VISIBLE_DEVICES"
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9:./_-]{0,127}", re.ASCII)
+_NAME: Final = pattern(r"[A-Za-z0-9][A-Za-z0-9:./_-]{0,127}", re.ASCII)
 _CDI_VENDOR: Final = "nvidia.com"
-_CDI_GPU: Final = re.compile(r"(?:[a-z.]+\.)?nvidia\.com/gpu=(.+)", re.ASCII)
+_CDI_GPU: Final = pattern(r"(?:[a-z.]+\.)?nvidia\.com/gpu=(.+)", re.ASCII)
 # nvidia0, nvidia1, … are GPUs; nvidiactl, nvidia-uvm and nvidia-caps alone compute nothing.
-_FILE: Final = re.compile(r"dev/nvidia\d{1,4}", re.ASCII)
+_FILE: Final = pattern(r"dev/nvidia\d{1,4}", re.ASCII)
 # Character devices of the driver by number, and folders that Docker opens with all devices in them.
-_FILES_UNREAD: Final = re.compile(r"dev/char/195:\d+|dev|dev/char|", re.ASCII)
+_FILES_UNREAD: Final = pattern(r"dev/char/195:\d+|dev|dev/char|", re.ASCII)
 # More than one machine has; who asks for so many asks for all.
 _MOST: Final = 1024
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from enum import Enum
 from pathlib import PurePosixPath
 
+from ds01.core.pattern import pattern
 from ds01.core.typed import Final
 from ds01.core.value import dataclass
 from ds01.core.visible import visible
@@ -31,11 +32,11 @@ OLDER_IMAGE: Final = "CUSTOM_IMAGE"
 FOLDER: Final = "devcontainer.local_folder"
 
 _HOMES: Final = PurePosixPath("/home")
-_ALLOCATION: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_ALLOCATION: Final = pattern(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 # Also as drivers before R470 wrote them: MIG-GPU-<uuid>/<gpu instance>/<compute instance>.
 # Source: NVIDIA MIG user guide, "CUDA_VISIBLE_DEVICES".
-_UUID: Final = re.compile(r"(?:GPU|MIG)-[A-Za-z0-9][A-Za-z0-9/-]{0,95}", re.ASCII)
-_SLOT: Final = re.compile(r"\d{1,4}(?::\d{1,4})?", re.ASCII)
+_UUID: Final = pattern(r"(?:GPU|MIG)-[A-Za-z0-9][A-Za-z0-9/-]{0,95}", re.ASCII)
+_SLOT: Final = pattern(r"\d{1,4}(?::\d{1,4})?", re.ASCII)
 # More than one machine has.
 _MOST_DEVICES: Final = 1024
 

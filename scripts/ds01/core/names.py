@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from ds01.core.errors import BadInputError
+from ds01.core.pattern import pattern
 from ds01.core.typed import Final, NewType
 
 UserName = NewType("UserName", str)
@@ -24,11 +25,11 @@ RESERVED_GROUPS: Final = frozenset({"other", "build"})
 
 # Accounts that an admin may list: what useradd(8) and common directory services produce, nothing that a unit file,
 # a cron line or a shell would read as more than text.
-_LISTED: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}", re.ASCII)
-_GROUP: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}", re.ASCII)
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_]", re.ASCII)
-_UID_TAIL: Final = re.compile(r"_u\d+\Z", re.ASCII)
-_FORBIDDEN: Final = re.compile(r"[%\\/]")
+_LISTED: Final = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}", re.ASCII)
+_GROUP: Final = pattern(r"[A-Za-z][A-Za-z0-9_-]{0,31}", re.ASCII)
+_UNSAFE: Final = pattern(r"[^A-Za-z0-9_]", re.ASCII)
+_UID_TAIL: Final = pattern(r"_u\d+\Z", re.ASCII)
+_FORBIDDEN: Final = pattern(r"[%\\/]")
 # A unit name may have 255 bytes; what is left for the account after "ds01-<group>-" and "_u<uid>.slice".
 _LONGEST_SAFE: Final = 160
 

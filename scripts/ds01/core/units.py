@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from ds01.core.errors import BadInputError
+from ds01.core.pattern import pattern
 from ds01.core.typed import Final
 
 TYPE_CHECKING = False
@@ -26,10 +27,10 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 # More digits than anybody writes, and fewer than Python refuses to read.
 _MOST_DIGITS: Final = 40
 _NUMBER: Final = rf"(\d{{1,{_MOST_DIGITS}}}(?:\.\d{{1,{_MOST_DIGITS}}})?)"
-_SIZE: Final = re.compile(rf"{_NUMBER}\s*(?:([kmgtp])(?:i?b?)|b?)", re.IGNORECASE | re.ASCII)
-_RATE: Final = re.compile(rf"{_NUMBER}\s*([kmgt]?)b?(?:/s)?", re.IGNORECASE | re.ASCII)
-_DURATION_PART: Final = re.compile(rf"{_NUMBER}\s*([smhdw])", re.ASCII)
-_PERCENT: Final = re.compile(rf"{_NUMBER}\s*%", re.ASCII)
+_SIZE: Final = pattern(rf"{_NUMBER}\s*(?:([kmgtp])(?:i?b?)|b?)", re.IGNORECASE | re.ASCII)
+_RATE: Final = pattern(rf"{_NUMBER}\s*([kmgt]?)b?(?:/s)?", re.IGNORECASE | re.ASCII)
+_DURATION_PART: Final = pattern(rf"{_NUMBER}\s*([smhdw])", re.ASCII)
+_PERCENT: Final = pattern(rf"{_NUMBER}\s*%", re.ASCII)
 _MOST_SHOWN: Final = 60
 # Beyond this a value no longer fits a signed 64-bit counter, which is what the kernel and Docker keep.
 MOST: Final = 2**63 - 1

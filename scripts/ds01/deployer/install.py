@@ -42,6 +42,7 @@ _FOR_PIP: Final = re.compile(
     r"PIP_\w+|(HTTPS?|NO|ALL)_PROXY|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|HOME", re.IGNORECASE
 )
 # Kernels before 5.1 read no more of a first line, and leave out the rest. Source: execve(2), "Interpreter scripts".
+_GARBAGE: Final = 50_000
 _LONGEST_SHEBANG: Final = 126
 
 
@@ -295,7 +296,8 @@ def _explain_pip(done: Completed, source: Source) -> InstallError:
 def launcher_text(venv: Path, module: str) -> str:
     """Return a command that starts a module with the release's own Python, isolated from the caller's settings.
 
-    Without the module `site`, whose work, to find the one folder that is named here, takes a third of a bare start.
+    Without the module `site`, whose work, to find the one folder that is named here, takes a third of a bare start; and
+    without a look for garbage after every few hundred objects, of which there is none while modules are loaded.
     """
     python = venv / "bin/python"
     first = f"#!{python} -ISXutf8"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ds01.core.names import ROOT_SLICE, SliceName, cgroup_path
+from ds01.core.pattern import pattern
 from ds01.core.typed import Final
 from ds01.core.value import dataclass
 from ds01.runtime.cgroup.tree import (
@@ -27,8 +28,8 @@ from ds01.runtime.cgroup.tree import (
 )
 
 # How Docker names a container's group with the systemd driver. Source: runc, libcontainer/cgroups/systemd, getUnitName.
-_SCOPE: Final = re.compile(r"docker-([0-9a-f]{64})\.scope", re.ASCII)
-_SLICE: Final = re.compile(r"ds01-([A-Za-z0-9_]+)\.slice", re.ASCII)
+_SCOPE: Final = pattern(r"docker-([0-9a-f]{64})\.scope", re.ASCII)
+_SLICE: Final = pattern(r"ds01-([A-Za-z0-9_]+)\.slice", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

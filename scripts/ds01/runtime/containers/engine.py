@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ds01.core.errors import BadInputError, Ds01Error
 from ds01.core.paths import HostPaths
+from ds01.core.pattern import pattern
 from ds01.core.typed import Final
 from ds01.core.value import dataclass
 from ds01.core.visible import visible
@@ -32,11 +33,11 @@ _ASCII_END: Final = 128
 _MOST_BYTES: Final = 64 * 1024**2
 _MOST_HEAD_BYTES: Final = 64 * 1024
 _PIECE_BYTES: Final = 256 * 1024
-_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?")
-_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*(?:\r\n|\Z)", re.IGNORECASE)
-_CODED: Final = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
+_STATUS: Final = pattern(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?")
+_LENGTH: Final = pattern(rb"\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*(?:\r\n|\Z)", re.IGNORECASE)
+_CODED: Final = pattern(rb"\r\ntransfer-encoding:", re.IGNORECASE)
 # What the engine takes for a name or an id; nothing in it has to be escaped in a path. Source: moby, names.go.
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}", re.ASCII)
+_NAME: Final = pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}", re.ASCII)
 _START: Final = "sudo systemctl status docker says whether it runs; sudo systemctl start docker starts it"
 _LOOK: Final = "journalctl -u docker says more"
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ds01.core.errors import BadInputError, RefusedError
 from ds01.core.gpurequest import Asked, GpuRequest, gpu_request
+from ds01.core.pattern import pattern
 from ds01.core.typed import Final
 from ds01.core.visible import visible
 
@@ -20,15 +21,15 @@ CUDA: Final = "CUDA_VISIBLE_DEVICES"
 NONE: Final = "void"
 _NO_GPU: Final = frozenset({"", NONE, "none"})
 # GPUs, their control nodes, the driver's devices by number, and folders that Docker opens with all devices in them.
-_FILE: Final = re.compile(r"dev|dev/char|dev/char/195:.*|dev/nvidia.*", re.DOTALL)
+_FILE: Final = pattern(r"dev|dev/char|dev/char/195:.*|dev/nvidia.*", re.DOTALL)
 # Where anybody can lay a link to a GPU, which Docker follows. Source: moby, oci/devices_linux.go.
 _ANYBODYS: Final = frozenset({"shm", "mqueue", "fd"})
 # Source: Container Device Interface specification, "vendor/class=name"; the client's --device takes it from 25 on.
-_CDI: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*=[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
+_CDI: Final = pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*=[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
 _DRIVERS: Final = frozenset({"", "nvidia", "cdi"})
 _ONE: Final = r'(?:"(?:[^"\r\n]|"")*"|[^",\r\n]*)'
-_ROW: Final = re.compile(rf"{_ONE}(?:,{_ONE})*")
-_FIELD: Final = re.compile(rf"(?:\A|,)({_ONE})")
+_ROW: Final = pattern(rf"{_ONE}(?:,{_ONE})*")
+_FIELD: Final = pattern(rf"(?:\A|,)({_ONE})")
 _USE_GPUS: Final = "use --gpus 1, --gpus all or --gpus device=SLOT, and leave --device for other devices"
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 
 from ds01.core.errors import BadInputError
+from ds01.core.pattern import pattern
 from ds01.core.typed import Final
 
 _STEPS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 # Source: docker/go-units, size.go, RAMInBytes: a number, one space at most, a unit with i and b or without.
-_SIZE: Final = re.compile(r"(\d{1,18})(?:\.(\d{1,18}))? ?(?:([kmgtp])(?:i?b)?|b)?", re.ASCII | re.IGNORECASE)
-_CPUS: Final = re.compile(r"(?=\.?\d)(\d{0,9})(?:\.(\d{0,9}))?", re.ASCII)
-_WHOLE: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_SIZE: Final = pattern(r"(\d{1,18})(?:\.(\d{1,18}))? ?(?:([kmgtp])(?:i?b)?|b)?", re.ASCII | re.IGNORECASE)
+_CPUS: Final = pattern(r"(?=\.?\d)(\d{0,9})(?:\.(\d{0,9}))?", re.ASCII)
+_WHOLE: Final = pattern(r"[+-]?\d{1,18}", re.ASCII)
 _MOST_BYTES: Final = 2**63 - 1
 _NANO_DIGITS: Final = 9
 
