@@ -106,13 +106,8 @@ def test_a_container_is_in_its_owners_slice_with_labels_and_limits(machine: Mach
 
 
 def test_nobody_says_who_they_are_or_where_they_belong(machine: Machine):
-    done = docker(
-        machine,
-        *("run", "--detach", "--name=forged", "--label=ds01.user=bob", "--label=ds01.protected=true"),
-        *("--cgroup-parent=system.slice", "--env=NVIDIA_VISIBLE_DEVICES=all", "--label=mine=1", *SLEEP),
-        environment={"SUDO_UID": "0", "SUDO_USER": "root", "USER": "root", "LOGNAME": "root"},
-    )
-    assert done.code == 125, done.words
+    wants_all = docker(machine, "run", "--env=NVIDIA_VISIBLE_DEVICES=all", "busybox")
+    assert (wants_all.code, wants_all.stdout) == (125, "")
     done = docker(
         machine,
         *("run", "--detach", "--name=forged", "--label=ds01.user=bob", "--label=ds01.protected=true"),
@@ -251,7 +246,8 @@ def test_page_cache_refuses_nobody(machine: Machine, evidence: Evidence):
 
 def test_of_many_at_once_no_more_start_than_may(machine: Machine, evidence: Evidence):
     many = 2 * MOST
-    one = 'docker run --detach --memory=16M --name="at-once-$n" busybox sleep 6000 >/dev/null 2>"/tmp/said-$n" && echo 0 || echo $?'
+    run = f"docker run --detach --memory=16M {' '.join(SLEEP)}"
+    one = f'code=0; {run} >/dev/null 2>"/tmp/said-$n" || code=$?; echo $code'
     codes = machine.script(f"for n in $(seq {many}); do ({one}) & done; wait", user="alice").split()
     evidence(f"exit codes of {many} at once: {' '.join(codes)}")
     assert sorted(codes) == ["0"] * MOST + ["125"] * (many - MOST)
@@ -360,7 +356,7 @@ def test_in_the_foreground_exit_codes_and_streams_are_the_containers(machine: Ma
     assert docker(machine, "run", "--rm", "busybox", "echo", "--memory", "1T").stdout == "--memory 1T\n"
     assert docker(machine, "run", "--help").stdout == machine.must([CLIENT, "run", "--help"])
     wrong = docker(machine, "run", "--no-such-option", "busybox")
-    assert (wrong.code, "unknown flag: --no-such-option" in wrong.stderr) == (125, True)
+    assert (wrong.code, "docker run has no option --no-such-option" in wrong.stderr) == (125, True)
 
 
 def test_ctrl_c_reaches_the_container(machine: Machine):
