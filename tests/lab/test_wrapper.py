@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,9 +46,10 @@ BIG, BIG_MIB = "/var/tmp/lab-big", 240
 HOG = "lab-hog"
 
 
-@pytest.fixture(scope="module", params=list(Suite))
-def host(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Machine]:
-    with lab.prepared(f"wrapper-{request.param}", request.param) as machine:
+@pytest.fixture(scope="module")
+def host(lab: Lab) -> Iterator[Machine]:
+    """The suite with compose and buildx; test_greeting.py runs docker on the other one."""
+    with lab.prepared("wrapper", Suite.TRIXIE) as machine:
         open_house(machine)
         yield machine
 
@@ -106,13 +108,8 @@ def test_a_container_is_in_its_owners_slice_with_labels_and_limits(machine: Mach
 
 
 def test_nobody_says_who_they_are_or_where_they_belong(machine: Machine):
-    done = docker(
-        machine,
-        *("run", "--detach", "--name=forged", "--label=ds01.user=bob", "--label=ds01.protected=true"),
-        *("--cgroup-parent=system.slice", "--env=NVIDIA_VISIBLE_DEVICES=all", "--label=mine=1", *SLEEP),
-        environment={"SUDO_UID": "0", "SUDO_USER": "root", "USER": "root", "LOGNAME": "root"},
-    )
-    assert done.code == 125, done.words
+    wants_all = docker(machine, "run", "--env=NVIDIA_VISIBLE_DEVICES=all", "busybox")
+    assert (wants_all.code, wants_all.stdout) == (125, "")
     done = docker(
         machine,
         *("run", "--detach", "--name=forged", "--label=ds01.user=bob", "--label=ds01.protected=true"),
@@ -251,7 +248,8 @@ def test_page_cache_refuses_nobody(machine: Machine, evidence: Evidence):
 
 def test_of_many_at_once_no_more_start_than_may(machine: Machine, evidence: Evidence):
     many = 2 * MOST
-    one = 'docker run --detach --memory=16M --name="at-once-$n" busybox sleep 6000 >/dev/null 2>"/tmp/said-$n"; echo $?'
+    run = f"docker run --detach --memory=16M {' '.join(SLEEP)}"
+    one = f'code=0; {run} >/dev/null 2>"/tmp/said-$n" || code=$?; echo $code'
     codes = machine.script(f"for n in $(seq {many}); do ({one}) & done; wait", user="alice").split()
     evidence(f"exit codes of {many} at once: {' '.join(codes)}")
     assert sorted(codes) == ["0"] * MOST + ["125"] * (many - MOST)
@@ -304,25 +302,19 @@ def test_a_dev_container_works_as_its_editor_expects(machine: Machine):
     folder = "/home/alice/project"
     machine.must(["mkdir", "-p", folder], user="alice")
     label = f"devcontainer.local_folder={folder}"
-    told = "echo Container started; trap 'exit 0' 15; while sleep 1 & wait $!; do :; done"
-    done = docker(
-        machine,
-        *("run", "--sig-proxy=false", "-a", "STDOUT", "-a", "STDERR", "-d"),
+    words = [
+        *("docker", "run", "--sig-proxy=false", "-a", "STDOUT", "-a", "STDERR"),
         *("--mount", f"type=bind,source={folder},target=/workspaces/project", "-l", label),
         *("-l", f"devcontainer.config_file={folder}/.devcontainer/devcontainer.json", "--entrypoint", "/bin/sh"),
-        *("busybox", "-c", told, "-"),
+        *("busybox", "-c", "echo Container started; while sleep 1 & wait $!; do :; done", "-"),
+    ]
+    # The editor leaves it running in the foreground, and waits for this line.
+    machine.script(
+        f"{shlex.join(words)} >/tmp/editor 2>&1 & until grep -q '^Container started' /tmp/editor; do sleep 0.2; done",
+        user="alice",
     )
-    if done.code != 0:  # the client takes -a and -d together from some version on only
-        assert "Conflicting options: -a and -d" in done.stderr, done.words
-        done = docker(
-            machine,
-            *("run", "-d", "--mount", f"type=bind,source={folder},target=/workspaces/project", "-l", label),
-            *("-l", f"devcontainer.config_file={folder}/.devcontainer/devcontainer.json", "--entrypoint", "/bin/sh"),
-            *("busybox", "-c", told, "-"),
-        )
-    assert done.code == 0, done.words
     listed = docker(machine, "ps", "-q", "-a", "--no-trunc", "--filter", f"label={label}").stdout.split()
-    assert listed == [done.stdout.strip()]
+    assert len(listed) == 1
     labels = inspect(machine, listed[0])["Config"]["Labels"]
     assert (labels["ds01.container_type"], labels["ds01.user"]) == ("devcontainer", "alice")
     assert "Container started" in docker(machine, "logs", listed[0]).stdout
@@ -339,9 +331,6 @@ def test_builds_and_compose_pass_through(machine: Machine, evidence: Evidence):
     assert built.code == 0, built.words
     assert docker(machine, "image", "inspect", "--format", "{{.Config.Labels.made}}", "lab-built").stdout == "here\n"
     assert docker(machine, "run", "--rm", "lab-built", "echo", "runs").stdout == "runs\n"
-    if docker(machine, "compose", "version").code != 0:
-        evidence("no compose and no buildx in this suite")
-        return
     assert docker(machine, "buildx", "version").code == 0
     file = "services: {web: {image: busybox, network_mode: none, command: [sleep, '6000']}}\n"
     machine.must(["tee", "/home/alice/compose.yaml"], user="alice", stdin=file)
@@ -360,7 +349,7 @@ def test_in_the_foreground_exit_codes_and_streams_are_the_containers(machine: Ma
     assert docker(machine, "run", "--rm", "busybox", "echo", "--memory", "1T").stdout == "--memory 1T\n"
     assert docker(machine, "run", "--help").stdout == machine.must([CLIENT, "run", "--help"])
     wrong = docker(machine, "run", "--no-such-option", "busybox")
-    assert (wrong.code, "unknown flag: --no-such-option" in wrong.stderr) == (125, True)
+    assert (wrong.code, "docker run has no option --no-such-option" in wrong.stderr) == (125, True)
 
 
 def test_ctrl_c_reaches_the_container(machine: Machine):
@@ -373,14 +362,16 @@ def test_ctrl_c_reaches_the_container(machine: Machine):
         f"while {CLIENT} inspect front >/dev/null 2>&1; do sleep 0.2; done",
         typed("exit"),
     )
-    assert "\ncode=42\r\n" in seen.stdout, seen.stdout
+    assert "^Ccode=42\r\n" in seen.stdout, seen.stdout
     assert states(machine) == {}
 
 
-def test_verify_proves_the_machine(machine: Machine):
+def test_verify_proves_the_machine_with_containers_on_it(machine: Machine, evidence: Evidence):
+    started(machine, "--name=own", *SLEEP)
     told = json.loads(machine.must(["ds01", "verify", "--json"]))["checks"]
+    assert {each["name"]: each["status"] for each in told if each["part"] == "applied" and each["status"] != "ok"} == {}
     assert [each for each in told if each["status"] == "failed"] == []
-    assert {each["name"] for each in told if each["part"] == "applied" and each["status"] == "ok"} >= {
-        "files",
-        "slices",
-    }
+    found = {each["name"]: (each["status"], each["text"]) for each in told}
+    evidence(f"usage: {found['usage']}")
+    assert found["containers"] == ("ok", "1 container, each where it belongs")
+    assert (found["usage"][0], found["docker client"][0]) == ("ok", "ok")

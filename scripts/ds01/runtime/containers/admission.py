@@ -227,7 +227,7 @@ def _above_memory_of_all(
     in_use, committed = usage.working_set_bytes, usage.committed_bytes
     if committed is not None and committed + requested > most:
         others = "your containers may use that much" if committed else "nothing of yours runs"
-        yield _memory_refusal(committed, f"{format_size(committed)} ({others})", requested, most)
+        yield _memory_refusal(committed, f"{_rounded(committed)} ({others})", requested, most)
     elif in_use is not None and in_use + requested > most:
         yield _memory_refusal(in_use, f"{_rounded(in_use)} (in use right now)", requested, most)
 
@@ -248,7 +248,9 @@ def _memory_refusal(current: int, shown: str, requested: int, most: int) -> Refu
 
 
 def _rounded(size: int) -> str:
-    """What the kernel counts is never a round number, and nobody needs its last digit."""
+    """What the kernel counts is never a round number, and nobody needs its last digit; limits stay as they are."""
+    if size % 1024**2 == 0:
+        return format_size(size)
     for unit, letter in ((1024**3, "G"), (1024**2, "M")):
         if size >= unit:
             return f"{size / unit:.1f}{letter}".replace(".0", "")
