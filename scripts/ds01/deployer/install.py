@@ -301,9 +301,8 @@ def launcher_text(venv: Path, module: str) -> str:
     """
     python = venv / "bin/python"
     first = f"#!{python} -ISXutf8"
-    code = (
-        f"import sys\n\nsys.path.append({os.fspath(site_of(venv))!r})\nfrom {module} import main\n\nsys.exit(main())\n"
-    )
+    begin = f"import gc\nimport sys\n\ngc.set_threshold({_GARBAGE})\n"
+    code = f"{begin}sys.path.append({os.fspath(site_of(venv))!r})\nfrom {module} import main\n\nsys.exit(main())\n"
     if len(os.fsencode(first)) <= _LONGEST_SHEBANG and not any(char.isspace() for char in os.fspath(python)):
         return f"{first}\n{code}"
     quoted = shlex.quote(os.fspath(python))

@@ -277,7 +277,8 @@ def test_every_command_starts_its_own_module(tiny_release: tuple[Release, Path])
 
 def test_a_command_names_its_own_python_in_its_first_line() -> None:
     site = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
-    code = "import gc\nimport sys\n\ngc.set_threshold(50000)\nsys.path.append({!r})\nfrom a.b import main\n\nsys.exit(main())\n"
+    begin = "import gc\nimport sys\n\ngc.set_threshold(50000)\n"
+    code = begin + "sys.path.append({!r})\nfrom a.b import main\n\nsys.exit(main())\n"
     first = launcher_text(Path("/opt/venv"), "a.b")
     assert first == f"#!/opt/venv/bin/python -ISXutf8\n{code.format(f'/opt/venv/{site}')}"
     odd = launcher_text(Path("/opt/it's a venv"), "a.b")
