@@ -29,9 +29,9 @@ _BUDGET_ADMISSION_MS: Final = 30
 _WORDS: Final = f"""
 Each command by itself, and through the wrapper; the ratio is to the bare client's. `docker version` and `docker ps`
 pass through by one exec; `exec` asks the helper whose the container is, `run` whether it may start. The helper's own
-rows are a shell that pipes one request into it, as the wrapper does, as an installed command starts; their ratio is to the
-same shell with `{_PASS}`. sudo, which an ordinary account's wrapper calls, is not in them. The account has three
-containers, the engine is Docker 20.10; control groups are files laid down for it.
+rows are a shell that pipes one request into it, as the wrapper does, as an installed command starts; their ratio is
+to the same shell with `{_PASS}`. sudo, which an ordinary account's wrapper calls, is not in them. The account has
+three containers, the engine is Docker 20.10; control groups are files laid down for it.
 """
 
 

@@ -104,6 +104,14 @@ class WrapperHost:
         assert said.code == 0, said.err
         return said.out.strip()
 
+    def gpu(self, *words: str, account: str = ADMIN) -> str:
+        """Run `ds01 gpu` as an account behind sudo."""
+        argv = [sys.executable, "-P", "-m", "ds01.cli", "gpu", *words, "--root", os.fspath(self.paths.root)]
+        environment = self.env(account, PYTHONPATH=os.fspath(SCRIPTS))
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
     def change_policy(self, **sections: Mapping[str, Any]) -> None:
         """Give parts of the policy other values: of a section, those named."""
         document = json.loads(self.paths.policy.read_text())

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _NANO: Final = 10**9
 # Source: docker run reference, "--cpu-period": 100 ms where nothing is said.
 _PERIOD_USEC: Final = 100_000
+_UNLIMITED_SWAP: Final = "-1"
 _OURS: Final = "ds01."
 _OLDER: Final = frozenset({known.OLDER_USER, known.OLDER_MANAGED, known.OLDER_IMAGE})
 _NOT_BY_FILE: Final = {known.PROTECTED: "false", known.ALLOCATION: "", known.GPU_UUIDS: "", known.GPU_SLOTS: ""}
@@ -64,6 +65,7 @@ def read_request(parsed: Parsed, visible_devices: str) -> ContainerRequest:
         "Devices": [{"PathOnHost": text.partition(":")[0]} for text in parsed.values("device") if not is_cdi(text)],
         "Runtime": _last(parsed, "runtime"),
     }
+    _check_swap(parsed)
     environment = [f"{text}={visible_devices}" if text == VISIBLE else text for text in parsed.values("env")]
     return ContainerRequest(
         verb=Verb(parsed.topic),
@@ -86,6 +88,12 @@ def _last(parsed: Parsed, name: str) -> str:
 def _amount(parsed: Parsed, name: str) -> int:
     """Return an amount in bytes, 0 where nothing is said; an empty word is no amount to the client either."""
     return read_bytes(f"--{name}", _last(parsed, name)) if parsed.values(name) else 0
+
+
+def _check_swap(parsed: Parsed) -> None:
+    """Refuse what the client would: the value itself is replaced, since no container gets swap."""
+    if _last(parsed, "memory-swap") != _UNLIMITED_SWAP:
+        _amount(parsed, "memory-swap")
 
 
 def _cpus(parsed: Parsed) -> int:
