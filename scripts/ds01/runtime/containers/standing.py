@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ds01.core import labels
 from ds01.core.errors import Ds01Error
-from ds01.core.value import dataclass
+from ds01.core.value import dataclass, replace
 from ds01.runtime.cgroup.tree import CannotTell
 from ds01.runtime.cgroup.usage import AccountUsage, ContainerUsage, read_usage, slices_of
-from ds01.runtime.containers.container import LIVE, Container, ContainerSummary
+from ds01.runtime.containers.container import LIVE, Container, ContainerSummary, State
 from ds01.runtime.containers.engine import Engine
 from ds01.runtime.containers.pending import Pending, lapse, review
 from ds01.runtime.containers.request import Usage
@@ -70,19 +70,23 @@ class _Live:
 def read_standing(place: Place, account: Account, promises: Sequence[Pending], without: frozenset[str]) -> Standing:
     """Look at everything that counts for an account.
 
-    Docker is asked before the kernel: what starts in between is then seen twice at worst, and never not at all.
+    Processes are looked at first, then Docker, then the kernel: what starts in between is then seen twice at worst, and
+    never not at all.
 
     Args:
         promises: what was promised before.
         without: ids of containers that are asked for and do not count beside themselves.
     """
     unknown: list[str] = []
+    # Before Docker is asked: what a process that is gone by then has started is in Docker's answer.
+    alive = frozenset(each.process for each in promises if place.machine.is_alive(each.process))
     listed = _listed(place.engine, account, unknown)
     shown = None if listed is None else {each.id: each for each in listed}
+    kept, started = _reviewed(place, [(each, each.process in alive) for each in promises], shown, unknown)
+    # Behind the promises: what ended one by starting has to be seen here.
     used = _used(place.cgroup, account, unknown, shown)
-    kept = _reviewed(place, promises, shown, unknown)
     others = tuple(each for each in kept if each.id not in without)
-    live = _live(place.engine, used, shown, unknown)
+    live = _live(place.engine, used, _started(shown, started), unknown)
     counted = _uncounted(others, used, shown)
     if live is None:
         return Standing(Usage(None, (), None, *_counts(used), tuple(unknown)), kept)
@@ -131,14 +135,19 @@ def _counts(used: AccountUsage | None) -> tuple[int | None, int | None]:
 
 def _reviewed(
     place: Place,
-    promises: Iterable[Pending],
+    promises: Iterable[tuple[Pending, bool]],
     shown: Mapping[str, ContainerSummary] | None,
     unknown: list[str],
-) -> tuple[Pending, ...]:
+) -> tuple[tuple[Pending, ...], frozenset[str]]:
+    """Return the promises that still count, and the ids of containers that were seen to run by now.
+
+    Args:
+        promises: each with whether its process runs.
+    """
     now = place.machine.boot_seconds()
     kept: list[Pending | None] = []
-    for each in promises:
-        alive = place.machine.is_alive(each.process)
+    started: set[str] = set()
+    for each, alive in promises:
         if shown is None:
             kept.append(lapse(each, alive=alive, boot_seconds=now))
             continue
@@ -149,7 +158,18 @@ def _reviewed(
             kept.append(lapse(each, alive=alive, boot_seconds=now))
         else:
             kept.append(review(each, found, alive=alive, boot_seconds=now))
-    return tuple(each for each in kept if each is not None)
+            if found is not None and found.is_live:
+                started.add(found.id)
+    return tuple(each for each in kept if each is not None), frozenset(started)
+
+
+def _started(
+    shown: Mapping[str, ContainerSummary] | None, started: frozenset[str]
+) -> Mapping[str, ContainerSummary] | None:
+    """Return what Docker listed, with those as running that began to run after the list was made."""
+    if shown is None:
+        return None
+    return {id_: replace(each, state=State.RUNNING) if id_ in started else each for id_, each in shown.items()}
 
 
 def _find(engine: Engine, pending: Pending, shown: Mapping[str, ContainerSummary]) -> Container | None:

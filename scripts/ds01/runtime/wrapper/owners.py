@@ -8,7 +8,7 @@ from ds01.core.errors import BadInputError
 from ds01.core.rules import Mode, Rule
 from ds01.core.terminal import say
 from ds01.runtime.containers.container import Container
-from ds01.runtime.containers.engine import EngineError
+from ds01.runtime.containers.engine import Engine
 from ds01.runtime.wrapper.desk import DeniedError, Desk, shown
 
 
@@ -21,7 +21,7 @@ def check_owner(desk: Desk, names: Iterable[str], verb: str) -> dict[str, Contai
     """
     found: dict[str, Container] = {}
     for name in dict.fromkeys(names):
-        container = _find(desk, name)
+        container = find(desk.place.engine, name)
         if container is not None:
             found[name] = container
     strangers = [(name, owner) for name, each in found.items() if (owner := _stranger(desk, each)) is not None]
@@ -39,14 +39,18 @@ def check_owner(desk: Desk, names: Iterable[str], verb: str) -> dict[str, Contai
     raise DeniedError("a container of somebody else's")
 
 
-def _find(desk: Desk, name: str) -> Container | None:
+def find(engine: Engine, name: str) -> Container | None:
+    """Return the container that the engine takes a name for; None when there is none.
+
+    Raises:
+        EngineError: Docker cannot be asked.
+    """
     try:
-        return desk.place.engine.inspect(name, by_beginning=True)
+        # The engine takes /name for name. Source: moby, daemon/container.go, GetByName.
+        return engine.inspect(name.removeprefix("/"), by_beginning=True)
     except BadInputError:
         # No container can have such a name: the client will say so.
         return None
-    except EngineError:
-        raise
 
 
 def _stranger(desk: Desk, container: Container) -> str | None:
