@@ -90,7 +90,7 @@ def test_a_container_of_ones_own_reaches_into_no_other(host: WrapperHost, web: s
 
 
 def test_by_whatever_it_is_named(host: WrapperHost, web: str):
-    for name in (web, web[:12], web[:3], "web"):
+    for name in (web, web[:12], web[:3], "web", "/web"):
         said = host.docker("kill", name, account=BOB)
         assert said.code == 1
         assert said.err == f"Permission denied: container owned by {ALICE} ({name})\n"

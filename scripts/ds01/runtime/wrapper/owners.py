@@ -61,7 +61,8 @@ def check_without_policy(engine: Engine, names: Iterable[str], account: str, *, 
 
 def _find(engine: Engine, name: str) -> Container | None:
     try:
-        return engine.inspect(name, by_beginning=True)
+        # The engine takes /name for name. Source: moby, daemon/container.go, GetByName.
+        return engine.inspect(name.removeprefix("/"), by_beginning=True)
     except BadInputError:
         # No container can have such a name: the client will say so.
         return None
