@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import signal
@@ -305,3 +306,16 @@ def test_without_its_helper_containers_start_and_nothing_is_guessed(host: Wrappe
         said = host.docker(*words)
         assert said.code == code
         assert "docker: DS01 is out of order and " in said.err
+
+
+def test_a_container_on_a_terminal_has_it(host: WrapperHost):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        script = "test -t 0 && test -t 1 && exit 7"
+        os.execve(host.wrapper, host.argv("run", "--rm", "-it", IMAGE, "sh", "-c", script), host.env())
+    shown = b""
+    with contextlib.suppress(OSError):  # its other side is closed
+        while piece := os.read(terminal, 65536):
+            shown += piece
+    os.close(terminal)
+    assert (os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown) == (7, b"")

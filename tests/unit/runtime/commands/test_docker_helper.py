@@ -1,0 +1,113 @@
+"""The helper as a whole process: it takes no arguments, believes no garbage, and always says what becomes of a line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.unit.runtime.gpu.engines import engine_with, inspected
+from tests.unit.runtime.wrapper.desks import events, make_paths
+
+import ds01
+from ds01.core.paths import HostPaths
+
+SCRIPTS = Path(ds01.__file__).parents[1]
+PROGRAM = """
+import sys; sys.path.insert(0, {scripts!r})
+from pathlib import Path
+from ds01.runtime.commands.docker_helper import main
+sys.exit(main(Path({root!r})))
+"""
+
+
+def ask(paths: HostPaths, data: bytes, *words: str) -> tuple[int, bytes, str]:
+    code = PROGRAM.format(scripts=os.fspath(SCRIPTS), root=os.fspath(paths.root))
+    environment = {"SUDO_UID": "5", "PATH": os.defpath}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, *words], input=data, capture_output=True, check=False, env=environment,
+        timeout=60,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+def request(*words: str) -> bytes:
+    fields = ("1", str(os.getpid()), "C.UTF-8", "", "", "", *words)
+    return b"".join(os.fsencode(field) + b"\0" for field in fields)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> HostPaths:
+    paths = make_paths(tmp_path)
+    paths.docker_client.parent.mkdir(parents=True)
+    paths.docker_client.write_text("#!/bin/sh\necho 'Docker version 28.2.2, build abc'\n")
+    paths.docker_client.chmod(0o755)
+    return paths
+
+
+def test_it_explains_itself_and_takes_no_arguments(paths: HostPaths):
+    assert ask(paths, b"", "--help")[:1] == (0,)
+    code, said, words = ask(paths, request("ps"), "run")
+    assert (code, said) == (2, b"")
+    assert "takes no arguments" in words
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\0", b"x" * 100_000, os.urandom(4096)])
+def test_garbage_is_refused_without_an_answer(paths: HostPaths, data: bytes):
+    code, said, words = ask(paths, data)
+    assert (code, said) == (2, b"")
+    assert words.startswith("docker: ")
+    assert "Traceback" not in words
+
+
+def test_a_line_may_run_with_what_was_added(paths: HostPaths):
+    with engine_with(paths.engine):
+        code, said, words = ask(paths, request("create", "alpine", "true"))
+    assert (code, words) == (0, "")
+    fields = said.split(b"\0")
+    assert fields[:2] == [b"run", b"create"]
+    assert b"--label=ds01.user=games" in fields
+    assert fields[-3:] == [b"alpine", b"true", b""]
+
+
+def test_a_refusal_is_the_code_that_ends_the_command(paths: HostPaths):
+    with engine_with(paths.engine, inspected("web", labels={"ds01.user": "bob"})):
+        for line, code in ((("run", "-m", "1000g", "x"), b"125"), (("create", "-m", "1000g", "x"), b"1")):
+            assert ask(paths, request(*line))[:2] == (0, b"refuse\0" + code + b"\0")
+        assert ask(paths, request("stop", "web")) == (
+            0, b"refuse\x001\x00", "Permission denied: container owned by bob (web)\n"
+        )  # fmt: skip
+        code, said, words = ask(paths, request("run", "--no-such", "x"))
+    assert (code, said) == (0, b"refuse\x00125\x00")
+    assert "--no-such" in words
+    assert "28.2" in words
+
+
+def test_help_and_other_verbs_are_the_clients(paths: HostPaths):
+    for line in (("run", "--help"), ("images",), ("compose", "up")):
+        assert ask(paths, request(*line)) == (0, b"run\0" + b"".join(w.encode() + b"\0" for w in line), "")
+
+
+def test_without_a_policy_it_lets_through_and_logs(paths: HostPaths):
+    paths.policy.unlink()
+    with engine_with(paths.engine):
+        assert ask(paths, request("create", "x")) == (0, b"run\0create\0x\0", "")
+        assert ask(paths, request("create", "--gpus=1", "x"))[:2] == (0, b"refuse\x001\x00")
+    assert [each["event_type"] for each in events(paths)] == ["admission.fail_open"]
+    assert events(paths)[0]["user"] == "games"
+
+
+def test_whoever_is_gone_gets_nothing(paths: HostPaths):
+    """The docker command has closed its end: no traceback, and an exit code that says so."""
+    code = PROGRAM.format(scripts=os.fspath(SCRIPTS), root=os.fspath(paths.root))
+    reading, writing = os.pipe()
+    os.close(reading)
+    with engine_with(paths.engine):
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", code], input=request("images"), stdout=writing, stderr=subprocess.PIPE,
+            check=False, env={"SUDO_UID": "5"}, timeout=60,
+        )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")

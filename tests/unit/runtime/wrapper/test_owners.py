@@ -1,0 +1,85 @@
+"""Whose containers are named: all are the caller's, or nothing is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.unit.runtime.gpu.engines import engine_with, inspected
+from tests.unit.runtime.wrapper.desks import desk_of, events, make_paths
+
+from ds01.core.errors import RefusedError
+from ds01.runtime.containers.engine import EngineError
+from ds01.runtime.wrapper.desk import DeniedError
+from ds01.runtime.wrapper.owners import check_owner, check_without_policy
+
+
+def policy(mode: str = "enforce", unowned: str = "allow"):
+    def change(document):
+        document["enforcement"]["rules"]["ownership"] = mode
+        document["access_control"]["unowned_containers"] = unowned
+
+    return change
+
+
+def test_ones_own_and_what_is_not_there(tmp_path: Path, student: str):
+    paths = make_paths(tmp_path, me=student)
+    with engine_with(paths.engine, inspected("web", labels={"ds01.user": student})):
+        found = check_owner(desk_of(paths), ["web", "/web", "none", "web", "no such name"], "stop")
+    assert {name: each.name for name, each in found.items()} == {"web": "web", "/web": "web"}
+    assert events(paths) == []
+
+
+def test_one_strangers_container_stops_the_whole_line(tmp_path: Path, capfd: pytest.CaptureFixture[str], student: str):
+    paths = make_paths(tmp_path, me=student)
+    mine, theirs = (
+        inspected("mine", labels={"ds01.user": student}),
+        inspected("web", labels={"ds01.user": "bob\x1b[2J"}),
+    )
+    with engine_with(paths.engine, mine, theirs), pytest.raises(DeniedError):
+        check_owner(desk_of(paths), ["mine", "web"], "stop")
+    assert capfd.readouterr().err == "Permission denied: container owned by bob\\x1b[2J (web)\n"
+    (event,) = events(paths)
+    assert event["details"] == {
+        "rule": "ownership", "verb": "stop", "containers": [{"container": "web", "owner": "bob\\x1b[2J"}]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["warn", "off"])
+def test_a_rule_that_is_not_enforced(tmp_path: Path, capfd: pytest.CaptureFixture[str], student: str, mode: str):
+    paths = make_paths(tmp_path, policy(mode), me=student)
+    with engine_with(paths.engine, inspected("web", labels={"ds01.user": "bob"})):
+        assert set(check_owner(desk_of(paths), ["web"], "stop")) == {"web"}
+    said = capfd.readouterr().err
+    assert said == ("ds01: warning: web is a container of bob; allowed for now\n" if mode == "warn" else "")
+    assert [each["event_type"] for each in events(paths)] == (["admission.overruled"] if mode == "warn" else [])
+
+
+@pytest.mark.parametrize("unowned", ["allow", "deny"])
+def test_what_belongs_to_nobody_is_as_the_policy_says(tmp_path: Path, student: str, unowned: str):
+    paths = make_paths(tmp_path, policy(unowned=unowned), me=student)
+    with engine_with(paths.engine, inspected("old")):
+        if unowned == "allow":
+            assert set(check_owner(desk_of(paths), ["old"], "stop")) == {"old"}
+        else:
+            with pytest.raises(DeniedError):
+                check_owner(desk_of(paths), ["old"], "stop")
+    kind = "ownership.unowned" if unowned == "allow" else "admission.refused"
+    assert [each["event_type"] for each in events(paths)] == [kind]
+
+
+def test_without_an_engine_nobody_is_let_through(tmp_path: Path):
+    with pytest.raises(EngineError):
+        check_owner(desk_of(make_paths(tmp_path)), ["web"], "stop")
+
+
+def test_without_a_policy_others_containers_and_gpus_stay_out_of_reach(tmp_path: Path):
+    gpu = inspected("train", labels={"ds01.user": "alice", "ds01.allocation": "abc"})
+    web = inspected("web", labels={"ds01.user": "bob"})
+    paths = make_paths(tmp_path)
+    with engine_with(paths.engine, gpu, web, inspected("old")) as engine:
+        check_without_policy(engine, ["old", "none", "train"], "alice", starts=False)
+        with pytest.raises(RefusedError, match="container owned by bob"):
+            check_without_policy(engine, ["old", "web"], "alice", starts=False)
+        with pytest.raises(RefusedError, match="train had a GPU"):
+            check_without_policy(engine, ["train"], "alice", starts=True)
