@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from pathlib import Path
+
+
+def engine_socket() -> Path:
+    """Return where the client finds the engine: as DOCKER_HOST says, else where every client looks."""
+    return Path(os.environ.get("DOCKER_HOST", "unix:///run/docker.sock").removeprefix("unix://"))
 
 
 def docker(*words: str, data: bytes | None = None) -> str:

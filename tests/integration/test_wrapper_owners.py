@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.engine.image import IMAGE
-from tests.integration.dockers import docker
+from tests.integration.dockers import docker, engine_socket
 from tests.integration.wrapper_host import ADMIN, ALICE, BOB, uid_of
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def test_lists_show_an_account_its_own_alone(host: WrapperHost, web: str):
     host.must("run", "-d", "--name", "mine", "--memory=1g", *SLEEP, account=BOB)
     # As an ordinary process of bob's: whom the wrapper shows what is the kernel's word there, without a helper.
     client = os.path.realpath(host.paths.docker_client)
-    socket = Path(os.environ["DOCKER_HOST"].removeprefix("unix://"))
+    socket = engine_socket()
     before = socket.stat().st_mode
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as undo:
         Path(folder).chmod(0o755)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.integration.dockers import docker
+from tests.integration.dockers import docker, engine_socket
 
 import ds01
 from ds01.core.events import Event, read_events
@@ -141,7 +141,7 @@ def make_host(folder: Path, engine: Path | None = None) -> WrapperHost:
     """Lay a host down.
 
     Args:
-        engine: its socket; None for the one that DOCKER_HOST names.
+        engine: its socket; None for the one that every client asks.
     """
     host = WrapperHost(folder)
     paths = host.paths
@@ -156,7 +156,7 @@ def make_host(folder: Path, engine: Path | None = None) -> WrapperHost:
     client = shutil.which("docker")
     assert client is not None
     paths.docker_client.symlink_to(client)
-    paths.engine.symlink_to(engine or os.environ["DOCKER_HOST"].removeprefix("unix://"))
+    paths.engine.symlink_to(engine or engine_socket())
     host.helper.write_text(HELPER.format(python=sys.executable, scripts=os.fspath(SCRIPTS), root=os.fspath(paths.root)))
     text = (SHIPPED / "usr/local/bin/docker").read_text()
     for old, new in (("/usr/bin/docker", paths.docker_client), ("/usr/local/sbin/ds01-docker-helper", host.helper)):
