@@ -285,7 +285,7 @@ def test_without_a_policy_containers_start_and_no_gpu_is_given(host: WrapperHost
     host.paths.policy.unlink()
     host.must("create", "--name", "ds01-test-open", IMAGE)
     docker("rm", "ds01-test-open")
-    assert [(each.event_type, each.user) for each in host.events()] == [("admission.fail_open", None)]
+    assert [(each.event_type, each.user) for each in host.events()] == [("admission.fail_open", ALICE)]
     assert str(host.events()[0].details["text"]).startswith("FAIL-OPEN: there is no compiled policy")
     said = host.docker("run", "--gpus=1", IMAGE)
     assert said.code == 125
