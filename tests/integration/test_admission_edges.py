@@ -211,14 +211,9 @@ def test_a_promise_is_settled_by_what_docker_shows(
 def test_what_was_made_and_not_started_is_promised_for_a_minute_more(verb: str, found: Container) -> None:
     promise = Pending("x", Verb(verb), GIB, KEEPER)
     gone = replace(promise, gone_at=100.0)
-    asked = {
-        "docker": lambda each, now: review(each, found, alive=False, boot_seconds=now),
-        "nobody": lambda each, now: lapse(each, alive=False, boot_seconds=now),
-    }
-    for ask in asked.values():
-        assert ask(promise, 100.0) == gone
-        assert ask(gone, 99.0 + LAPSE_SECONDS) == gone
-        assert ask(gone, 160.0) is None
+    for each, now, stands in ((promise, 100.0, gone), (gone, 99.0 + LAPSE_SECONDS, gone), (gone, 160.0, None)):
+        assert review(each, found, alive=False, boot_seconds=now) == stands
+        assert lapse(each, alive=False, boot_seconds=now) == stands
     assert review(gone, found, alive=True, boot_seconds=500.0) == promise
     assert lapse(gone, alive=True, boot_seconds=500.0) == promise
 
