@@ -172,7 +172,7 @@ def test_limits_of_running_containers_count_as_the_kernel_has_them(host: Wrapper
 
 def test_memory_in_use_counts_and_the_page_cache_does_not(host: WrapperHost, groups: Path):
     host.override(max_containers=10, aggregate={"memory_max_bytes": 3 * GIB})
-    lay_down(groups, memory=5 * GIB // 2, cache=0)
+    lay_down(groups, memory=5 * GIB // 2 + 4096, cache=0)
     said = host.docker("run", "-d", "--memory=1g", *SLEEP)
     assert said.code == 125
     assert "│  Current usage:  2.5G (in use right now)" in said.err
