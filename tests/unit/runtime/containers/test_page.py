@@ -1,0 +1,105 @@
+"""An account's page is changed by one at a time, and never stops anybody by being damaged."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from ds01.runtime.containers.denials import Denials
+from ds01.runtime.containers.page import locked_page, take_back
+from ds01.runtime.containers.pending import Pending
+from ds01.runtime.containers.request import Verb
+from ds01.runtime.identity import ProcessRef
+
+RUN = Pending("a", Verb.RUN, 1024, ProcessRef(1, 2, "boot"))
+START = Pending("b", Verb.START, 0, ProcessRef(1, 2, "boot"), 5.0)
+
+
+def test_what_is_left_on_it_is_there_the_next_time(tmp_path: Path):
+    folder = tmp_path / "pages"
+    with locked_page(folder, 1001) as page:
+        assert (page.promises, page.denials, page.trouble) == ((), Denials(), None)
+        page.promises = (RUN, START)
+        page.denials = Denials((1.5, 2.5), 3)
+    with locked_page(folder, 1001) as page:
+        assert (page.promises, page.denials) == ((RUN, START), Denials((1.5, 2.5), 3))
+    with locked_page(folder, 1002) as page:
+        assert page.promises == ()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "1001.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_one_that_is_not_changed_is_not_written(tmp_path: Path):
+    with locked_page(tmp_path, 1):
+        pass
+    assert not (tmp_path / "1.json").exists()
+    with locked_page(tmp_path, 1) as page:
+        page.promises = (RUN,)
+    before = os.stat(tmp_path / "1.json").st_ino  # noqa: PTH116
+    with locked_page(tmp_path, 1) as page:
+        page.promises = (RUN,)
+    assert os.stat(tmp_path / "1.json").st_ino == before  # noqa: PTH116
+
+
+def test_promises_are_taken_back(tmp_path: Path):
+    with locked_page(tmp_path, 1) as page:
+        page.promises = (RUN, START)
+    take_back(tmp_path, 1, lambda each: each.id == "a")
+    with locked_page(tmp_path, 1) as page:
+        assert page.promises == (START,)
+
+
+def test_an_error_in_between_writes_nothing(tmp_path: Path):
+    def fail() -> None:
+        with locked_page(tmp_path, 1) as page:
+            page.promises = (RUN,)
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fail()
+    assert not (tmp_path / "1.json").exists()
+
+
+GOOD = {"version": 1, "pending": [], "denied_at": [], "denied_unsaid": 0}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[]", "\0" * 100, json.dumps({**GOOD, "version": 2}), json.dumps({**GOOD, "pending": [{}]}),
+        json.dumps({**GOOD, "denied_at": ["x"]}), json.dumps({**GOOD, "denied_unsaid": "x"}),
+        json.dumps({"version": 1}),
+    ],
+)  # fmt: skip
+def test_a_damaged_one_is_put_aside(tmp_path: Path, text: str):
+    path = tmp_path / "1.json"
+    path.write_text(text)
+    with locked_page(tmp_path, 1) as page:
+        assert page.promises == ()
+        assert page.trouble is not None
+        assert page.trouble.startswith(f"{path} could not be used and lies in 1.json.bad now: ")
+    assert (tmp_path / "1.json.bad").read_text() == text
+    with locked_page(tmp_path, 1) as page:
+        assert page.trouble is None
+
+
+def add_many(folder: Path, number: int) -> None:
+    for turn in range(25):
+        with locked_page(folder, 1) as page:
+            page.promises = (*page.promises, Pending(f"{number}-{turn}", Verb.RUN, 0, ProcessRef(1, 2, "boot")))
+
+
+def test_processes_at_once_lose_nothing(tmp_path: Path):
+    context = multiprocessing.get_context("spawn")
+    at_work = [context.Process(target=add_many, args=(tmp_path, number)) for number in range(4)]
+    for each in at_work:
+        each.start()
+    for each in at_work:
+        each.join(60)
+        assert each.exitcode == 0
+    with locked_page(tmp_path, 1) as page:
+        assert sorted(each.id for each in page.promises) == sorted(f"{n}-{t}" for n in range(4) for t in range(25))
