@@ -1,4 +1,4 @@
-"""From a line to what it asks for and back, without an engine: all ways of asking for a GPU, and the line that is run."""
+"""From a line to what it asks for and back, without an engine: each way to ask for a GPU, and the line that is run."""
 
 from __future__ import annotations
 
