@@ -85,6 +85,7 @@ def line(
         (["--env=NVIDIA_VISIBLE_DEVICES=all", "--env=NVIDIA_VISIBLE_DEVICES=none"], None),
         (["--env=NVIDIA_VISIBLE_DEVICES=none", "--env=NVIDIA_VISIBLE_DEVICES=all"], ALL),
         (["--env=NVIDIA_VISIBLE_DEVICES="], None),
+        (["--env=NVIDIA_VISIBLE_DEVICES=0;1"], GpuAskError),
         (["--env=CUDA_VISIBLE_DEVICES=0"], None),
         (["--device=/dev/fuse"], None),
         (["--device=/dev/nvidia0"], GpuAskError),
