@@ -258,7 +258,7 @@ def told_in_code() -> set[str]:
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and call.args:
                 name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-                if name in {"Event", "note", "Correction"}:
+                if name in {"Event", "note", "Correction", "log"}:
                     found |= {
                         each.value
                         for each in ast.walk(call.args[0])
