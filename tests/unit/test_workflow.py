@@ -14,6 +14,7 @@ from ds01.core.tree import Part
 from ds01.core.value import replace
 from ds01.deployer.install import Source
 from ds01.deployer.plan import Scope
+from ds01.runtime.client.tables import UnknownClientError
 from ds01.workflow import Options, Target
 
 ALICE = "/etc/systemd/system/ds01-student-alice.slice.d/10-resource-limits.conf"
@@ -128,3 +129,19 @@ def test_an_account_without_a_file_of_its_own_is_bad_input(target: Target, accou
     with pytest.raises(BadInputError) as caught:
         workflow.plan(target, account, as_json=False, only_check=False)
     assert caught.value.brief == f"account {account!r} has no file of its own"
+
+
+def test_a_client_whose_options_are_not_known_is_refused_before_anything_is_changed(target: Target) -> None:
+    policy = target.inventory / "resource-limits.yaml"
+    policy.write_text(f"{policy.read_text()}\nenforcement:\n  gateway: off\n")
+    docker = target.root / "usr/bin/docker"
+    docker.parent.mkdir(parents=True)
+    docker.write_text("#!/bin/sh\necho 'Docker version 99.0.1, build abc'\n")
+    docker.chmod(0o755)
+    with pytest.raises(UnknownClientError) as caught:
+        workflow.apply(replace(target, runtime=True), Options(yes=True))
+    assert caught.value.render().startswith("DS01 has no table of options for docker 99.0.1\n")
+    assert "docker run: the client does not explain it" in caught.value.render()
+    assert sorted(path.name for path in target.root.iterdir()) == ["usr"]
+    # Without the runtime no wrapper is put before it.
+    assert workflow.apply(target, Options(yes=True)) == ExitCode.DONE

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 
 from ds01.core.errors import RefusedError
 from ds01.core.terminal import say
@@ -12,14 +12,15 @@ from ds01.runtime.client.arguments import Parsed
 from ds01.runtime.client.named import containers_named
 from ds01.runtime.containers.admission import Admission, Refusal, admit, settings_for
 from ds01.runtime.containers.container import Container, State
-from ds01.runtime.containers.denials import Telling, one_more
-from ds01.runtime.containers.page import Page, locked_page, take_back
+from ds01.runtime.containers.denials import Telling
+from ds01.runtime.containers.page import Page, take_back
 from ds01.runtime.containers.pending import Pending
 from ds01.runtime.containers.request import ContainerRequest, Verb
 from ds01.runtime.containers.standing import read_standing
 from ds01.runtime.wrapper.desk import DeniedError, Desk, instant
 from ds01.runtime.wrapper.options import Marks, parent_asked, read_request, write_line
 from ds01.runtime.wrapper.owners import check_owner
+from ds01.runtime.wrapper.pages import count_denial, page_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _admit(desk: Desk, case: _Case) -> Admission:
 def _decide(desk: Desk, case: _Case) -> tuple[Admission | Refusal, Telling]:
     told = Telling(in_full=True, number=0, unsaid=0)
     with ExitStack() as lock:
-        page = lock.enter_context(_page(desk))
+        page = lock.enter_context(page_of(desk))
         unlocked = False
 
         def units() -> Grant | Refusal:
@@ -178,25 +179,13 @@ def _decide(desk: Desk, case: _Case) -> tuple[Admission | Refusal, Telling]:
             answer = _look(desk, case, page, units)
         if not unlocked:
             if isinstance(answer, Refusal):
-                return answer, _denied(page, desk)
+                return answer, count_denial(page, desk)
             _promise(desk, page, case)
     if isinstance(answer, Refusal):
-        with _page(desk) as page:
+        with page_of(desk) as page:
             page.promises = tuple(each for each in page.promises if each.id != case.id)
-            return answer, _denied(page, desk)
+            return answer, count_denial(page, desk)
     return answer, told
-
-
-@contextmanager
-def _page(desk: Desk) -> Iterator[Page]:
-    """Hold the caller's page; that it cannot be read or kept is logged, once."""
-    with locked_page(desk.paths.pages, desk.caller.uid) as page:
-        told = page.trouble
-        if told is not None:
-            desk.log_open((told,), "promises")
-        yield page
-    if page.trouble is not None and page.trouble != told:
-        desk.log_open((page.trouble,), "promises")
 
 
 def _look(desk: Desk, case: _Case, page: Page, units: Callable[[], Grant | Refusal]) -> Admission | Refusal:
@@ -208,11 +197,6 @@ def _look(desk: Desk, case: _Case, page: Page, units: Callable[[], Grant | Refus
 
 def _itself(case: _Case) -> frozenset[str]:
     return frozenset() if case.request.verb.is_new else frozenset({case.id})
-
-
-def _denied(page: Page, desk: Desk) -> Telling:
-    page.denials, telling = one_more(page.denials, desk.place.machine.now().timestamp())
-    return telling
 
 
 def _promise(desk: Desk, page: Page, case: _Case) -> None:

@@ -75,23 +75,21 @@ class Desk:
 
     def tell(self, refusal: Refusal, telling: Telling, what: str) -> None:
         """Tell of a refusal: its box and an event, or a line when there were too many of them."""
-        if not telling.in_full:
+        details = {"rule": refusal.rule.value, "verb": what, "text": refusal.title, **refusal.figures}
+        self.log_refused(telling, details)
+        if telling.in_full:
+            self.draw(refusal)
+        else:
             often = f"refusal {telling.number} within an hour; check-limits says more"
             say(f"ds01: {what} refused: {refusal.title} ({often})")
-            if telling.unsaid == 0:
-                self.log("admission.refused", {"text": "more refusals of this hour are only counted"})
-            return
-        self.log(
-            "admission.refused",
-            {
-                "rule": refusal.rule.value,
-                "verb": what,
-                "text": refusal.title,
-                **refusal.figures,
-                **({"not_told_before": telling.unsaid} if telling.unsaid else {}),
-            },
-        )
-        self.draw(refusal)
+
+    def log_refused(self, telling: Telling, details: dict[str, object]) -> None:
+        """Log a refusal; of those that are only counted, that they are."""
+        if telling.in_full:
+            more: dict[str, object] = {"not_told_before": telling.unsaid} if telling.unsaid else {}
+            self.log("admission.refused", details | more)
+        elif telling.unsaid == 0:
+            self.log("admission.refused", {"text": "more refusals of this hour are only counted"})
 
     def tell_overruled(self, refusals: tuple[Refusal, ...], what: str) -> None:
         """Tell of what would be refused, were it enforced."""

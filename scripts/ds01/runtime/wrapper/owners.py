@@ -10,6 +10,7 @@ from ds01.core.terminal import say
 from ds01.runtime.containers.container import Container
 from ds01.runtime.containers.engine import Engine
 from ds01.runtime.wrapper.desk import DeniedError, Desk, shown
+from ds01.runtime.wrapper.pages import count_denial, page_of
 
 
 def check_owner(desk: Desk, names: Iterable[str], verb: str) -> dict[str, Container]:
@@ -35,7 +36,9 @@ def check_owner(desk: Desk, names: Iterable[str], verb: str) -> dict[str, Contai
         return found
     for name, owner in strangers:
         say(f"Permission denied: container owned by {shown(owner)} ({shown(name)})")
-    desk.log("admission.refused", {"rule": Rule.OWNERSHIP.value, "verb": verb, "containers": details})
+    with page_of(desk) as page:
+        telling = count_denial(page, desk)
+    desk.log_refused(telling, {"rule": Rule.OWNERSHIP.value, "verb": verb, "containers": details})
     raise DeniedError("a container of somebody else's")
 
 

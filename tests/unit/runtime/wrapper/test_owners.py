@@ -83,3 +83,17 @@ def test_without_a_policy_others_containers_and_gpus_stay_out_of_reach(tmp_path:
             check_without_policy(engine, ["old", "web"], "alice", starts=False)
         with pytest.raises(RefusedError, match="train had a GPU"):
             check_without_policy(engine, ["train"], "alice", starts=True)
+
+
+def test_refusals_are_counted_and_the_log_is_not_flooded(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], student: str
+):
+    paths = make_paths(tmp_path, me=student)
+    with engine_with(paths.engine, inspected("web", labels={"ds01.user": "bob"})):
+        for _ in range(13):
+            with pytest.raises(DeniedError):
+                check_owner(desk_of(paths), ["web"], "stop")
+    assert capfd.readouterr().err == "Permission denied: container owned by bob (web)\n" * 13
+    told = events(paths)
+    assert len(told) == 11
+    assert told[-1]["details"] == {"text": "more refusals of this hour are only counted"}

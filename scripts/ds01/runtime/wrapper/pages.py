@@ -1,0 +1,32 @@
+"""The caller's page, while one of their commands is decided: what is wrong with it is logged, refusals are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ds01.runtime.containers.denials import Telling, one_more
+from ds01.runtime.containers.page import Page, locked_page
+from ds01.runtime.wrapper.desk import Desk
+
+
+@contextmanager
+def page_of(desk: Desk) -> Iterator[Page]:
+    """Hold the caller's page; that it cannot be read or kept is logged, once.
+
+    Raises:
+        BusyError: somebody else holds it for too long.
+    """
+    with locked_page(desk.paths.pages, desk.caller.uid) as page:
+        told = page.trouble
+        if told is not None:
+            desk.log_open((told,), "promises")
+        yield page
+    if page.trouble is not None and page.trouble != told:
+        desk.log_open((page.trouble,), "promises")
+
+
+def count_denial(page: Page, desk: Desk) -> Telling:
+    """Count one more refusal, and say how it is to be told."""
+    page.denials, telling = one_more(page.denials, desk.place.machine.now().timestamp())
+    return telling
