@@ -96,6 +96,39 @@ def test_by_whatever_it_is_named(host: WrapperHost, web: str):
         assert said.err == f"Permission denied: container owned by {ALICE} ({name})\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        # Clients take slashes or blanks off some names, and the engine a slash off all.
+        ("rm", "-f", "/web"),
+        ("rm", "-f", "web/"),
+        ("rm", "-f", " web "),
+        ("stop", "\u00a0web"),
+        ("kill", "/web"),
+        ("inspect", "/web"),
+        ("run", "--rm", "--network=container:/web", IMAGE, "true"),
+        ("run", "--rm", "--pid=container:/web", IMAGE, "true"),
+        ("run", "--rm", "--ipc=container:/web", IMAGE, "true"),
+        ("run", "--rm", "--volumes-from=/web", IMAGE, "true"),
+        ("run", "--rm", "--link=/web:db", IMAGE, "true"),
+    ],
+    ids=ascii,
+)
+def test_a_name_with_something_around_it_is_the_same_name(host: WrapperHost, web: str, words: tuple[str, ...]):
+    said = host.docker(*words, account=BOB)
+    assert "Permission denied: container owned by" in said.err
+    assert said.code == (125 if words[0] == "run" else 1)
+    assert docker("inspect", "--format", "{{.State.Status}}", web) == "running"
+
+
+def test_a_name_may_be_as_long_as_it_likes(host: WrapperHost):
+    name = "a" * 300
+    host.must("run", "-d", "--name", name, "--memory=1g", *SLEEP)
+    said = host.docker("rm", "-f", name, account=BOB)
+    assert (said.code, said.err) == (1, f"Permission denied: container owned by {ALICE} ({name})\n")
+    host.must("rm", "-f", name)
+
+
 def test_all_targets_of_a_line_are_looked_at(host: WrapperHost, web: str):
     host.must("run", "-d", "--name", "mine", "--memory=1g", *SLEEP, account=BOB)
     said = host.docker("kill", "mine", "web", account=BOB)

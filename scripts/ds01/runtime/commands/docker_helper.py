@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _NEW: Final = frozenset({"run", "create"})
 _OLD: Final = frozenset({"start", "restart", "unpause"})
 _INTERRUPTED: Final = 130
+_OPEN_FILES: Final = 1024
 _HELP: Final = """usage: ds01-docker-helper
 
 Decides for the docker command whether a line may run, and how. Takes no arguments: /usr/local/bin/docker calls it
@@ -67,10 +69,23 @@ def main(root: Path = Path("/")) -> int:
 
 
 def _unbind() -> None:
-    """Whoever calls through sudo sets limits, and could keep an event out of the log or a change off the disk."""
-    if os.geteuid() == 0:
+    """Let nothing that a caller hands down through sudo come between us and what we write.
+
+    Limits would keep an event out of the log or a change off the disk, and a umask would make the log unreadable.
+    Ctrl-Z, which the terminal sends to root too, would stop us with a lock in our hand that others wait for.
+    """
+    if os.geteuid() != 0:
+        return
+    os.umask(0o022)
+    for number in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_IGN)
+    for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_CPU):
         with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            resource.setrlimit(limit, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < _OPEN_FILES:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, max(hard, _OPEN_FILES)))
 
 
 def _serve(paths: HostPaths, asked: Asked) -> tuple[bytes, Admission | None, Desk | None]:

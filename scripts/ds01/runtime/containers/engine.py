@@ -36,8 +36,9 @@ _PIECE_BYTES: Final = 256 * 1024
 _STATUS: Final = pattern(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?")
 _LENGTH: Final = pattern(rb"\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*(?:\r\n|\Z)", re.IGNORECASE)
 _CODED: Final = pattern(rb"\r\ntransfer-encoding:", re.IGNORECASE)
-# What the engine takes for a name or an id; nothing in it has to be escaped in a path. Source: moby, names.go.
-_NAME: Final = pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}", re.ASCII)
+# What the engine takes for a name or an id, however long; nothing in it has to be escaped in a path.
+# Source: moby, daemon/names/names.go.
+_NAME: Final = pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 _START: Final = "sudo systemctl status docker says whether it runs; sudo systemctl start docker starts it"
 _LOOK: Final = "journalctl -u docker says more"
 

@@ -64,11 +64,22 @@ def check_without_policy(engine: Engine, names: Iterable[str], account: str, *, 
 
 def _find(engine: Engine, name: str) -> Container | None:
     try:
-        # The engine takes /name for name. Source: moby, daemon/container.go, GetByName.
-        return engine.inspect(name.removeprefix("/"), by_beginning=True)
+        return engine.inspect(bare(name), by_beginning=True)
     except BadInputError:
         # No container can have such a name: the client will say so.
         return None
+
+
+def bare(name: str) -> str:
+    """Return a name without what clients and the engine take off it.
+
+    Source: docker/cli, container/rm.go (slashes); moby, client/utils.go, trimID (blanks, from 28 on), and
+    daemon/container.go, GetByName (a slash).
+    """
+    before = None
+    while name != before:
+        before, name = name, name.strip().strip("/")
+    return name
 
 
 def _stranger(desk: Desk, container: Container) -> str | None:

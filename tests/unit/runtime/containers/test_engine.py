@@ -287,7 +287,7 @@ def test_a_ping_that_is_something_else(fake: Fake) -> None:
     assert failure(Engine(fake.path).ping)[1] == "GET /_ping: 200, pong"
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a?x=1", "a b", "a\n", "-a", "/a", "ä", "a" * 256, "%2e"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a?x=1", "a b", "a\n", "-a", "/a", "ä", "%2e"])
 def test_what_no_container_is_called_is_never_asked(name: str, fake: Fake) -> None:
     with pytest.raises(BadInputError):
         Engine(fake.path).inspect(name)
