@@ -1,0 +1,122 @@
+"""What an account is promised while its command decides, waits for a GPU, or is refused; the engine is real."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from tests.engine.image import IMAGE
+from tests.integration.dockers import docker
+from tests.integration.wrapper_host import ADMIN, ALICE, BOB, uid_of
+
+from ds01.core.gpurequest import Asked, GpuRequest
+from ds01.core.rules import Rule
+from ds01.runtime.containers.admission import Refusal
+from ds01.runtime.containers.page import locked_page
+from ds01.runtime.containers.pending import Pending
+from ds01.runtime.containers.request import ContainerRequest, Verb
+from ds01.runtime.wrapper import admit
+from ds01.runtime.wrapper.desk import DeniedError, Desk, open_desk
+from ds01.runtime.wrapper.protocol import Asked as Request
+
+if TYPE_CHECKING:
+    from tests.integration.wrapper_host import WrapperHost
+
+pytestmark = pytest.mark.docker
+SLEEP: Final = (IMAGE, "sleep", "600")
+GIB: Final = 1024**3
+WISH: Final = ContainerRequest(Verb.RUN, memory_bytes=GIB, gpu=GpuRequest(Asked.ALL))
+NO: Final = Refusal(Rule.GPU, "DS01 No GPU Free", (), "None is free.", ())
+
+
+@pytest.fixture
+def desk(host: WrapperHost, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A command of alice's, whose process is this one."""
+    monkeypatch.setenv("SUDO_UID", str(uid_of(ALICE)))
+    return open_desk(host.paths, Request(os.getpid(), unicode=True, colour=False, visible_devices="", words=()))
+
+
+def promised(desk: Desk) -> tuple[Pending, ...]:
+    """Return what stands on the page; the lock must be free."""
+    with locked_page(desk.paths.pages, desk.caller.uid) as page:
+        return page.promises
+
+
+def test_a_promise_stands_while_its_command_waits_for_a_gpu_and_ends_with_a_refusal(desk: Desk) -> None:
+    seen: list[tuple[Pending, ...]] = []
+
+    def none() -> Refusal:
+        seen.append(promised(desk))
+        return NO
+
+    with pytest.raises(DeniedError):
+        admit._admit(desk, admit._Case(WISH, "one", "run", none))
+    assert (seen, promised(desk)) == ([(Pending("one", Verb.RUN, GIB, desk.keeper),)], ())
+
+
+def test_a_promise_ends_when_asking_for_a_gpu_fails(desk: Desk) -> None:
+    def broken() -> Refusal:
+        raise RuntimeError("no driver")
+
+    with pytest.raises(RuntimeError):
+        admit._admit(desk, admit._Case(WISH, "one", "run", broken))
+    assert promised(desk) == ()
+
+
+def test_a_refusal_for_a_gpu_is_counted_like_any_other(desk: Desk, host: WrapperHost) -> None:
+    for number in range(11):
+        with pytest.raises(DeniedError):
+            admit._admit(desk, admit._Case(WISH, f"{number}", "run", lambda: NO))
+    with locked_page(desk.paths.pages, desk.caller.uid) as page:
+        assert (len(page.denials.times), page.denials.unsaid) == (10, 1)
+
+
+def test_what_runs_is_restarted_though_the_account_is_full_and_is_promised_nothing(host: WrapperHost) -> None:
+    host.override(max_containers=1)
+    host.must("run", "-d", "--name", "one", "--memory=1g", *SLEEP)
+    for words in (("restart", "-t0", "one"), ("start", "one")):
+        host.must(*words)
+        with locked_page(host.paths.pages, uid_of(ALICE)) as page:
+            assert page.promises == (), words
+    said = host.docker("unpause", "one")
+    assert (said.code, "is not paused" in said.err) == (1, True)
+
+
+def test_a_slice_that_no_list_names_is_nobodys_to_choose(host: WrapperHost) -> None:
+    host.change_policy(access_control={"admin_cgroup_parents": []})
+    said = host.docker("create", "--cgroup-parent=any.slice", *SLEEP, account=ADMIN)
+    assert (said.code, "lists no slice 'any.slice'" in said.err) == (1, True)
+
+
+# --- Whose ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_account_is_its_whole_name(host: WrapperHost, prefix: str) -> None:
+    docker("run", "-d", "--name", prefix, "-l", f"ds01.user={ALICE}2", *SLEEP)
+    said = host.docker("kill", prefix)
+    assert (said.code, said.err) == (1, f"Permission denied: container owned by {ALICE}2 ({prefix})\n")
+
+
+def test_what_belongs_to_nobody_is_closed_where_the_policy_says_nothing(host: WrapperHost, prefix: str) -> None:
+    docker("run", "-d", "--name", prefix, *SLEEP)
+    host.change_policy(access_control={"unowned_containers": None})
+    said = host.docker("kill", prefix)
+    assert (said.code, said.err) == (1, f"Permission denied: container owned by nobody that is known ({prefix})\n")
+
+
+def test_without_a_policy_others_containers_and_gpus_stay_closed(host: WrapperHost, prefix: str) -> None:
+    web, had = f"{prefix}-web", f"{prefix}-had"
+    docker("run", "-d", "--name", web, "-l", f"ds01.user={ALICE}", *SLEEP)
+    docker("create", "--name", had, "-l", f"ds01.user={ALICE}", "-l", "ds01.allocation=a1", *SLEEP)
+    host.paths.policy.unlink()
+    said = host.docker("kill", web, account=BOB)
+    assert (said.code, said.err.splitlines()[0]) == (
+        1,
+        f"docker: Permission denied: container owned by {ALICE} ({web})",
+    )
+    said = host.docker("start", had)
+    assert said.code == 1
+    assert said.err.splitlines()[0] == f"docker: {had} had a GPU, and none can be given without the policy"
+    assert host.must("kill", web) == web
+    assert host.must("rm", had) == had
