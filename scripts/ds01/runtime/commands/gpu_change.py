@@ -6,11 +6,8 @@ import argparse
 import os
 import re
 import resource
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+from contextlib import suppress
 
 from ds01.core.command import host_paths
 from ds01.core.errors import BadInputError, ExitCode, RefusedError
@@ -29,7 +26,7 @@ from ds01.runtime.gpu.host import open_engine, open_gpus
 from ds01.runtime.gpu.launch import docker_args
 from ds01.runtime.gpu.ledger import Allocation, nameless
 from ds01.runtime.gpu.operations import Gpus, new_id
-from ds01.runtime.gpu.queue import Line, Place, wait_for_gpu
+from ds01.runtime.gpu.queue import Line, Place, ended_by_signals, wait_for_gpu
 from ds01.runtime.gpu.request import Count, Request, wait_seconds
 from ds01.runtime.identity import ProcessRef
 from ds01.runtime.machine import Machine
@@ -85,7 +82,7 @@ def allocate(options: argparse.Namespace) -> int:
     if seconds:
         me = desk.machine.process(os.getpid())
         line = Line(seconds, _tell, keeper if me is None else me)
-        with _ended_by_signals():
+        with ended_by_signals():
             answer = wait_for_gpu(desk.gpus, request, keeper, line)
     else:
         answer = desk.gpus.allocate(request, keeper)
@@ -164,21 +161,6 @@ def _keeper(desk: Desk, pid: int | None) -> ProcessRef:
 def _tell(refusal: Refusal, place: Place) -> None:
     say(f"{refusal_words(refusal)}")
     say(f"Waiting: place {place.number} of {place.of} in the line, {place.left_seconds:.0f} s left (Ctrl-C to leave)")
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Leave the line also when the terminal goes, or somebody ends us."""
-
-    def end(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _answer(answer: Grant | Refusal, options: argparse.Namespace) -> int:

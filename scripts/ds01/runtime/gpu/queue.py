@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 from ds01.core.errors import Ds01Error
 from ds01.core.jsonstate import StateError, read_bytes
@@ -57,6 +59,21 @@ class Line:
     process: ProcessRef
     tell_seconds: float = TELL_SECONDS
     look_seconds: float = LOOK_SECONDS
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Leave the line also when the terminal goes, or somebody ends us."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def wait_for_gpu(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line) -> Grant | Refusal:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 
 from ds01.core.gpurequest import Asked, GpuRequest
 from ds01.core.rules import Rule
@@ -19,7 +15,7 @@ from ds01.runtime.gpu import answer as gpu
 from ds01.runtime.gpu.found import lost_request
 from ds01.runtime.gpu.host import open_gpus
 from ds01.runtime.gpu.operations import Gpus, new_id
-from ds01.runtime.gpu.queue import Line, Place, wait_for_gpu
+from ds01.runtime.gpu.queue import Line, Place, ended_by_signals, wait_for_gpu
 from ds01.runtime.gpu.request import All, Count, Named, Request, Wanted, format_wanted, parse_devices, wait_seconds
 from ds01.runtime.wrapper.desk import Desk
 
@@ -68,7 +64,7 @@ def allocate(desk: Desk, request: ContainerRequest) -> gpu.Grant | Refusal:
 def _in_line(desk: Desk, gpus: Gpus, wish: Request) -> gpu.Grant | gpu.Refusal:
     me = desk.place.machine.process(os.getpid())
     line = Line(float(wait_seconds(desk.policy)), _tell, desk.keeper if me is None else me)
-    with _ended_by_signals():
+    with ended_by_signals():
         return wait_for_gpu(gpus, wish, desk.keeper, line)
 
 
@@ -116,18 +112,3 @@ def _tell(refusal: gpu.Refusal, place: Place) -> None:
         f"ds01: waiting for a GPU: place {place.number} of {place.of} in the line,"
         f" {place.left_seconds:.0f} s left (Ctrl-C to leave)"
     )
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Leave the line also when the terminal goes, or somebody ends us."""
-
-    def end(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
