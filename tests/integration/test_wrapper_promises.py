@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from tests.engine.image import IMAGE
 from tests.integration.dockers import docker
-from tests.integration.wrapper_host import ADMIN, ALICE, BOB, uid_of
+from tests.integration.test_wrapper_quota import SLICE, lay_down
+from tests.integration.wrapper_host import ADMIN, ALICE, BOB, inspected, uid_of
+from tests.unit.runtime.gpu import engines
 
 from ds01.core.gpurequest import Asked, GpuRequest
 from ds01.core.rules import Rule
-from ds01.runtime.containers.admission import Refusal
+from ds01.core.value import replace
+from ds01.runtime.containers.admission import Admission, Refusal
 from ds01.runtime.containers.page import locked_page
 from ds01.runtime.containers.pending import Pending
 from ds01.runtime.containers.request import ContainerRequest, Verb
@@ -87,6 +90,43 @@ def test_a_slice_that_no_list_names_is_nobodys_to_choose(host: WrapperHost) -> N
     host.change_policy(access_control={"admin_cgroup_parents": []})
     said = host.docker("create", "--cgroup-parent=any.slice", *SLEEP, account=ADMIN)
     assert (said.code, "lists no slice 'any.slice'" in said.err) == (1, True)
+
+
+def test_a_container_does_not_count_beside_its_own_promise(host: WrapperHost, desk: Desk) -> None:
+    host.override(max_containers=1)
+    host.must("create", "--name", "one", "--memory=1g", *SLEEP)
+    with locked_page(desk.paths.pages, desk.caller.uid) as page:
+        page.promises = (Pending(inspected("one")["Id"], Verb.START, GIB, desk.keeper),)
+    assert host.must("start", "one") == "one"
+
+
+def test_what_is_not_paused_is_the_clients_affair(host: WrapperHost) -> None:
+    host.override(max_containers=1)
+    for name in ("two", "one"):
+        host.must("create", "--name", name, "--memory=1g", *SLEEP)
+    host.must("start", "one")
+    said = host.docker("unpause", "two")
+    assert (said.code, said.out) == (1, "")
+    assert "Quota" not in said.err
+    with locked_page(host.paths.pages, uid_of(ALICE)) as page:
+        assert inspected("two")["Id"] not in [each.id for each in page.promises]
+
+
+def test_who_is_seen_twice_while_starting_is_looked_at_again(host: WrapperHost, desk: Desk) -> None:
+    running = engines.inspected("web", labels={"ds01.user": ALICE, "ds01.created_at": "one"})
+    root = host.paths.cgroup
+    for folder in (root / SLICE, *(root / SLICE).parents[:2], root / SLICE / f"docker-{running['Id']}.scope"):
+        lay_down(folder)
+    (root / "cgroup.controllers").write_text("cpu io memory pids\n")
+    with locked_page(desk.paths.pages, desk.caller.uid) as page:
+        page.promises = tuple(Pending(each, Verb.RUN, 0, desk.keeper) for each in ("one", "pulls"))
+    # Not listed yet, but in its group already; listed when one looks again.
+    answers = iter([[]])
+    with engines.engine_of(host.folder / "engine", lambda: next(answers, [running])) as engine:
+        seen_twice = replace(desk, place=replace(desk.place, engine=engine))
+        answer = admit._admit(seen_twice, admit._Case(ContainerRequest(Verb.RUN), "two", "run", lambda: NO))
+    assert isinstance(answer, Admission)
+    assert [each.id for each in promised(desk)] == ["pulls", "two"]
 
 
 # --- Whose ------------------------------------------------------------------------------------------------------------
