@@ -213,3 +213,14 @@ def test_with_the_shipped_values_the_number_of_containers_is_reached_before_memo
     for _ in range(3):
         host.must("run", "-d", *SLEEP)
     assert "DS01 Container Quota Exceeded" in host.docker("run", "-d", *SLEEP).err
+
+
+def test_limits_of_a_container_are_raised_within_its_own_alone(host: WrapperHost):
+    host.must("run", "-d", "--name", "one", "--memory=1g", "--pids-limit=8", *SLEEP)
+    for option in ("--memory=33g", "--pids-limit=-1", "--cpus=1000"):
+        said = host.docker("update", option, "one")
+        assert said.code == 1
+        assert "Limit Exceeded" in said.err
+    host.must("update", "--memory=2g", "--memory-swap=2g", "--pids-limit=16", "one")
+    assert docker("inspect", "-f", "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}", "one") == f"{2 * GIB} 16"
+    assert promises(host) == []

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _NEW: Final = frozenset({"run", "create"})
 _OLD: Final = frozenset({"start", "restart", "unpause"})
+_UPDATE: Final = "update"
 _INTERRUPTED: Final = 130
 _OPEN_FILES: Final = 1024
 _HELP: Final = """usage: ds01-docker-helper
@@ -112,13 +113,15 @@ def _serve(paths: HostPaths, asked: Asked) -> tuple[bytes, Admission | None, Des
 
 
 def _decide(desk: Desk, parsed: Parsed) -> tuple[tuple[str, ...], Admission | None]:
-    from ds01.runtime.wrapper.admit import admit_new, admit_old  # noqa: PLC0415 - only once there is a policy
+    from ds01.runtime.wrapper.admit import admit_new, admit_old, admit_update  # noqa: PLC0415 - only once there is a policy
     from ds01.runtime.wrapper.owners import check_owner  # noqa: PLC0415
 
     if parsed.topic in _NEW:
         return admit_new(desk, parsed)
     if parsed.topic in _OLD:
         admit_old(desk, parsed)
+    elif parsed.topic == _UPDATE:
+        admit_update(desk, parsed)
     else:
         check_owner(desk, containers_named(parsed), str(parsed.topic))
     return desk.asked.words, None

@@ -11,13 +11,14 @@ from ds01.core.value import dataclass
 
 
 class Verb(Enum):
-    """By what a container is made or comes to run."""
+    """By what a container is made, comes to run, or gets other limits."""
 
     RUN = "run"
     CREATE = "create"
     START = "start"
     RESTART = "restart"
     UNPAUSE = "unpause"
+    UPDATE = "update"
 
     @property
     def is_new(self) -> bool:

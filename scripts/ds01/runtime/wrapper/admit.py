@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from ds01.core.errors import RefusedError
 from ds01.core.terminal import say
-from ds01.core.value import dataclass
+from ds01.core.value import dataclass, replace
 from ds01.runtime.client.arguments import Parsed
 from ds01.runtime.client.named import containers_named
 from ds01.runtime.containers.admission import Admission, Refusal, admit, settings_for
@@ -134,6 +135,19 @@ def _again(desk: Desk, container: Container) -> Grant | Refusal:
             f"re-create it (docker rm {container.name}, docker run --gpus …)",
         )
     return answer
+
+
+def admit_update(desk: Desk, parsed: Parsed) -> None:
+    """Admit other limits for containers that exist already: no more than a new one may have.
+
+    Raises:
+        DeniedError: one is somebody else's, or may not have that much.
+        BadInputError: what is asked for cannot be read.
+    """
+    wish = read_request(parsed, "")
+    for container in check_owner(desk, parsed.operands, Verb.UPDATE.value).values():
+        request = replace(wish, container=container.name, is_live=True)
+        _admit(desk, _Case(request, container.id, Verb.UPDATE.value, partial(_units, desk, request)))
 
 
 # --- Both -------------------------------------------------------------------------------------------------------------
