@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.older_host import CHECKOUT as OLDER_CHECKOUT
-from tests.older_host import FILES, LINKS, OLDER, OURS, UNITS, lay_older
+from tests.older_host import FILES, LINKS, UNITS, lay_older
+from tests.older_host import OLDER as OLDER_WITHOUT_RUNTIME
+from tests.older_host import OURS as OURS_WITHOUT_RUNTIME
 
 from ds01.core.process import Completed
 
@@ -38,6 +40,8 @@ defaults:
   pids_limit: 128
   max_containers: 3
 default_group: student
+enforcement:
+  gateway: off
 groups:
   student:
     description: Students
@@ -177,7 +181,11 @@ def walk(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
 
 
 MADE = f"{UNITS}/ds01-student-bob.slice"  # by the wrapper's sudo rule, once bob starts something
-KEPT = ["/etc/cron.d/ds01-maintenance", "/usr/local/bin/container-create", "/usr/local/bin/docker"]
+KEPT = ["/etc/cron.d/ds01-maintenance", "/usr/local/bin/container-create"]
+# With the runtime comes a wrapper of DS01's own, in the place of the older one.
+WRAPPER = "/usr/local/bin/docker"
+OLDER = tuple(path for path in OLDER_WITHOUT_RUNTIME if path != WRAPPER)
+OURS = (*sorted(OURS_WITHOUT_RUNTIME), WRAPPER)
 SLEEP = ["busybox", "sleep", "infinity"]
 
 
