@@ -58,7 +58,9 @@ def locked_page(folder: Path, uid: int) -> Iterator[Page]:
             )
             page = _read(path)
         except OSError as error:
-            page = Page(trouble=_unwritten(path, error))
+            # Not written later either: without the lock that would take away what others have on it.
+            yield Page(trouble=_unwritten(path, error))
+            return
         before = _document(page)
         yield page
         after = _document(page)

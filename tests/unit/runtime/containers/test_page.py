@@ -87,6 +87,48 @@ def test_a_damaged_one_is_put_aside(tmp_path: Path, text: str):
         assert page.trouble is None
 
 
+def test_missing_folders_are_made(tmp_path: Path):
+    with locked_page(tmp_path / "ds01/pages", 1) as page:
+        assert page.trouble is None
+        page.promises = (RUN,)
+    with locked_page(tmp_path / "ds01/pages", 1) as page:
+        assert page.promises == (RUN,)
+
+
+def test_where_none_can_be_kept_there_is_one_for_the_moment(tmp_path: Path):
+    (tmp_path / "pages").write_text("")
+    path = tmp_path / "pages/1.json"
+    with locked_page(tmp_path / "pages", 1) as page:
+        assert (page.promises, page.denials) == ((), Denials())
+        assert page.trouble is not None
+        assert page.trouble.startswith(f"{path} cannot be written, so what is being started counts only once it runs: ")
+        page.promises = (RUN,)
+    assert (tmp_path / "pages").read_text() == ""
+
+
+def test_without_its_lock_nothing_is_taken_from_it(tmp_path: Path):
+    with locked_page(tmp_path, 1) as page:
+        page.promises = (RUN,)
+    (tmp_path / "1.lock").unlink()
+    (tmp_path / "1.lock").mkdir()
+    before = (tmp_path / "1.json").read_text()
+    with locked_page(tmp_path, 1) as page:
+        assert page.trouble is not None
+        page.promises = (START,)
+    assert (tmp_path / "1.json").read_text() == before
+
+
+def test_what_cannot_be_written_at_the_end_is_said_then(tmp_path: Path):
+    with locked_page(tmp_path, 1) as page:
+        page.promises = (RUN,)
+        (tmp_path / ".1.json.ds01-tmp").mkdir()
+        assert page.trouble is None
+    assert (
+        page.trouble
+        == f"{tmp_path / '1.json'} cannot be written, so what is being started counts only once it runs: Is a directory"
+    )
+
+
 def add_many(folder: Path, number: int) -> None:
     for turn in range(25):
         with locked_page(folder, 1) as page:
