@@ -305,3 +305,9 @@ def test_without_its_helper_containers_start_and_nothing_is_guessed(host: Wrappe
         said = host.docker(*words)
         assert said.code == code
         assert "docker: DS01 is out of order and " in said.err
+
+
+def test_an_annotation_gives_no_gpu(host: WrapperHost) -> None:
+    said = host.docker("create", "--annotation", "cdi.k8s.io/mine=nvidia.com/gpu=all", IMAGE)
+    assert said.code == 1
+    assert said.err.startswith("docker: the annotation 'cdi.k8s.io/mine' is not given to containers\n")

@@ -63,6 +63,7 @@ def read_request(parsed: Parsed, visible_devices: str) -> ContainerRequest:
         ],
         "Devices": [{"PathOnHost": text.partition(":")[0]} for text in parsed.values("device") if not is_cdi(text)],
         "Runtime": _last(parsed, "runtime"),
+        "Annotations": dict(text.partition("=")[::2] for text in parsed.values("annotation")),
     }
     environment = [f"{text}={visible_devices}" if text == VISIBLE else text for text in parsed.values("env")]
     return ContainerRequest(
