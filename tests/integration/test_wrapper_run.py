@@ -319,3 +319,9 @@ def test_a_container_on_a_terminal_has_it(host: WrapperHost):
             shown += piece
     os.close(terminal)
     assert (os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown) == (7, b"")
+
+
+def test_an_annotation_gives_no_gpu(host: WrapperHost) -> None:
+    said = host.docker("create", "--annotation", "cdi.k8s.io/mine=nvidia.com/gpu=all", IMAGE)
+    assert said.code == 1
+    assert said.err.startswith("docker: the annotation 'cdi.k8s.io/mine' is not given to containers\n")

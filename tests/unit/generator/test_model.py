@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ds01.generator.build import check
-from ds01.generator.model import Directive, Model, SliceUnit, daemon_keys, make_model
+from ds01.generator.model import Directive, Model, SliceUnit, Wrapper, daemon_keys, make_model
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 NO_LIMITS = (
@@ -122,7 +122,23 @@ def test_no_account_has_a_file_when_aggregates_are_switched_off() -> None:
     document = compiled("tests/golden/shipped/inventory")
     document["enforcement"]["aggregate_limits"] = False
     model = make_model(document)
-    assert (model.limited_groups, model.limited_users, model.switches) == ((), (), frozenset())
+    assert (model.limited_groups, model.limited_users, model.switches) == ((), (), frozenset({"no_gateway"}))
+
+
+def test_without_a_gateway_the_command_has_its_helper_and_knows_who_sees_all():
+    document = compiled("tests/golden/shipped/inventory")
+    assert make_model(document).wrapper == Wrapper(
+        gateway=False,
+        only_own=True,
+        admins=("n.adeyemi", "sysop"),
+        admin_group="ds01-admin",
+        contact="ds01-help@lab-x.org",
+    )
+    document["enforcement"]["gateway"] = "learn"
+    document["enforcement"]["rules"]["ownership"] = "warn"
+    model = make_model(document)
+    assert (model.wrapper.gateway, model.wrapper.only_own) == (True, False)
+    assert "no_gateway" not in model.switches
 
 
 @pytest.mark.parametrize(
