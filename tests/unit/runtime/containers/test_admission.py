@@ -1,261 +1,562 @@
-"""The one decision: each rule by its own numbers, the order they are asked in, and what no account can ever pass."""
+"""Whether a container may run: each rule with its own numbers, their order and modes, and what always holds."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.runtime.containers.samples import ADMIN, ALICE, GIB, GRANT, NO_GPU, account, shipped
 
 from ds01.core.gpurequest import Asked, GpuRequest
-from ds01.core.limits import AGGREGATES, LIMITS, LimitValue, ResolvedLimits
-from ds01.core.names import SliceName
-from ds01.core.rules import Mode, Rule, Rules
+from ds01.core.rules import Mode, Rule
 from ds01.core.value import replace
 from ds01.runtime.containers.admission import Admission, Refusal, admit, settings_for
 from ds01.runtime.containers.request import AccountRules, ContainerRequest, Settings, Usage, Verb
+from ds01.runtime.gpu.answer import Grant
 from ds01.runtime.identity import Caller
 
-GIB = 1024**3
-ALICE, ADMIN = Caller(1001, "alice", is_admin=False), Caller(1, "root", is_admin=True)
 RUN = ContainerRequest(Verb.RUN)
-BUILT_IN: dict[str, Any] = {limit.name: limit.builtin for limit in (*LIMITS, *AGGREGATES)}
-STUDENT: dict[str, Any] = {
-    "memory": 32 * GIB, "max_cpus": 4, "shm_size": 16 * GIB, "pids_limit": 4096, "max_containers": 3,
-    "aggregate.memory_max": 96 * GIB, "aggregate.tasks_max": 12288,
-}  # fmt: skip
+ONE_GPU = GpuRequest(Asked.COUNT, ("0",))
+DEFAULTS = Settings(8 * GIB, 4 * 10**9, 500, 2 * GIB, None)
+ADMITTED = Admission(DEFAULTS, 8 * GIB)
+STOP = "Stop a running container: docker stop <name>"
+LOOK = ("Check your containers: docker ps", "Check your limits: check-limits")
+ONLY_LIMITS = LOOK[1]
 
 
-def holds(modes: dict[Rule, Mode] | None = None, **limits: Any) -> AccountRules:
-    values = BUILT_IN | STUDENT | {name.replace("__", "."): value for name, value in limits.items()}
-    resolved = ResolvedLimits(
-        "alice", "student", listed=True, slice_name=SliceName("ds01-student-alice.slice"),
-        values={name: LimitValue(value, "group:student", 1) for name, value in values.items()},
-    )  # fmt: skip
-    return AccountRules(resolved, Rules({rule: (modes or {}).get(rule, Mode.ENFORCE) for rule in Rule}))
+def never() -> Grant | Refusal:
+    raise AssertionError("nobody may be asked for a GPU")
 
 
-def no_gpu() -> Refusal:
-    raise AssertionError("nobody asked for a GPU")
-
-
-def decide(
-    request: ContainerRequest = RUN, rules: AccountRules | None = None, usage: Usage | None = None, who: Caller = ALICE
+def ask(
+    request: ContainerRequest = RUN,
+    usage: Usage = Usage(),  # noqa: B008 - a value that nobody can change
+    rules: AccountRules | None = None,
+    who: Caller = ALICE,
+    gpu: Callable[[], Grant | Refusal] = never,
 ) -> Admission | Refusal:
-    return admit(request, who, rules or holds(), usage or Usage(), no_gpu)
+    return admit(request, who, rules or account(), usage, gpu)
 
 
-def refused(answer: Admission | Refusal) -> Rule | None:
-    return answer.rule if isinstance(answer, Refusal) else None
+def request(verb: Verb = Verb.RUN, **wishes: object) -> ContainerRequest:
+    return replace(ContainerRequest(verb), **wishes)
 
 
-FILLED = Settings(32 * GIB, 4 * 10**9, 4096, 16 * GIB, None)
+# --- The number of containers -----------------------------------------------------------------------------------------
 
 
-def test_what_is_not_said_is_filled_in():
-    assert decide() == Admission(FILLED, 32 * GIB)
-
-
-@pytest.mark.parametrize(
-    ("request_", "settings"),
-    [
-        (replace(RUN, memory_bytes=GIB), replace(FILLED, memory_bytes=GIB)),
-        (replace(RUN, nano_cpus=5), replace(FILLED, nano_cpus=5)),
-        (replace(RUN, pids=7), replace(FILLED, pids=7)),
-        (replace(RUN, shm_bytes=1), replace(FILLED, shm_bytes=1)),
-        (replace(RUN, ipc_mode="private"), replace(FILLED, ipc_mode="private")),
-        (replace(RUN, ipc_mode="container:x"), replace(FILLED, ipc_mode="container:x", shm_bytes=None)),
-    ],
-)
-def test_what_is_said_stays(request_: ContainerRequest, settings: Settings):
-    assert settings_for(request_, holds()) == settings
-
-
-def test_the_machines_shared_memory_and_a_size_never_come_together():
-    shares = holds(ipc_mode="host", shm_size=None)
-    assert settings_for(RUN, shares) == replace(FILLED, ipc_mode="host", shm_bytes=None)
-    assert settings_for(replace(RUN, shm_bytes=5), shares) == replace(FILLED, ipc_mode=None, shm_bytes=5)
-
-
-def test_without_the_rule_nothing_is_filled_in():
-    assert settings_for(replace(RUN, pids=-1), holds({Rule.LIMITS: Mode.OFF})) == Settings(pids=-1)
-
-
-# --- Each rule by itself ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("containers", "most", "live", "rule"),
-    [
-        (2, 3, False, None),
-        (3, 3, False, Rule.CONTAINERS),
-        (9, 3, True, None),
-        (9, None, False, None),
-        (None, 3, False, None),
-        (0, 0, False, Rule.CONTAINERS),
-    ],
-)
-def test_number_of_containers(containers: int | None, most: int | None, rule: Rule | None, *, live: bool):
-    request = replace(RUN, is_live=live)
-    assert refused(decide(request, holds(max_containers=most), Usage(containers=containers))) is rule
-
-
-def test_the_box_of_containers_names_them():
-    answer = decide(replace(RUN, container="web"), usage=Usage(containers=3, names=("a", "b")))
-    assert isinstance(answer, Refusal)
-    assert answer.rows == (
-        ("Current usage", "3 containers (a, b)"), ("Requested", "1 more (web)"), ("Your limit", "3 containers")
-    )  # fmt: skip
-    assert answer.figures == {"current": 3, "requested": 1, "limit": 3}
-    many = decide(usage=Usage(containers=6, names=tuple("abcdef")))
-    assert isinstance(many, Refusal)
-    assert many.rows[0] == ("Current usage", "6 containers (a, b, c, d, e, …)")
-
-
-@pytest.mark.parametrize(
-    ("request_", "title"),
-    [
-        (replace(RUN, memory_bytes=32 * GIB), None),
-        (replace(RUN, memory_bytes=32 * GIB + 1), "DS01 Container Memory Limit Exceeded"),
-        (replace(RUN, nano_cpus=4 * 10**9), None),
-        (replace(RUN, nano_cpus=4 * 10**9 + 1), "DS01 Container CPU Limit Exceeded"),
-        (replace(RUN, shm_bytes=16 * GIB), None),
-        (replace(RUN, shm_bytes=16 * GIB + 1), "DS01 Container Shared Memory Limit Exceeded"),
-        (replace(RUN, pids=4096), None),
-        (replace(RUN, pids=4097), "DS01 Container Process Limit Exceeded"),
-        (replace(RUN, pids=0), "DS01 Container Process Limit Exceeded"),
-        (replace(RUN, pids=-1), "DS01 Container Process Limit Exceeded"),
-        (replace(RUN, ipc_mode="shareable"), None),
-        (replace(RUN, ipc_mode="host"), "DS01 Shared Memory Limit Exceeded"),
-    ],
-)
-def test_limits_of_one_container(request_: ContainerRequest, title: str | None):
-    answer = decide(request_, holds(aggregate__memory_max=None))
-    assert (answer.title if isinstance(answer, Refusal) else None) == title
-    assert refused(answer) is (None if title is None else Rule.LIMITS)
-
-
-def test_what_is_unlimited_refuses_nobody():
-    unlimited = holds(**dict.fromkeys(STUDENT, None) | {"ipc_mode": "host"})
-    request = replace(RUN, memory_bytes=2**60, nano_cpus=2**60, shm_bytes=2**60, pids=-1, ipc_mode="host")
-    assert isinstance(decide(request, unlimited, Usage(99, (), 2**60, 2**60, 10**9)), Admission)
-
-
-@pytest.mark.parametrize(
-    ("usage", "words"),
-    [
-        (Usage(committed_bytes=64 * GIB, working_set_bytes=64 * GIB), None),
-        (Usage(committed_bytes=64 * GIB + 1), "(your containers may use that much)"),
-        (Usage(working_set_bytes=64 * GIB + 1), "64G (in use right now)"),
-        (Usage(working_set_bytes=65 * GIB + 512 * 1024**2 + 1), "65.5G (in use right now)"),
-        (Usage(committed_bytes=None, working_set_bytes=64 * GIB + 1), "64G (in use right now)"),
-        (Usage(committed_bytes=64 * GIB + 1, working_set_bytes=None), "(your containers may use that much)"),
-        (Usage(committed_bytes=None, working_set_bytes=None), None),
-    ],
-)
-def test_memory_over_all_is_refused_by_whichever_half_says_so(usage: Usage, words: str | None):
-    answer = decide(usage=usage)
-    assert refused(answer) is (None if words is None else Rule.MEMORY)
-    if isinstance(answer, Refusal):
-        assert words is not None
-        assert answer.title == "DS01 Aggregate Memory Quota Exceeded"
-        assert answer.rows[0][1].endswith(words)
-        assert answer.rows[1:] == (("Requested", "32G"), ("Your limit", "96G"))
-        assert [step for step in answer.steps if "docker stop <name>" in step]
-        assert answer.figures["limit"] == 96 * GIB
-
-
-def test_what_runs_already_is_not_counted_again():
-    request = ContainerRequest(Verb.UNPAUSE, "web", memory_bytes=GIB, is_live=True)
-    assert decide(request, usage=Usage(3, (), 96 * GIB, 96 * GIB)) == Admission(
-        replace(FILLED, memory_bytes=GIB), reserved_bytes=0
+def too_many(current: str, requested: str, number: int, most: int = 3) -> Refusal:
+    limit = f"{most} container{'s' * (most != 1)}"
+    return Refusal(
+        Rule.CONTAINERS,
+        "DS01 Container Quota Exceeded",
+        (("Current usage", current), ("Requested", requested), ("Your limit", limit)),
+        "Running and paused containers count, and those that are just being started.",
+        (STOP, *LOOK),
+        {"current": number, "requested": 1, "limit": most},
     )
 
 
-@pytest.mark.parametrize(("pids", "noted"), [(11059, False), (11060, True), (20000, True), (None, False)])
-def test_nearly_all_processes_is_a_note_and_refuses_nobody(pids: int | None, *, noted: bool):
-    answer = decide(usage=Usage(pids=pids))
+CONTAINERS: dict[str, tuple[ContainerRequest, Usage, AccountRules, Admission | Refusal]] = {
+    "the first": (RUN, Usage(), account(), ADMITTED),
+    "the last": (RUN, Usage(containers=2), account(), ADMITTED),
+    "one too many": (RUN, Usage(containers=3), account(), too_many("3 containers", "1 more", 3)),
+    "far too many": (RUN, Usage(containers=9), account(), too_many("9 containers", "1 more", 9)),
+    "one too many, with names": (
+        request(container="late"),
+        Usage(containers=3, names=("a", "b")),
+        account(),
+        too_many("3 containers (a, b)", "1 more (late)", 3),
+    ),
+    "five names are shown": (
+        RUN,
+        Usage(containers=5, names=tuple("abcde")),
+        account(),
+        too_many("5 containers (a, b, c, d, e)", "1 more", 5),
+    ),
+    "of six names five are shown": (
+        RUN,
+        Usage(containers=6, names=tuple("abcdef")),
+        account(),
+        too_many("6 containers (a, b, c, d, e, …)", "1 more", 6),
+    ),
+    "one is allowed": (RUN, Usage(containers=1), account(max_containers=1), too_many("1 container", "1 more", 1, 1)),
+    "none is allowed": (RUN, Usage(), account(max_containers=0), too_many("0 containers", "1 more", 0, 0)),
+    "without a limit": (RUN, Usage(containers=99), account(max_containers=None), ADMITTED),
+    "nobody can tell": (RUN, Usage(containers=None), account(), ADMITTED),
+    "a new one that is not started": (
+        request(Verb.CREATE),
+        Usage(containers=3),
+        account(),
+        too_many("3 containers", "1 more", 3),
+    ),
+    "an old one that is to run": (
+        request(Verb.START),
+        Usage(containers=3),
+        account(),
+        too_many("3 containers", "1 more", 3),
+    ),
+    "one that runs already": (
+        request(Verb.RESTART, is_live=True),
+        Usage(containers=3),
+        account(),
+        replace(ADMITTED, reserved_bytes=0),
+    ),
+    "a paused one": (
+        request(Verb.UNPAUSE, is_live=True),
+        Usage(containers=3),
+        account(),
+        replace(ADMITTED, reserved_bytes=0),
+    ),
+}
+
+
+@pytest.mark.parametrize(("wish", "usage", "rules", "answer"), CONTAINERS.values(), ids=CONTAINERS)
+def test_no_more_containers_than_the_limit(
+    wish: ContainerRequest, usage: Usage, rules: AccountRules, answer: Admission | Refusal
+) -> None:
+    assert ask(wish, usage, rules) == answer
+
+
+# --- What one container may have --------------------------------------------------------------------------------------
+
+
+def above(what: str, option: str, requested: str, limit: str, figures: tuple[float, float]) -> Refusal:
+    return Refusal(
+        Rule.LIMITS,
+        f"DS01 Container {what} Limit Exceeded",
+        (("Requested", f"{option} {requested}"), ("Your limit", f"{limit} a container")),
+        "No single container of yours may have more than that.",
+        (f"Ask for no more: {option} {limit}, or leave {option} out to get that", ONLY_LIMITS),
+        {"requested": figures[0], "limit": figures[1]},
+    )
+
+
+def shares_the_machines(shm: str, limit: int | None) -> Refusal:
+    return Refusal(
+        Rule.LIMITS,
+        "DS01 Shared Memory Limit Exceeded",
+        (("Requested", "--ipc=host, the machine's own"), ("Your limit", f"--shm-size {shm} a container")),
+        "Shared memory of the machine has no limit of yours.",
+        (f"Leave --ipc out: /dev/shm of your container then has {shm}", ONLY_LIMITS),
+        {"requested": "host", "limit": limit},
+    )
+
+
+ONE: dict[str, tuple[ContainerRequest, AccountRules, Settings | Refusal]] = {
+    "nothing": (RUN, account(), DEFAULTS),
+    "all there is": (
+        request(memory_bytes=8 * GIB, nano_cpus=4 * 10**9, pids=500, shm_bytes=2 * GIB),
+        account(),
+        DEFAULTS,
+    ),
+    "less": (
+        request(memory_bytes=GIB, nano_cpus=10**9, pids=7, shm_bytes=3),
+        account(),
+        Settings(GIB, 10**9, 7, 3, None),
+    ),
+    "memory": (
+        request(memory_bytes=8 * GIB + 1),
+        account(),
+        above("Memory", "--memory", str(8 * GIB + 1), "8G", (8 * GIB + 1, 8 * GIB)),
+    ),
+    "memory without a limit": (
+        request(memory_bytes=2**60),
+        account(memory=None, memory_max=None),
+        replace(DEFAULTS, memory_bytes=2**60),
+    ),
+    "CPUs": (request(nano_cpus=4_500_000_000), account(), above("CPU", "--cpus", "4.5", "4", (4.5, 4))),
+    "CPUs by a billionth": (
+        request(nano_cpus=1_500_000_001),
+        account(max_cpus=1.5),
+        above("CPU", "--cpus", "1.5", "1.5", (1.500000001, 1.5)),
+    ),
+    "CPUs without a limit": (request(nano_cpus=10**12), account(max_cpus=None), replace(DEFAULTS, nano_cpus=10**12)),
+    "nobody says CPUs": (RUN, account(max_cpus=None), replace(DEFAULTS, nano_cpus=None)),
+    "shared memory": (
+        request(shm_bytes=3 * GIB),
+        account(),
+        above("Shared Memory", "--shm-size", "3G", "2G", (3 * GIB, 2 * GIB)),
+    ),
+    "processes": (request(pids=501), account(), above("Process", "--pids-limit", "501", "500", (501, 500))),
+    "any number of processes": (
+        request(pids=-1),
+        account(),
+        above("Process", "--pids-limit", "unlimited", "500", (-1, 500)),
+    ),
+    "processes, 0 of which are any number": (
+        request(pids=0),
+        account(),
+        above("Process", "--pids-limit", "unlimited", "500", (0, 500)),
+    ),
+    "processes without a limit": (request(pids=-1), account(pids_limit=None), replace(DEFAULTS, pids=-1)),
+    "the machine's shared memory": (request(ipc_mode="host"), account(), shares_the_machines("2G", 2 * GIB)),
+    "the machine's shared memory, where none is limited": (
+        request(ipc_mode="host"),
+        account(shm_size=None),
+        shares_the_machines("unlimited", None),
+    ),
+    "the machine's, where the policy says so": (
+        request(ipc_mode="host"),
+        account(ipc_mode="host", shm_size=None),
+        Settings(8 * GIB, 4 * 10**9, 500, None, "host"),
+    ),
+    "nothing, where the policy says the machine's": (
+        RUN,
+        account(ipc_mode="host", shm_size=None),
+        Settings(8 * GIB, 4 * 10**9, 500, None, "host"),
+    ),
+    "an own size, where the policy says the machine's": (
+        request(shm_bytes=GIB),
+        account(ipc_mode="host", shm_size=None),
+        Settings(8 * GIB, 4 * 10**9, 500, GIB, None),
+    ),
+    "shareable": (request(ipc_mode="shareable"), account(), replace(DEFAULTS, ipc_mode="shareable")),
+    "that of another container": (
+        request(ipc_mode="container:other"),
+        account(),
+        replace(DEFAULTS, ipc_mode="container:other", shm_bytes=None),
+    ),
+    "none": (request(ipc_mode="none"), account(), replace(DEFAULTS, ipc_mode="none", shm_bytes=None)),
+}
+
+
+@pytest.mark.parametrize(("wish", "rules", "answer"), ONE.values(), ids=ONE)
+def test_no_container_has_more_than_one_may_have(
+    wish: ContainerRequest, rules: AccountRules, answer: Settings | Refusal
+) -> None:
+    expected = answer if isinstance(answer, Refusal) else Admission(answer, answer.memory_bytes or 0)
+    assert ask(wish, rules=rules) == expected
+
+
+def test_the_limits_of_one_container_hold_for_one_that_runs_already() -> None:
+    answer = ask(request(Verb.UNPAUSE, is_live=True, memory_bytes=9 * GIB))
+    assert answer == above("Memory", "--memory", "9G", "8G", (9 * GIB, 8 * GIB))
+
+
+def test_where_the_limits_of_one_are_off_a_container_has_what_it_asks_for_and_no_more_is_added() -> None:
+    asked = request(memory_bytes=9 * GIB, nano_cpus=10**11, pids=-1, shm_bytes=9 * GIB, ipc_mode="host")
+    off = account({Rule.LIMITS: Mode.OFF})
+    assert settings_for(asked, off) == Settings(9 * GIB, 10**11, -1, 9 * GIB, "host")
+    assert ask(RUN, rules=off) == Admission(Settings(), 0)
+
+
+# --- Memory over all containers ---------------------------------------------------------------------------------------
+
+
+def no_memory(current: str, requested: str, figures: tuple[int, int]) -> Refusal:
+    return Refusal(
+        Rule.MEMORY,
+        "DS01 Aggregate Memory Quota Exceeded",
+        (("Current usage", current), ("Requested", requested), ("Your limit", "20G")),
+        "This container would exceed your aggregate memory quota.",
+        (STOP, "Ask for less memory: docker run --memory <size> …", *LOOK),
+        {"current": figures[0], "requested": figures[1], "limit": 20 * GIB},
+    )
+
+
+MAY_USE = "your containers may use that much"
+MEMORY: dict[str, tuple[ContainerRequest, Usage, AccountRules, Admission | Refusal]] = {
+    "just enough is left to be promised": (RUN, Usage(committed_bytes=12 * GIB), account(), ADMITTED),
+    "a byte too much is promised": (
+        RUN,
+        Usage(committed_bytes=12 * GIB + 1),
+        account(),
+        no_memory(f"{12 * GIB + 1} ({MAY_USE})", "8G", (12 * GIB + 1, 8 * GIB)),
+    ),
+    "just enough is not in use": (RUN, Usage(working_set_bytes=12 * GIB), account(), ADMITTED),
+    "a byte too much is in use": (
+        RUN,
+        Usage(working_set_bytes=12 * GIB + 1),
+        account(),
+        no_memory("12G (in use right now)", "8G", (12 * GIB + 1, 8 * GIB)),
+    ),
+    "in use, part of a GiB": (
+        RUN,
+        Usage(working_set_bytes=12 * GIB + GIB // 2),
+        account(),
+        no_memory("12.5G (in use right now)", "8G", (12 * GIB + GIB // 2, 8 * GIB)),
+    ),
+    "in use, MiB": (
+        request(memory_bytes=5 * 2**20),
+        Usage(working_set_bytes=2**20),
+        account(memory_max=5 * 2**20),
+        replace(
+            no_memory("1M (in use right now)", "5M", (2**20, 5 * 2**20)),
+            rows=(("Current usage", "1M (in use right now)"), ("Requested", "5M"), ("Your limit", "5M")),
+            figures={"current": 2**20, "requested": 5 * 2**20, "limit": 5 * 2**20},
+        ),
+    ),
+    "both are too much": (
+        RUN,
+        Usage(committed_bytes=13 * GIB, working_set_bytes=14 * GIB),
+        account(),
+        no_memory(f"13G ({MAY_USE})", "8G", (13 * GIB, 8 * GIB)),
+    ),
+    "more than everything, with nothing running": (
+        request(memory_bytes=21 * GIB),
+        Usage(),
+        account(memory=None),
+        no_memory("0 (nothing of yours runs)", "21G", (0, 21 * GIB)),
+    ),
+    "a smaller wish fits": (
+        request(memory_bytes=GIB),
+        Usage(committed_bytes=19 * GIB, working_set_bytes=19 * GIB),
+        account(),
+        Admission(replace(DEFAULTS, memory_bytes=GIB), GIB),
+    ),
+    "promises cannot be told, and use is too much": (
+        RUN,
+        Usage(committed_bytes=None, working_set_bytes=13 * GIB),
+        account(),
+        no_memory("13G (in use right now)", "8G", (13 * GIB, 8 * GIB)),
+    ),
+    "use cannot be told, and promises are too much": (
+        RUN,
+        Usage(committed_bytes=13 * GIB, working_set_bytes=None),
+        account(),
+        no_memory(f"13G ({MAY_USE})", "8G", (13 * GIB, 8 * GIB)),
+    ),
+    "promises cannot be told": (RUN, Usage(committed_bytes=None), account(), ADMITTED),
+    "use cannot be told": (RUN, Usage(working_set_bytes=None), account(), ADMITTED),
+    "nothing can be told": (RUN, Usage(None, (), None, None, None, ("why",)), account(), ADMITTED),
+    "without a limit over all": (RUN, Usage(committed_bytes=2**60), account(memory_max=None), ADMITTED),
+    "a container without any limit asks for nothing": (
+        RUN,
+        Usage(committed_bytes=20 * GIB, working_set_bytes=20 * GIB),
+        account(memory=None),
+        Admission(replace(DEFAULTS, memory_bytes=None), 0),
+    ),
+    "an old one counts for its own limit": (
+        request(Verb.START, memory_bytes=2 * GIB),
+        Usage(committed_bytes=18 * GIB + 1),
+        account(),
+        no_memory(f"{18 * GIB + 1} ({MAY_USE})", "2G", (18 * GIB + 1, 2 * GIB)),
+    ),
+    "one that runs already counts nothing again": (
+        request(Verb.RESTART, is_live=True, memory_bytes=8 * GIB),
+        Usage(committed_bytes=20 * GIB, working_set_bytes=20 * GIB),
+        account(),
+        replace(ADMITTED, reserved_bytes=0),
+    ),
+}
+
+
+@pytest.mark.parametrize(("wish", "usage", "rules", "answer"), MEMORY.values(), ids=MEMORY)
+def test_all_containers_together_have_no_more_memory_than_the_limit(
+    wish: ContainerRequest, usage: Usage, rules: AccountRules, answer: Admission | Refusal
+) -> None:
+    assert ask(wish, usage, rules) == answer
+
+
+# --- Processes --------------------------------------------------------------------------------------------------------
+
+NO_NEW_ONE = "at the limit no new one can start in any of them"
+NOTES: dict[str, tuple[Usage, AccountRules, tuple[str, ...]]] = {
+    "few": (Usage(pids=899), account(), ()),
+    "90 %": (
+        Usage(pids=900),
+        account(),
+        (f"your containers have 900 of 1000 processes and threads (90%): {NO_NEW_ONE}",),
+    ),
+    "all": (
+        Usage(pids=1000),
+        account({Rule.PIDS: Mode.WARN}),
+        (f"your containers have 1000 of 1000 processes and threads (100%): {NO_NEW_ONE}",),
+    ),
+    "all, and nobody looks": (Usage(pids=1000), account({Rule.PIDS: Mode.OFF}), ()),
+    "without a limit": (Usage(pids=10**6), account(tasks_max=None), ()),
+    "nobody can tell": (Usage(pids=None), account(), ()),
+}
+
+
+@pytest.mark.parametrize(("usage", "rules", "notes"), NOTES.values(), ids=NOTES)
+def test_a_user_is_told_when_processes_run_short(usage: Usage, rules: AccountRules, notes: tuple[str, ...]) -> None:
+    assert ask(RUN, usage, rules) == replace(ADMITTED, notes=notes)
+
+
+# --- GPUs, and the order of it all ------------------------------------------------------------------------------------
+
+FULL = Usage(containers=3, committed_bytes=20 * GIB, working_set_bytes=20 * GIB, pids=1000)
+GREEDY = request(memory_bytes=9 * GIB, gpu=ONE_GPU)
+
+
+def test_a_gpu_is_asked_for_once_everything_else_is_settled() -> None:
+    asked = count()
+
+    def gpu() -> Grant:
+        next(asked)
+        return GRANT
+
+    assert ask(request(gpu=ONE_GPU), gpu=gpu) == replace(ADMITTED, grant=GRANT, notes=GRANT.notes)
+    assert next(asked) == 1
+
+
+def test_without_a_gpu_there_is_no_container() -> None:
+    for who in (ALICE, ADMIN):
+        assert ask(request(gpu=ONE_GPU), who=who, gpu=lambda: NO_GPU) == NO_GPU
+
+
+def test_the_notes_of_a_grant_follow_those_of_the_account() -> None:
+    answer = ask(request(gpu=ONE_GPU), Usage(pids=950), gpu=lambda: GRANT)
     assert isinstance(answer, Admission)
-    assert bool(answer.notes) is noted
-    off = decide(rules=holds({Rule.PIDS: Mode.OFF}), usage=Usage(pids=pids))
-    assert isinstance(off, Admission)
-    assert off.notes == ()
+    assert [note[:15] for note in answer.notes] == ["your containers", "CUDA uses one o"]
 
 
-# --- Order, modes, administrators, GPUs -------------------------------------------------------------------------------
-
-EVERYTHING_WRONG = Usage(3, (), 96 * GIB, 96 * GIB, 12288)
-ALL_ASKED = replace(RUN, memory_bytes=33 * GIB, gpu=GpuRequest(Asked.ALL))
-
-
-def test_rules_are_asked_in_their_order():
-    modes: dict[Rule, Mode] = {}
-    for rule in (Rule.CONTAINERS, Rule.LIMITS, Rule.MEMORY):
-        assert refused(decide(ALL_ASKED, holds(modes), EVERYTHING_WRONG)) is rule
-        modes[rule] = Mode.OFF
+def test_rules_are_asked_in_their_order_and_the_first_that_is_enforced_answers() -> None:
+    rules = (Rule.CONTAINERS, Rule.LIMITS, Rule.MEMORY)
+    found = []
+    for off in range(len(rules) + 1):
+        answer = ask(GREEDY, FULL, account(dict.fromkeys(rules[:off], Mode.OFF)), gpu=lambda: NO_GPU)
+        assert isinstance(answer, Refusal)
+        found.append(answer.rule)
+    assert found == [*rules, Rule.GPU]
 
 
-def test_what_would_be_refused_is_told_where_the_rule_only_warns():
-    modes = dict.fromkeys((Rule.CONTAINERS, Rule.LIMITS, Rule.MEMORY), Mode.WARN)
-    answer = decide(replace(ALL_ASKED, gpu=None), holds(modes), EVERYTHING_WRONG)
+def test_what_is_only_warned_of_is_said_and_refuses_nobody() -> None:
+    rules = (Rule.CONTAINERS, Rule.LIMITS, Rule.MEMORY)
+    answer = ask(GREEDY, FULL, account(dict.fromkeys(rules, Mode.WARN)), gpu=lambda: GRANT)
     assert isinstance(answer, Admission)
-    assert [each.rule for each in answer.overruled] == [Rule.CONTAINERS, Rule.LIMITS, Rule.MEMORY]
+    assert [each.rule for each in answer.overruled] == list(rules)
+    assert (answer.settings.memory_bytes, answer.reserved_bytes, answer.grant) == (9 * GIB, 9 * GIB, GRANT)
 
 
-def test_administrators_are_refused_nothing():
-    answer = decide(replace(ALL_ASKED, gpu=None), usage=EVERYTHING_WRONG, who=ADMIN)
+@pytest.mark.parametrize("rule", [Rule.CONTAINERS, Rule.LIMITS, Rule.MEMORY])
+def test_a_rule_in_another_mode_leaves_the_others_as_they_are(rule: Rule) -> None:
+    rest = [each for each in (Rule.CONTAINERS, Rule.LIMITS, Rule.MEMORY) if each is not rule]
+    for mode in (Mode.WARN, Mode.OFF):
+        answer = ask(GREEDY, FULL, account({rule: mode}))
+        assert isinstance(answer, Refusal)
+        assert answer.rule is rest[0]
+
+
+def test_an_administrator_is_refused_nothing_and_counted_like_everybody() -> None:
+    answer = ask(GREEDY, FULL, who=ADMIN, gpu=lambda: GRANT)
     assert isinstance(answer, Admission)
-    assert answer.overruled == ()
-    assert answer.reserved_bytes == 33 * GIB
-
-
-def test_a_gpu_is_asked_for_last_and_only_by_who_wants_one():
-    no = Refusal(Rule.GPU, "DS01 No GPU Free", (), "", ())
-    asked = []
-
-    def gpu() -> Refusal:
-        asked.append("gpu")
-        return no
-
-    want = replace(RUN, gpu=GpuRequest(Asked.ALL))
-    assert refused(admit(want, ALICE, holds(), Usage(containers=3), gpu)) is Rule.CONTAINERS
-    assert asked == []
-    assert admit(want, ALICE, holds(), Usage(), gpu) is no
-    assert admit(want, ADMIN, holds(), Usage(), gpu) is no
-    assert asked == ["gpu", "gpu"]
-
-
-def test_with_the_shipped_values_containers_come_before_memory():
-    full = Usage(containers=3, committed_bytes=96 * GIB)
-    assert refused(decide(usage=full)) is Rule.CONTAINERS
-    assert refused(decide(usage=Usage(containers=2, committed_bytes=64 * GIB))) is None
-
-
-AMOUNTS = st.integers(0, 200 * GIB)
-
-
-@given(
-    st.builds(Usage, containers=st.integers(0, 5) | st.none(), committed_bytes=AMOUNTS | st.none(),
-              working_set_bytes=AMOUNTS | st.none(), pids=st.integers(0, 20000) | st.none()),
-    st.builds(lambda memory, shm, pids: ContainerRequest(Verb.RUN, None, memory, None, pids, shm),
-              AMOUNTS | st.none(), AMOUNTS | st.none(), st.integers(-1, 9999) | st.none()),
-)  # fmt: skip
-def test_nobody_passes_a_limit_and_more_in_use_never_helps(usage: Usage, request_: ContainerRequest):
-    answer = decide(request_, usage=usage)
-    if isinstance(answer, Admission):
-        assert (usage.containers or 0) + 1 <= 3
-        assert (usage.committed_bytes or 0) + answer.reserved_bytes <= 96 * GIB
-        assert (usage.working_set_bytes or 0) + answer.reserved_bytes <= 96 * GIB
-        assert answer.settings.memory_bytes is not None
-        assert answer.settings.memory_bytes <= 32 * GIB
-        assert answer.settings.pids is not None
-        assert 0 < answer.settings.pids <= 4096
-        return
-    more = Usage(
-        None if usage.containers is None else usage.containers + 1,
+    assert (answer.settings, answer.reserved_bytes, answer.overruled) == (
+        replace(DEFAULTS, memory_bytes=9 * GIB),
+        9 * GIB,
         (),
-        None if usage.committed_bytes is None else usage.committed_bytes + 1,
-        None if usage.working_set_bytes is None else usage.working_set_bytes + 1,
     )
-    assert isinstance(decide(request_, usage=more), Refusal)
+
+
+# --- What always holds ------------------------------------------------------------------------------------------------
+
+sizes = st.integers(0, 24 * GIB) | st.sampled_from([0, 8 * GIB, 12 * GIB, 20 * GIB])
+maybe = st.none() | sizes
+requests = st.builds(
+    ContainerRequest,
+    verb=st.sampled_from(Verb),
+    memory_bytes=maybe,
+    nano_cpus=st.none() | st.integers(0, 10**10),
+    pids=st.none() | st.integers(-2, 600),
+    shm_bytes=maybe,
+    ipc_mode=st.none() | st.sampled_from(["host", "private", "shareable", "none", "container:x"]),
+    gpu=st.none() | st.just(ONE_GPU),
+    is_live=st.booleans(),
+)
+usages = st.builds(
+    Usage,
+    containers=st.none() | st.integers(0, 5),
+    committed_bytes=maybe,
+    working_set_bytes=maybe,
+    pids=st.none() | st.integers(0, 1100),
+)
+modes = st.dictionaries(st.sampled_from(Rule), st.sampled_from(Mode))
+accounts = st.builds(
+    lambda found, most, memory, over_all, ipc: account(
+        found, max_containers=most, memory=memory, memory_max=over_all, ipc_mode=ipc
+    ),
+    modes,
+    st.none() | st.integers(0, 4),
+    maybe,
+    maybe,
+    st.sampled_from(["host", "private"]),
+)
+
+
+def granted() -> Grant | Refusal:
+    return GRANT
+
+
+@given(requests, usages, accounts)
+def test_no_admission_passes_a_limit_that_is_enforced(
+    wish: ContainerRequest, usage: Usage, rules: AccountRules
+) -> None:
+    answer = ask(wish, usage, rules, gpu=granted)
+    if isinstance(answer, Refusal):
+        assert rules.rules.mode(answer.rule) is Mode.ENFORCE
+        return
+
+    def enforced(rule: Rule, name: str) -> int | None:
+        return rules.limits.whole(name) if rules.rules.mode(rule) is Mode.ENFORCE else None
+
+    most = enforced(Rule.CONTAINERS, "max_containers")
+    if most is not None and usage.containers is not None and not wish.is_live:
+        assert usage.containers + 1 <= most
+    one = enforced(Rule.LIMITS, "memory")
+    made = answer.settings.memory_bytes
+    assert one is None or (made is not None and made <= one)
+    over_all = enforced(Rule.MEMORY, "aggregate.memory_max")
+    if over_all is not None and not wish.is_live:
+        for half in (usage.committed_bytes, usage.working_set_bytes):
+            assert half is None or half + answer.reserved_bytes <= over_all
+    assert answer.reserved_bytes == (0 if wish.is_live else answer.settings.memory_bytes or 0)
+
+
+@given(requests, usages, accounts, st.integers(0, 3), sizes, sizes)
+def test_who_uses_more_is_never_let_in_where_they_were_refused(
+    wish: ContainerRequest, usage: Usage, rules: AccountRules, more: int, committed: int, in_use: int
+) -> None:
+    def plus(value: int | None, extra: int) -> int | None:
+        return None if value is None else value + extra
+
+    fuller = replace(
+        usage,
+        containers=plus(usage.containers, more),
+        committed_bytes=plus(usage.committed_bytes, committed),
+        working_set_bytes=plus(usage.working_set_bytes, in_use),
+    )
+    if isinstance(ask(wish, usage, rules, gpu=granted), Refusal):
+        assert isinstance(ask(wish, fuller, rules, gpu=granted), Refusal)
+
+
+@given(requests, usages, accounts)
+def test_an_administrator_is_let_in_whatever_there_is(
+    wish: ContainerRequest, usage: Usage, rules: AccountRules
+) -> None:
+    answer = ask(wish, usage, rules, who=ADMIN, gpu=granted)
+    assert isinstance(answer, Admission)
+    assert answer.settings == settings_for(wish, rules)
+
+
+@given(requests, accounts)
+def test_docker_is_never_told_the_machines_shared_memory_and_a_size(
+    wish: ContainerRequest, rules: AccountRules
+) -> None:
+    made = settings_for(replace(wish, shm_bytes=None), rules)
+    assert made.ipc_mode != "host" or made.shm_bytes is None
+
+
+def until_refused(rules: AccountRules) -> Iterable[Admission | Refusal]:
+    """Start containers that say nothing until one is refused."""
+    usage = Usage()
+    while True:
+        answer = ask(RUN, usage, rules)
+        yield answer
+        if isinstance(answer, Refusal):
+            return
+        assert usage.containers is not None
+        assert usage.committed_bytes is not None
+        usage = Usage(usage.containers + 1, committed_bytes=usage.committed_bytes + answer.reserved_bytes)
+
+
+@pytest.mark.parametrize("name", ["nobody-listed", *(f"student{number:02}" for number in range(1, 4))])
+def test_by_the_shipped_policy_the_number_of_containers_is_reached_before_memory(name: str) -> None:
+    *admitted, last = until_refused(shipped(name))
+    assert [each.reserved_bytes for each in admitted if isinstance(each, Admission)] == [32 * GIB] * 3
+    assert isinstance(last, Refusal)
+    assert last.rule is Rule.CONTAINERS

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
-from tests.unit.runtime.containers.test_admission import holds
+from tests.unit.runtime.containers.samples import account
 
 from ds01.core.rules import Mode, Rule
 from ds01.runtime.containers.request import Verb
 
 
-def test_run_and_create_make_a_container():
-    assert {verb for verb in Verb if verb.is_new} == {Verb.RUN, Verb.CREATE}
+def test_run_and_create_make_a_container_and_the_others_find_one() -> None:
+    assert {verb.value: verb.is_new for verb in Verb} == {
+        "run": True,
+        "create": True,
+        "start": False,
+        "restart": False,
+        "unpause": False,
+    }
 
 
-@pytest.mark.parametrize(("mode", "applies"), [(Mode.ENFORCE, True), (Mode.WARN, True), (Mode.OFF, False)])
-def test_a_rule_that_is_off_is_not_looked_at(mode: Mode, *, applies: bool):
-    assert holds({Rule.MEMORY: mode}).applies(Rule.MEMORY) is applies
+def test_a_rule_is_looked_at_unless_it_is_off() -> None:
+    found = {mode: account({Rule.MEMORY: mode}).applies(Rule.MEMORY) for mode in Mode}
+    assert found == {Mode.ENFORCE: True, Mode.WARN: True, Mode.OFF: False}
