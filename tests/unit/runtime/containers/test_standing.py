@@ -1,14 +1,19 @@
-"""How an account stands: from the kernel where it can be read, else from Docker; nothing that starts is ever missed."""
+"""How an account stands, on trees of control groups laid down here and an engine on a real socket."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.unit.runtime.gpu.engines import engine_with, inspected
+from tests.cgroups import DATA, GIB, make_group, make_mount, make_slice
+from tests.unit.runtime.gpu.engines import engine_of, engine_with, inspected
 
+from ds01.core.names import cgroup_path
 from ds01.core.value import replace
 from ds01.runtime.containers.engine import Engine
 from ds01.runtime.containers.pending import Pending
@@ -17,153 +22,258 @@ from ds01.runtime.containers.standing import Account, Place, Standing, read_stan
 from ds01.runtime.identity import ProcessRef
 from ds01.runtime.machine import Machine
 
-GIB = 1024**3
+STUDENT = "ds01-student-alice.slice"
 ALICE = Account("alice", ("alice",))
-AT = "2026-03-01T09:00:00.000001Z"
-SLICE = "ds01.slice/ds01-student.slice/ds01-student-alice.slice"
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+NOW = 5000.0
+MACHINE = Machine(boot_seconds=lambda: NOW)
+GONE = ProcessRef(2**22 + 1, 1, MACHINE.boot_id())
 
 
-def me() -> ProcessRef:
-    found = Machine().process(os.getpid())
-    assert found is not None
-    return found
-
-
-GONE = ProcessRef(2**22, 1, "another boot")
-
-
-def group(folder: Path, *, memory: int = 0, cache: int = 0, pids: int = 0, most: int | None = None) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        ("memory.current", memory), ("memory.stat", f"inactive_file {cache}"), ("pids.current", pids),
-        ("cpu.stat", "usage_usec 1"), ("memory.max", "max" if most is None else most), ("memory.high", "max"),
-        ("pids.max", "max"), ("cpu.max", "max 100000"),
-    ):  # fmt: skip
-        (folder / name).write_text(f"{text}\n")
+@pytest.fixture
+def socket() -> Iterator[Path]:
+    # Paths of sockets are short. Source: unix(7), sun_path.
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "engine.sock"
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    root = tmp_path / "cgroup"
-    for folder in (root / SLICE, *(root / SLICE).parents[:2]):
-        group(folder)
-    (root / "cgroup.controllers").write_text("cpu memory pids\n")
+    root = make_mount(tmp_path / "cgroup")
+    make_slice(root, STUDENT, current=10 * GIB, inactive=3 * GIB, pids=70)
     return root
 
 
-def container(name: str, status: str = "running", *, at: str | None = None, memory: int = GIB) -> dict[str, Any]:
-    labels = {"ds01.user": "alice"} | ({} if at is None else {"ds01.created_at": at})
-    found: dict[str, Any] = inspected(name, labels=labels, status=status)
-    found["HostConfig"]["Memory"] = memory
-    if status == "created":
-        found["State"]["StartedAt"] = "0001-01-01T00:00:00Z"
+def scope(root: Path, id: str, memory_max: str = "max", current: int = 0) -> None:  # noqa: A002 - Docker's own word
+    make_group(root / cgroup_path(STUDENT) / f"docker-{id}.scope", current, memory_max=memory_max)
+
+
+def alive() -> ProcessRef:
+    found = MACHINE.process(os.getpid())
+    assert found is not None
     return found
 
 
-def scope(tree: Path, of: dict[str, Any], most: int | None, memory: int = 0) -> None:
-    group(tree / SLICE / f"docker-{of['Id']}.scope", memory=memory, most=most)
+def promise(id: str, verb: Verb = Verb.RUN, process: ProcessRef | None = None) -> Pending:  # noqa: A002
+    return Pending(id, verb, GIB, process or alive())
+
+
+def made(id: str, name: str, status: str = "running", created_at: str = "", memory: int = 0) -> dict[str, object]:  # noqa: A002
+    """A container of alice's."""
+    labels = {"ds01.user": "alice"} | ({"ds01.created_at": created_at} if created_at else {})
+    found = inspected(name, id=id, labels=labels, status=status)
+    host_config, state = found["HostConfig"], found["State"]
+    assert isinstance(host_config, dict)
+    assert isinstance(state, dict)
+    host_config["Memory"] = memory
+    if status == "created":
+        state["StartedAt"] = "0001-01-01T00:00:00Z"
+    return found
+
+
+def standing(
+    tree: Path, engine: Engine, *promises: Pending, without: frozenset[str] = frozenset(), account: Account = ALICE
+) -> Standing:
+    return read_standing(Place(tree, engine, MACHINE), account, promises, without)
 
 
 def look(
-    tmp_path: Path, root: Path, *containers: dict[str, Any], promises: tuple[Pending, ...] = (), without: str = ""
+    tree: Path,
+    socket: Path,
+    *promises: Pending,
+    there: Sequence[dict[str, object]] = (),
+    without: frozenset[str] = frozenset(),
 ) -> Standing:
-    with engine_with(tmp_path / "docker.sock", *containers) as engine:
-        return read_standing(Place(root, engine, Machine()), ALICE, promises, frozenset({without}))
+    with engine_with(socket, *there) as engine:
+        return standing(tree, engine, *promises, without=without)
 
 
-def test_nothing_at_all(tmp_path: Path, tree: Path):
-    assert look(tmp_path, tree) == Standing(Usage(), ())
+def test_what_runs_counts_with_its_limit_and_by_its_name(tree: Path, socket: Path) -> None:
+    scope(tree, A, memory_max=f"{4 * GIB}")
+    scope(tree, B, memory_max=f"{2 * GIB}")
+    there = [made(A, "one"), made(C, "old", "exited")]
+    assert look(tree, socket, there=there) == Standing(Usage(2, ("one",), 6 * GIB, 7 * GIB, 70), ())
 
 
-def test_what_runs_counts_as_the_kernel_has_it(tmp_path: Path, tree: Path):
-    web, db = container("web", memory=GIB), container("db", "paused")
-    group(tree / SLICE, memory=5 * GIB, cache=2 * GIB, pids=77)
-    scope(tree, web, 4 * GIB)
-    scope(tree, db, None, memory=GIB // 2)
-    assert look(tmp_path, tree, web, db, container("old", "exited")).usage == Usage(
-        containers=2,
-        names=("db", "web"),
-        committed_bytes=4 * GIB + GIB // 2,
-        working_set_bytes=3 * GIB,
-        pids=77,
+def test_one_without_a_limit_counts_for_what_it_uses(tree: Path, socket: Path) -> None:
+    scope(tree, A, current=5 * GIB)
+    assert look(tree, socket, there=[made(A, "one")]) == Standing(Usage(1, ("one",), 5 * GIB, 7 * GIB, 70), ())
+
+
+def test_the_one_that_is_asked_for_does_not_count_beside_itself(tree: Path, socket: Path) -> None:
+    scope(tree, A, memory_max=f"{4 * GIB}")
+    scope(tree, B, memory_max=f"{2 * GIB}")
+    itself = promise(A, Verb.RESTART)
+    there = [made(A, "one"), made(B, "two")]
+    assert look(tree, socket, itself, there=there, without=frozenset({A})) == Standing(
+        Usage(1, ("two",), 2 * GIB, 7 * GIB, 70), ()
+    )
+    kept = promise(C, Verb.START)
+    assert look(tree, socket, kept, there=[*there, made(C, "three", "exited")], without=frozenset({C})) == Standing(
+        Usage(2, ("one", "two"), 6 * GIB, 7 * GIB, 70), (kept,)
     )
 
 
-def test_what_carries_the_label_alone_charges_nobody(tmp_path: Path, tree: Path):
-    assert look(tmp_path, tree, container("forged")).usage.containers == 0
+# --- Promises ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_asked_for_does_not_count_beside_itself(tmp_path: Path, tree: Path):
-    web = container("web")
-    scope(tree, web, GIB)
-    pending = Pending(web["Id"], Verb.RESTART, GIB, me())
-    assert look(tmp_path, tree, web, without=web["Id"]).usage.containers == 0
-    stopped = container("web", "exited")
-    (tree / SLICE / f"docker-{web['Id']}.scope").rename(tree / SLICE / "gone")
-    assert look(tmp_path, tree, stopped, promises=(pending,), without=web["Id"]).usage.containers == 0
-    assert look(tmp_path, tree, stopped, promises=(pending,)).usage == Usage(1, (), GIB)
+def test_a_container_that_is_about_to_start_counts_as_promised(tree: Path, socket: Path) -> None:
+    scope(tree, A, memory_max=f"{4 * GIB}")
+    pulling, starting = promise("at-1"), promise(C, Verb.START)
+    there = [made(A, "one"), made(C, "three", "exited")]
+    assert look(tree, socket, pulling, starting, there=there) == Standing(
+        Usage(3, ("one",), 6 * GIB, 7 * GIB, 70), (pulling, starting)
+    )
 
 
-def test_a_promise_counts_until_docker_shows_it_run(tmp_path: Path, tree: Path):
-    pending = Pending(AT, Verb.RUN, 2 * GIB, me())
-    assert look(tmp_path, tree, promises=(pending,)) == Standing(Usage(1, (), 2 * GIB), (pending,))
-    made = container("web", "created", at=AT)
-    assert look(tmp_path, tree, made, promises=(pending,)) == Standing(Usage(1, (), 2 * GIB), (pending,))
-    ended = container("web", "exited", at=AT)
-    assert look(tmp_path, tree, ended, promises=(pending,)) == Standing(Usage(), ())
+def test_one_that_was_created_and_not_started_keeps_its_promise(tree: Path, socket: Path) -> None:
+    kept = promise("at-1")
+    there = [made(A, "one", "created", "at-1")]
+    assert look(tree, socket, kept, there=there) == Standing(Usage(1, (), GIB, 7 * GIB, 70), (kept,))
 
 
-def test_what_has_just_begun_counts_once(tmp_path: Path, tree: Path):
-    """Docker's list is older than the kernel's: there it is still made, here it runs."""
-    made = container("web", "created", at=AT)
-    scope(tree, made, 2 * GIB)
-    pending = Pending(AT, Verb.RUN, 2 * GIB, me())
-    assert look(tmp_path, tree, made, promises=(pending,)).usage == Usage(1, ("web",), 2 * GIB)
+def test_when_its_process_is_gone_a_promise_lapses_and_without_a_container_it_is_over(tree: Path, socket: Path) -> None:
+    starting, pulling = promise(A, Verb.START, GONE), promise("at-1", process=GONE)
+    lapsing = replace(starting, gone_at=NOW)
+    there = [made(A, "one", "exited")]
+    assert look(tree, socket, starting, pulling, there=there) == Standing(Usage(1, (), GIB, 7 * GIB, 70), (lapsing,))
+    late = replace(starting, gone_at=NOW - 60)
+    assert look(tree, socket, late, there=there) == Standing(Usage(0, (), 0, 7 * GIB, 70), ())
 
 
-def test_a_promise_of_a_process_that_is_gone(tmp_path: Path, tree: Path):
-    pending = Pending(AT, Verb.RUN, GIB, GONE)
-    assert look(tmp_path, tree, promises=(pending,)) == Standing(Usage(), ())
-    made = container("web", "created", at=AT)
-    (kept,) = look(tmp_path, tree, made, promises=(pending,)).promises
-    assert kept.gone_at is not None
-    assert look(tmp_path, tree, made, promises=(replace(kept, gone_at=kept.gone_at - 61),)).promises == ()
+def test_one_that_runs_counts_once_and_its_promise_is_over(tree: Path, socket: Path) -> None:
+    scope(tree, A, memory_max=f"{4 * GIB}")
+    there = [made(A, "one", created_at="at-1")]
+    assert look(tree, socket, promise("at-1"), promise(A, Verb.START), there=there) == Standing(
+        Usage(1, ("one",), 4 * GIB, 7 * GIB, 70), ()
+    )
+
+
+def test_one_whose_group_is_there_before_docker_says_so_counts_once(tree: Path, socket: Path) -> None:
+    scope(tree, A, memory_max=f"{4 * GIB}")
+    kept = promise("at-1")
+    there = [made(A, "one", "created", "at-1")]
+    assert look(tree, socket, kept, there=there) == Standing(Usage(1, ("one",), 4 * GIB, 7 * GIB, 70), (kept,))
+
+
+@contextmanager
+def starting_when_asked(socket: Path, at: int, start: Callable[[], None]) -> Iterator[Engine]:
+    """An engine on which a container starts just before it answers a question: 1 is the list, 2 the first inspect."""
+    asked = 0
+
+    def read() -> Sequence[dict[str, object]]:
+        nonlocal asked
+        asked += 1
+        if asked == at:
+            start()
+        return [made(A, "one", "running" if asked >= at else "created", "at-1", memory=4 * GIB)]
+
+    with engine_of(socket, read) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_one_that_starts_while_we_look_is_never_missed(tree: Path, socket: Path, at: int) -> None:
+    with starting_when_asked(socket, at, lambda: scope(tree, A, memory_max=f"{4 * GIB}")) as engine:
+        found = standing(tree, engine, promise("at-1"))
+    assert (found.usage.containers, found.usage.committed_bytes) == (1, 4 * GIB)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_nor_where_the_kernel_cannot_tell(tmp_path: Path, socket: Path, at: int) -> None:
+    with starting_when_asked(socket, at, lambda: None) as engine:
+        found = standing(tmp_path, engine, promise("at-1"))
+    assert (found.usage.containers, found.usage.committed_bytes) == (1, 4 * GIB)
 
 
 # --- What cannot be told ----------------------------------------------------------------------------------------------
 
 
-def test_without_control_groups_docker_tells(tmp_path: Path):
-    root = tmp_path / "none"
-    web, old = container("web", memory=2 * GIB), container("old", "exited")
-    usage = look(tmp_path, root, web, old, promises=(Pending(AT, Verb.RUN, GIB, me()),)).usage
-    assert usage == Usage(2, ("web",), 3 * GIB, None, None, (f"{root}: no control groups are mounted here",))
-    assert look(tmp_path, root, old).usage == Usage(0, (), 0, None, None, ())
+def test_without_docker_the_kernel_still_counts_and_promises_lapse(tree: Path, socket: Path) -> None:
+    scope(tree, A, memory_max=f"{4 * GIB}")
+    pulling, started, gone = promise("at-1"), promise(A, Verb.START), promise("at-2", process=GONE)
+    found = standing(tree, Engine(socket), pulling, started, gone)
+    assert found == Standing(
+        Usage(3, (), 6 * GIB, 7 * GIB, 70, (f"there is no Docker engine at {socket}: no such socket",)),
+        (pulling, started, replace(gone, gone_at=NOW)),
+    )
 
 
-def test_without_an_answer_of_docker_the_kernel_tells(tmp_path: Path, tree: Path):
-    web = container("web")
-    scope(tree, web, GIB, memory=1)
-    place = Place(tree, Engine(tmp_path / "none.sock"), Machine())
-    pending = Pending(AT, Verb.RUN, GIB, me())
-    standing = read_standing(place, ALICE, (pending,), frozenset())
-    assert standing.promises == (pending,)
-    assert replace(standing.usage, unknown=()) == Usage(2, (), 2 * GIB)
-    assert "there is no Docker engine" in standing.usage.unknown[0]
+def test_without_a_tree_docker_tells_what_runs(tmp_path: Path, socket: Path) -> None:
+    kept = promise("at-1")
+    there = [
+        made(A, "one", memory=4 * GIB),
+        made(B, "two", "paused", memory=2 * GIB),
+        made(C, "three", "exited", memory=GIB),
+    ]
+    assert look(tmp_path, socket, kept, there=there) == Standing(
+        Usage(3, ("one", "two"), 7 * GIB, None, None, (f"{tmp_path}: no control groups are mounted here",)), (kept,)
+    )
 
 
-def test_with_neither_nothing_is_told(tmp_path: Path):
-    place = Place(tmp_path / "none", Engine(tmp_path / "none.sock"), Machine())
-    usage = read_standing(place, ALICE, (), frozenset()).usage
-    assert (usage.containers, usage.committed_bytes, usage.working_set_bytes, usage.pids) == (None, None, None, None)
-    assert len(usage.unknown) == 2
+def test_without_a_tree_and_without_docker_nothing_can_be_told(tmp_path: Path, socket: Path) -> None:
+    kept = promise("at-1")
+    assert standing(tmp_path, Engine(socket), kept) == Standing(
+        Usage(
+            None,
+            (),
+            None,
+            None,
+            None,
+            (
+                f"there is no Docker engine at {socket}: no such socket",
+                f"{tmp_path}: no control groups are mounted here",
+            ),
+        ),
+        (kept,),
+    )
 
 
-def test_a_file_that_cannot_be_read_hides_its_own_half_alone(tmp_path: Path, tree: Path):
-    (tree / SLICE / "memory.stat").unlink()
-    (tree / SLICE / "memory.stat").mkdir()
-    web = container("web")
-    scope(tree, web, GIB)
-    usage = look(tmp_path, tree, web).usage
-    assert (usage.containers, usage.committed_bytes, usage.working_set_bytes, usage.pids) == (1, GIB, None, 0)
-    assert str(tree / SLICE / "memory.stat") in usage.unknown[0]
+TREES = {"missing": "there is no", "v1": "version 1; DS01", "hybrid": "version 1 and 2"}
+
+
+@pytest.mark.parametrize(("name", "why"), TREES.items(), ids=TREES)
+def test_a_tree_of_another_kind_is_only_missed_once_something_runs(
+    tmp_path: Path, socket: Path, name: str, why: str
+) -> None:
+    tree = tmp_path / name
+    shutil.copytree(DATA / name, tree)
+    assert look(tree, socket, there=[made(A, "one", "exited")]) == Standing(Usage(0, (), 0, None, None), ())
+    (unknown,) = look(tree, socket, there=[made(A, "one")]).usage.unknown
+    assert why in unknown
+
+
+def test_an_account_without_a_slice_uses_nothing(tmp_path: Path, socket: Path) -> None:
+    assert look(make_mount(tmp_path / "cgroup"), socket) == Standing(Usage(0, (), 0, 0, 0), ())
+
+
+@pytest.mark.parametrize(
+    ("file", "usage"),
+    {
+        "memory.current": Usage(1, ("one",), 4 * GIB, None, 70),
+        "memory.stat": Usage(1, ("one",), 4 * GIB, None, 70),
+        "pids.current": Usage(1, ("one",), 4 * GIB, 7 * GIB, None),
+    }.items(),
+)
+def test_one_counter_that_cannot_be_read_hides_no_other(tree: Path, socket: Path, file: str, usage: Usage) -> None:
+    scope(tree, A, memory_max=f"{4 * GIB}")
+    path = tree / cgroup_path(STUDENT) / file
+    path.write_text("garbage")
+    found = look(tree, socket, there=[made(A, "one")]).usage
+    assert replace(found, unknown=()) == usage
+    assert [each.partition(": ")[0] for each in found.unknown] == [str(path)]
+
+
+def test_a_container_whose_limit_cannot_be_read_counts_for_what_it_uses(tree: Path, socket: Path) -> None:
+    scope(tree, A, memory_max="garbage", current=GIB)
+    assert look(tree, socket).usage == Usage(1, (), GIB, 7 * GIB, 70)
+
+
+def test_the_slices_of_a_former_group_and_of_a_former_name_count_too(tree: Path, socket: Path) -> None:
+    for name, id in (("ds01-researcher-alice.slice", B), ("ds01-student-alice_u1001.slice", C)):  # noqa: A001
+        make_slice(tree, name, current=GIB, pids=5)
+        make_group(tree / cgroup_path(name) / f"docker-{id}.scope", memory_max=f"{GIB}")
+    scope(tree, A, memory_max=f"{4 * GIB}")
+    with engine_with(socket) as engine:
+        found = standing(tree, engine, account=Account("alice", ("alice", "alice_u1001")))
+    assert found.usage == Usage(3, (), 6 * GIB, 9 * GIB, 80)
