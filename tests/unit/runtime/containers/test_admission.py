@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.runtime.containers.samples import ADMIN, ALICE, GIB, GRANT, NO_GPU, account, shipped
+from tests.unit.runtime.containers.samples import ADMIN, ALICE, GIB, GRANT, LIMITS, NO_GPU, account, shipped
 
 from ds01.core.gpurequest import Asked, GpuRequest
 from ds01.core.rules import Mode, Rule
@@ -237,6 +237,14 @@ def test_the_limits_of_one_container_hold_for_one_that_runs_already() -> None:
     assert answer == above("Memory", "--memory", "9G", "8G", (9 * GIB, 8 * GIB))
 
 
+def test_what_is_unlimited_refuses_nobody() -> None:
+    unlimited = account(**{name.removeprefix("aggregate."): None for name in LIMITS})
+    wish = request(memory_bytes=2**60, nano_cpus=2**60, shm_bytes=2**60, pids=-1, ipc_mode="private")
+    assert ask(wish, Usage(99, (), 2**60, 2**60, 10**9), unlimited) == Admission(
+        Settings(2**60, 2**60, -1, 2**60, "private"), 2**60
+    )
+
+
 def test_where_the_limits_of_one_are_off_a_container_has_what_it_asks_for_and_no_more_is_added() -> None:
     asked = request(memory_bytes=9 * GIB, nano_cpus=10**11, pids=-1, shm_bytes=9 * GIB, ipc_mode="host")
     off = account({Rule.LIMITS: Mode.OFF})
@@ -265,7 +273,7 @@ MEMORY: dict[str, tuple[ContainerRequest, Usage, AccountRules, Admission | Refus
         RUN,
         Usage(committed_bytes=12 * GIB + 1),
         account(),
-        no_memory(f"{12 * GIB + 1} ({MAY_USE})", "8G", (12 * GIB + 1, 8 * GIB)),
+        no_memory(f"12G ({MAY_USE})", "8G", (12 * GIB + 1, 8 * GIB)),
     ),
     "just enough is not in use": (RUN, Usage(working_set_bytes=12 * GIB), account(), ADMITTED),
     "a byte too much is in use": (
@@ -276,9 +284,9 @@ MEMORY: dict[str, tuple[ContainerRequest, Usage, AccountRules, Admission | Refus
     ),
     "in use, part of a GiB": (
         RUN,
-        Usage(working_set_bytes=12 * GIB + GIB // 2),
+        Usage(working_set_bytes=12 * GIB + GIB // 2 + 1),
         account(),
-        no_memory("12.5G (in use right now)", "8G", (12 * GIB + GIB // 2, 8 * GIB)),
+        no_memory("12.5G (in use right now)", "8G", (12 * GIB + GIB // 2 + 1, 8 * GIB)),
     ),
     "in use, MiB": (
         request(memory_bytes=5 * 2**20),
@@ -334,7 +342,7 @@ MEMORY: dict[str, tuple[ContainerRequest, Usage, AccountRules, Admission | Refus
         request(Verb.START, memory_bytes=2 * GIB),
         Usage(committed_bytes=18 * GIB + 1),
         account(),
-        no_memory(f"{18 * GIB + 1} ({MAY_USE})", "2G", (18 * GIB + 1, 2 * GIB)),
+        no_memory(f"18G ({MAY_USE})", "2G", (18 * GIB + 1, 2 * GIB)),
     ),
     "one that runs already counts nothing again": (
         request(Verb.RESTART, is_live=True, memory_bytes=8 * GIB),

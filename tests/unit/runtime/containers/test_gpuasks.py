@@ -143,6 +143,17 @@ REFUSED: dict[str, tuple[Mapping[str, object], list[str], str]] = {
         [],
         "which GPUs are asked for cannot be understood",
     ),
+    "a name that a shell would act on": (gpus("device=;rm"), [], "which GPUs are asked for cannot be understood"),
+    "CDI, a vendor below ours": (
+        api(Driver="cdi", DeviceIDs=["other.nvidia.com/thing=1"]),
+        [],
+        "which GPUs are asked for cannot be understood",
+    ),
+    "a driver of the toolkit's": (
+        api(Driver="nvidia.runtime-hook", Count=1),
+        [],
+        "the device driver 'nvidia.runtime-hook' is not given here",
+    ),
     "an environment that is none": ({}, [f"{VISIBLE}=a=b"], "which GPUs are asked for cannot be understood"),
 }
 

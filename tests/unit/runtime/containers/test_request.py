@@ -15,6 +15,7 @@ def test_run_and_create_make_a_container_and_the_others_find_one() -> None:
         "start": False,
         "restart": False,
         "unpause": False,
+        "update": False,
     }
 
 

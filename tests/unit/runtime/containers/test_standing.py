@@ -95,6 +95,10 @@ def test_what_runs_counts_with_its_limit_and_by_its_name(tree: Path, socket: Pat
     assert look(tree, socket, there=there) == Standing(Usage(2, ("one",), 6 * GIB, 7 * GIB, 70), ())
 
 
+def test_what_carries_the_label_alone_charges_nobody(tree: Path, socket: Path) -> None:
+    assert look(tree, socket, there=[made(A, "forged")]) == Standing(Usage(0, (), 0, 7 * GIB, 70), ())
+
+
 def test_one_without_a_limit_counts_for_what_it_uses(tree: Path, socket: Path) -> None:
     scope(tree, A, current=5 * GIB)
     assert look(tree, socket, there=[made(A, "one")]) == Standing(Usage(1, ("one",), 5 * GIB, 7 * GIB, 70), ())
@@ -181,9 +185,10 @@ def test_one_that_starts_while_we_look_is_never_missed(tree: Path, socket: Path,
 
 @pytest.mark.parametrize("at", [1, 2])
 def test_nor_where_the_kernel_cannot_tell(tmp_path: Path, socket: Path, at: int) -> None:
+    """It may be seen twice: as what runs, and as a promise that the list shows no more than made."""
     with starting_when_asked(socket, at, lambda: None) as engine:
-        found = standing(tmp_path, engine, promise("at-1"))
-    assert (found.usage.containers, found.usage.committed_bytes) == (1, 4 * GIB)
+        usage = standing(tmp_path, engine, promise("at-1")).usage
+    assert (usage.containers, usage.committed_bytes) == {1: (1, 4 * GIB), 2: (2, 5 * GIB)}[at]
 
 
 # --- What cannot be told ----------------------------------------------------------------------------------------------
