@@ -8,10 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.integration.clients import MORE_CLIENTS, Client, found_clients, watched
+from tests.unit.runtime.containers.samples import account
+from tests.unit.runtime.gpu.hosts import LAB, held
 
-from ds01.core.errors import BadInputError
+from ds01.core.errors import BadInputError, Ds01Error
+from ds01.runtime.client.arguments import parse
+from ds01.runtime.client.tables import pick
+from ds01.runtime.containers.admission import Admission
 from ds01.runtime.containers.gpuasks import device_request
 from ds01.runtime.containers.quantities import read_bytes, read_nano_cpus, read_whole
+from ds01.runtime.containers.request import Settings
+from ds01.runtime.gpu.answer import Grant
+from ds01.runtime.wrapper.options import Marks, read_request, write_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,3 +139,61 @@ def test_wishes_made_at_random_are_the_clients_own(client: Client) -> None:
         assert wish_disagreement(client, text) is None
 
     holds()
+
+
+# --- The line that is run ---------------------------------------------------------------------------------------
+
+GRANT = Grant(held("alice", "2:0", "2:1"), LAB.units[2:4])
+SETTINGS = Settings(memory_bytes=2**30, nano_cpus=1_500_000_001, pids=500, shm_bytes=2**29)
+MARKS = Marks("alice", "2026-03-01T09:00:00.000001Z", "ds01-student-alice.slice")
+KINDS = ("capabilities=utility", '"capabilities=utility,compute"', "options=a=b", '"options=""a=b,c=d"""',
+         '"options=""a"",b=c"', '"capabilities=a""b"', "driver=nvidia")  # fmt: skip
+_KIND = ("Capabilities", "Options")
+
+
+def lost_on_the_way(client: Client, version: str, text: str) -> str | None:
+    """Return how a line with a grant differs from it, or from what its user said of the kind of access."""
+    wanted = host_config(client, f"--gpus={text}")
+    parsed = parse(["create", f"--gpus={text}", "image"], pick(version))
+    try:
+        request = read_request(parsed, "")
+    except Ds01Error:
+        return None
+    assert wanted is not None
+    line = write_line(parsed, request, Admission(SETTINGS, 0, GRANT), account(), MARKS)
+    created = client.outcome(line).created
+    if created is None:
+        return f"{line} is refused"
+    config = created["HostConfig"]
+    assert isinstance(config, dict)
+    (made,), (said,) = config["DeviceRequests"], wanted["DeviceRequests"]  # type: ignore[misc] # one --gpus each
+    kind = {name: list(dict.fromkeys(made[name][0])) if name == "Capabilities" else made[name] for name in _KIND}
+    meant = {name: list(dict.fromkeys(said[name][0])) if name == "Capabilities" else said[name] for name in _KIND}
+    found = (made["DeviceIDs"], made["Count"], kind)
+    return None if found == (list(GRANT.allocation.uuids), 0, meant) else f"{text!r} became {found}"
+
+
+def test_a_grant_is_what_the_client_asks_for_in_the_kind_its_user_named(client: Client, version: str) -> None:
+    texts = [f"{number},{kind}" for kind in KINDS for number in ("1", "device=2:0")]
+    assert [why for text in texts if (why := lost_on_the_way(client, version, text))] == []
+
+
+def test_what_a_container_is_made_with_is_what_the_client_asks_for(client: Client, version: str) -> None:
+    parsed = parse(["create", "--memory=5g", "--cpus=0", "--env=A=1", "image", "-m"], pick(version))
+    admission = Admission(SETTINGS, SETTINGS.memory_bytes or 0)
+    created = client.outcome(write_line(parsed, read_request(parsed, ""), admission, account(), MARKS)).created
+    assert created is not None
+    config = created["HostConfig"]
+    assert isinstance(config, dict)
+    names = ("Memory", "MemorySwap", "NanoCpus", "CpuQuota", "PidsLimit", "ShmSize", "CgroupParent", "DeviceRequests")
+    assert {name: config[name] for name in names} == {
+        "Memory": 2**30,
+        "MemorySwap": 2**30,
+        "NanoCpus": 1_500_000_001,
+        "CpuQuota": 0,
+        "PidsLimit": 500,
+        "ShmSize": 2**29,
+        "CgroupParent": "ds01-student-alice.slice",
+        "DeviceRequests": None,
+    }
+    assert (created["Env"], created["Cmd"]) == (["A=1", "NVIDIA_VISIBLE_DEVICES=void"], ["-m"])

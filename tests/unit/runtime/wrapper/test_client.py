@@ -69,3 +69,12 @@ def test_what_is_no_client_is_told(paths: HostPaths):
     paths.docker_client.chmod(0o755)
     with pytest.raises(ClientError):
         installed_table(paths)
+
+
+def test_where_there_is_none_it_is_told(paths: HostPaths):
+    with pytest.raises(ClientError) as caught:
+        installed_table(paths)
+    assert caught.value.render() == (
+        f"there is no docker client at {paths.docker_client}\nNo such file or directory\n"
+        "To fix: an administrator installs it: sudo apt install docker-cli"
+    )
