@@ -74,6 +74,8 @@ ASKS: dict[str, tuple[Mapping[str, object], list[str], GpuRequest | None]] = {
         [],
         None,
     ),
+    "other annotations": ({"Annotations": {"io.podman.x": "cdi.k8s.io/x", "x-cdi.k8s.io/": ""}}, [], None),
+    "no annotations": ({"Annotations": None}, [], None),
     "another device beside a GPU": ({**files("/dev/fuse"), **gpus("1")}, [], ONE),
 }
 
@@ -153,6 +155,11 @@ REFUSED: dict[str, tuple[Mapping[str, object], list[str], str]] = {
         api(Driver="nvidia.runtime-hook", Count=1),
         [],
         "the device driver 'nvidia.runtime-hook' is not given here",
+    ),
+    "an annotation of the runtime's": (
+        {"Annotations": {"cdi.k8s.io/x": "nvidia.com/gpu=all"}},
+        [],
+        "the annotation 'cdi.k8s.io/x' is not given to containers",
     ),
     "an environment that is none": ({}, [f"{VISIBLE}=a=b"], "which GPUs are asked for cannot be understood"),
 }

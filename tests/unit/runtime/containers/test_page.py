@@ -70,7 +70,8 @@ GOOD = {"version": 1, "pending": [], "denied_at": [], "denied_unsaid": 0}
 @pytest.mark.parametrize(
     "text",
     [
-        "", "{", "[]", "\0" * 100, json.dumps({**GOOD, "version": 2}), json.dumps({**GOOD, "pending": [{}]}),
+        "", "{", "[]", "[" * 100_000, "\0" * 100, json.dumps({**GOOD, "version": 2}),
+        json.dumps({**GOOD, "pending": [{}]}),
         json.dumps({**GOOD, "denied_at": ["x"]}), json.dumps({**GOOD, "denied_unsaid": "x"}),
         json.dumps({"version": 1}),
     ],
@@ -85,6 +86,26 @@ def test_a_damaged_one_is_put_aside(tmp_path: Path, text: str):
     assert (tmp_path / "1.json.bad").read_text() == text
     with locked_page(tmp_path, 1) as page:
         assert page.trouble is None
+
+
+@pytest.mark.root
+def test_one_that_others_can_write_is_not_believed(tmp_path: Path):
+    with locked_page(tmp_path, 1) as page:
+        page.promises = (RUN,)
+    (tmp_path / "1.json").chmod(0o666)
+    with locked_page(tmp_path, 1) as page:
+        assert page.promises == ()
+        assert page.trouble is not None
+        assert page.trouble.endswith("1.json.bad now: owner uid 0, mode 0666")
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path):
+    (tmp_path / "mine").write_text(json.dumps({**GOOD, "denied_unsaid": 9}))
+    (tmp_path / "1.json").symlink_to("mine")
+    with locked_page(tmp_path, 1) as page:
+        assert (page.denials, page.trouble is None) == (Denials(), False)
+    assert (tmp_path / "1.json.bad").is_symlink()
+    assert json.loads((tmp_path / "1.json").read_text()) == GOOD
 
 
 def test_missing_folders_are_made(tmp_path: Path):
