@@ -28,6 +28,9 @@ _ANYBODYS: Final = frozenset({"shm", "mqueue", "fd"})
 _CDI: Final = pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*=[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
 # It goes before the environment too. Source: nvidia-container-toolkit, "annotation-prefixes" of the nvidia runtime.
 _CDI_ANNOTATION: Final = "cdi.k8s.io/"
+# Source: docker/cli, opts/opts.go, deviceCgroupRuleRegexp.
+_OTHER_NUMBERS: Final = pattern(r"b (?:\d+|\*):(?:\d+|\*) [rwm]{1,3}|c (?!0*195:)\d+:(?:\d+|\*) [rwm]{1,3}", re.ASCII)
+_CDI_VENDOR: Final = "nvidia.com"
 _DRIVERS: Final = frozenset({"", "nvidia", "cdi"})
 _ONE: Final = r'(?:"(?:[^"\r\n]|"")*"|[^",\r\n]*)'
 _ROW: Final = pattern(rf"{_ONE}(?:,{_ONE})*")
@@ -70,6 +73,11 @@ def asked_gpus(host_config: Mapping[str, object], environment: Sequence[str]) ->
 
 
 def _refuse_files(host_config: Mapping[str, object]) -> None:
+    rules = host_config.get("DeviceCgroupRules")
+    for rule in rules if isinstance(rules, list) else ():
+        # Whoever may use the driver's numbers makes the file in the container. Source: devices.txt, "195 char Nvidia".
+        if not _OTHER_NUMBERS.fullmatch(str(rule).strip()):
+            raise GpuAskError(f"the device rule {visible(str(rule))!r} is not given to containers", None, _USE_GPUS)
     for each in _rows(host_config.get("Devices")):
         path = str(each.get("PathOnHost") or "")
         # Docker takes a path without a slash before it from its own folder, which is /.
@@ -168,3 +176,8 @@ def _number(text: str, number: str) -> int:
 def is_cdi(text: str) -> bool:
     """Whether a value of `--device` is a CDI name and no path."""
     return _CDI.fullmatch(text) is not None
+
+
+def is_cdi_gpu(text: str) -> bool:
+    """Whether a value of `--device` is a CDI name of a GPU, for which the allocator's units are given."""
+    return is_cdi(text) and _CDI_VENDOR in text.partition("/")[0]

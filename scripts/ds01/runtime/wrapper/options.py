@@ -14,7 +14,7 @@ from ds01.core.typed import Final
 from ds01.core.value import dataclass
 from ds01.runtime.client.arguments import Given, Parsed, write
 from ds01.runtime.containers.admission import Admission
-from ds01.runtime.containers.gpuasks import CUDA, NONE, VISIBLE, asked_gpus, device_request, is_cdi
+from ds01.runtime.containers.gpuasks import CUDA, NONE, VISIBLE, asked_gpus, device_request, is_cdi, is_cdi_gpu
 from ds01.runtime.containers.quantities import read_bytes, read_nano_cpus, read_whole
 from ds01.runtime.containers.request import AccountRules, ContainerRequest, Settings, Verb
 
@@ -63,6 +63,7 @@ def read_request(parsed: Parsed, visible_devices: str) -> ContainerRequest:
             *({"Driver": "cdi", "DeviceIDs": [name]} for name in parsed.values("device") if is_cdi(name)),
         ],
         "Devices": [{"PathOnHost": text.partition(":")[0]} for text in parsed.values("device") if not is_cdi(text)],
+        "DeviceCgroupRules": list(parsed.values("device-cgroup-rule")),
         "Runtime": _last(parsed, "runtime"),
         "Annotations": dict(text.partition("=")[::2] for text in parsed.values("annotation")),
     }
@@ -163,7 +164,7 @@ def _is_ours(given: Given) -> bool:
         return name.startswith(_OURS) or name in _OLDER
     if given.name == "env":
         return name in {VISIBLE, CUDA}
-    return given.name == "device" and is_cdi(given.value or "")
+    return given.name == "device" and is_cdi_gpu(given.value or "")
 
 
 def _labels(parsed: Parsed, marks: Marks) -> Mapping[str, str]:

@@ -7,7 +7,7 @@ import json
 import pytest
 from tests.unit.runtime.wrapper.desks import GIB, SHIPPED, line
 
-from ds01.core.errors import BadInputError, Ds01Error
+from ds01.core.errors import BadInputError, Ds01Error, RefusedError
 from ds01.core.gpurequest import Asked, GpuRequest
 from ds01.core.limits import resolve
 from ds01.core.policy import Policy
@@ -166,3 +166,16 @@ def test_the_tool_is_told_by_its_labels(words: tuple[str, ...], kind: str):
 def test_the_last_slice_that_is_asked_for_counts():
     assert parent_asked(line("run", "--cgroup-parent=a.slice", "--cgroup-parent", "b.slice", "x")) == "b.slice"
     assert parent_asked(line("run", "x")) is None
+
+
+@pytest.mark.parametrize("rule", ["c 195:* rwm", "c 0195:0 r", "c *:* rwm", "a *:* rwm", "a", "c 195:0 rw"])
+def test_a_rule_that_lets_the_driver_in_is_refused(rule: str):
+    with pytest.raises(RefusedError, match="device rule"):
+        read_request(line("run", f"--device-cgroup-rule={rule}", "image"), "")
+
+
+def test_rules_and_devices_of_others_stay():
+    words = ("--device-cgroup-rule=c 189:* rmw", "--device-cgroup-rule=b 8:0 r", "--device=vendor.com/fpga=1")
+    assert [word for word in written(*words, "--device=nvidia.com/gpu=all", "alpine") if "device" in word] == list(
+        words
+    )
