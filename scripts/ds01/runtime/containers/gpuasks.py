@@ -26,6 +26,8 @@ _FILE: Final = pattern(r"dev|dev/char|dev/char/195:.*|dev/nvidia.*", re.DOTALL)
 _ANYBODYS: Final = frozenset({"shm", "mqueue", "fd"})
 # Source: Container Device Interface specification, "vendor/class=name"; the client's --device takes it from 25 on.
 _CDI: Final = pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*=[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
+# It goes before the environment too. Source: nvidia-container-toolkit, "annotation-prefixes" of the nvidia runtime.
+_CDI_ANNOTATION: Final = "cdi.k8s.io/"
 _DRIVERS: Final = frozenset({"", "nvidia", "cdi"})
 _ONE: Final = r'(?:"(?:[^"\r\n]|"")*"|[^",\r\n]*)'
 _ROW: Final = pattern(rf"{_ONE}(?:,{_ONE})*")
@@ -41,13 +43,15 @@ def asked_gpus(host_config: Mapping[str, object], environment: Sequence[str]) ->
     """Return what a container asks for; None when it asks for no GPU.
 
     Args:
-        host_config: `DeviceRequests`, `Devices` and `Runtime` of it, as the API has them; other keys are not read.
+        host_config: `DeviceRequests`, `Devices`, `Runtime` and `Annotations` of it, as the API has them; other keys are
+            not read.
         environment: what its user sets, `NAME=value` each; not the image's.
 
     Raises:
         GpuAskError: by a way that is refused, or in words that cannot be understood.
     """
     _refuse_files(host_config)
+    _refuse_annotations(host_config)
     requests = _rows(host_config.get("DeviceRequests"))
     for each in requests:
         driver = str(each.get("Driver") or "")
@@ -78,6 +82,13 @@ def _refuse_files(host_config: Mapping[str, object]) -> None:
             )
         if _FILE.fullmatch("/".join(parts)):
             raise GpuAskError(f"the device {visible(path)!r} is not given to containers", None, _USE_GPUS)
+
+
+def _refuse_annotations(host_config: Mapping[str, object]) -> None:
+    names = host_config.get("Annotations")
+    for name in names if isinstance(names, Mapping) else ():
+        if str(name).startswith(_CDI_ANNOTATION):
+            raise GpuAskError(f"the annotation {visible(str(name))!r} is not given to containers", None, _USE_GPUS)
 
 
 def _by_environment(environment: Sequence[str], *, nvidia: bool) -> GpuRequest | None:

@@ -64,6 +64,7 @@ def read_request(parsed: Parsed, visible_devices: str) -> ContainerRequest:
         ],
         "Devices": [{"PathOnHost": text.partition(":")[0]} for text in parsed.values("device") if not is_cdi(text)],
         "Runtime": _last(parsed, "runtime"),
+        "Annotations": dict(text.partition("=")[::2] for text in parsed.values("annotation")),
     }
     _check_swap(parsed)
     environment = [f"{text}={visible_devices}" if text == VISIBLE else text for text in parsed.values("env")]

@@ -95,6 +95,13 @@ def test_what_cannot_be_understood_is_refused(host_config: dict[str, Any], envir
         asked_gpus(host_config, environment)
 
 
+def test_annotations_for_the_nvidia_runtime_are_refused_and_others_are_not():
+    with pytest.raises(GpuAskError) as caught:
+        asked_gpus({"Annotations": {"cdi.k8s.io/mine": "nvidia.com/gpu=all"}}, ["NVIDIA_VISIBLE_DEVICES=void"])
+    assert caught.value.brief == "the annotation 'cdi.k8s.io/mine' is not given to containers"
+    assert asked_gpus({"Annotations": {"org.example/cdi.k8s.io": "nvidia.com/gpu=all"}}, []) is None
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "none", "0", "-1", "1.5", "device=0,1", "count=1,count=2", "colour=red", '"all', "all,all", "1,device=0"],

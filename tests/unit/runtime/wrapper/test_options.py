@@ -14,6 +14,7 @@ from ds01.core.policy import Policy
 from ds01.core.rules import Mode, Rule, Rules
 from ds01.core.value import replace
 from ds01.runtime.containers.admission import Admission, settings_for
+from ds01.runtime.containers.gpuasks import GpuAskError
 from ds01.runtime.containers.request import AccountRules, ContainerRequest, Verb
 from ds01.runtime.wrapper.options import Marks, parent_asked, read_request, type_of, write_line
 
@@ -166,3 +167,10 @@ def test_the_tool_is_told_by_its_labels(words: tuple[str, ...], kind: str):
 def test_the_last_slice_that_is_asked_for_counts():
     assert parent_asked(line("run", "--cgroup-parent=a.slice", "--cgroup-parent", "b.slice", "x")) == "b.slice"
     assert parent_asked(line("run", "x")) is None
+
+
+def test_an_annotation_gives_no_gpu():
+    for words in (("--annotation=cdi.k8s.io/mine=nvidia.com/gpu=all",), ("--annotation", "cdi.k8s.io/mine")):
+        with pytest.raises(GpuAskError):
+            read_request(line("run", *words), "")
+    assert read_request(line("run", "--annotation=a=b"), "") == ContainerRequest(Verb.RUN)
