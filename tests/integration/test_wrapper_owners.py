@@ -207,3 +207,15 @@ def test_lists_show_an_account_its_own_alone(host: WrapperHost, web: str):
     assert docker("ps", "--all", "--format={{.Names}}", f"--filter=label=ds01.user={BOB}") == "mine"
     assert set(host.must("ps", "--format", "{{.Names}}", account=ADMIN).split()) >= {"mine", "web"}
     assert host.must("inspect", "--format", "{{.State.Status}}", "hers") == "created"
+
+
+def test_a_group_whose_name_ends_alike_makes_no_administrator(host: WrapperHost, tmp_path: Path):
+    own = os.getgid()
+    accounts = tmp_path / "group"
+    accounts.write_text(f"not-ds01-admin:x:{own}:\nds01-admin:x:{own + 4711}:\n")
+    text = host.wrapper.read_text().replace("/etc/group", os.fspath(accounts)).replace("((EUID != 0)) || return 0", "")
+    functions, _, _ = text.partition("# --- The helper")
+    asks = ["bash", "-p", "-c", f"{functions}\nuser=somebody; is_admin"]
+    assert subprocess.run(asks, check=False).returncode == 1
+    accounts.write_text(f"not-ds01-admin:x:{own + 4711}:\nds01-admin:x:{own}:\n")
+    assert subprocess.run(asks, check=False).returncode == 0
