@@ -202,3 +202,45 @@ def test_a_whole_gpu_comes_without_the_variable_for_instances(gpus: WrapperHost)
     gpus.override(gpu_unit="full", allow_full_gpu=True)
     gpus.must("create", "--name", "train", "--gpus=1", *SLEEP)
     assert given("train")[:2] == ([("", 0, [gpu_uuid(0)])], {"NVIDIA_VISIBLE_DEVICES": gpu_uuid(0)})
+
+
+def test_several_units_are_one_request(gpus: WrapperHost):
+    gpus.override(gpu_unit="any", allow_full_gpu=True, max_mig_instances=6, max_mig_per_container=4)
+    gpus.must("create", "--name", "train", "--gpus", '"device=0,2:0"', *SLEEP)
+    (allocation,) = held(gpus)
+    assert allocation.slots == ("0", "2:0")
+    both = f"{gpu_uuid(0)},{FIRST}"
+    assert given("train") == (
+        [("", 0, [gpu_uuid(0), FIRST])],
+        {"NVIDIA_VISIBLE_DEVICES": both, "CUDA_VISIBLE_DEVICES": both},
+        {"ds01.allocation": allocation.id, "ds01.gpu.uuids": both, "ds01.gpu.slots": "0,2:0"},
+    )
+
+
+def test_a_container_whose_gpu_another_has_by_now_does_not_start(gpus: WrapperHost):
+    gpus.must("create", "--name", "train", "--gpus=device=3:1", *SLEEP)
+    gpus.gpu("release", "--container", "train")
+    gpus.must("run", "-d", "--name", "other", "--gpus=device=3:1", *SLEEP, account=BOB)
+    said = gpus.docker("start", "train")
+    assert said.code == 1
+    assert "other" in said.err
+    assert not inspected("train")["State"]["Running"]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--gpus", "2"), f"{ALICE} asks for 2 GPU units, one container may have 1."),
+        (("--gpus", "device=0"), f"GPU 0 cannot be given: {ALICE} may not have a whole GPU."),
+        (("--gpus", "device=9:9"), "This machine has no GPU 9:9 now."),
+        (("--gpus", "none"), "is no number of GPUs"),
+        (("--gpus", "0"), "is no number of GPUs"),
+        (("--gpus", "driver=other,count=1"), "device driver 'other'"),
+        (("-e", "NVIDIA_VISIBLE_DEVICES=$(x)"), "cannot be understood"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_with_the_reason(gpus: WrapperHost, words: tuple[str, ...], why: str):
+    said = gpus.docker("create", *words, IMAGE)
+    assert said.code == 1
+    assert why in said.err
+    assert held(gpus) == []

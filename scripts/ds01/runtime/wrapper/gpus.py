@@ -58,7 +58,7 @@ def allocate(desk: Desk, request: ContainerRequest) -> gpu.Grant | Refusal:
     if isinstance(answer, gpu.Grant):
         return answer
     gpus.tell_refused(wish, answer)
-    return _refusal(answer, format_wanted(wish.wanted))
+    return _refusal(desk, answer, format_wanted(wish.wanted))
 
 
 def _in_line(desk: Desk, gpus: Gpus, wish: Request) -> gpu.Grant | gpu.Refusal:
@@ -82,7 +82,7 @@ def resume(desk: Desk, container: Container) -> gpu.Grant | Refusal | None:
     if isinstance(answer, gpu.Refusal):
         if again is not None:
             gpus.tell_refused(again, answer)
-        return _refusal(answer, ", ".join(container.gpu_slots) or "what it had")
+        return _refusal(desk, answer, ", ".join(container.gpu_slots) or "what it had")
     return answer
 
 
@@ -92,14 +92,17 @@ def take_back(desk: Desk, grant: gpu.Grant) -> None:
         open_gpus(desk.paths, desk.policy).release(grant.allocation)
 
 
-def _refusal(answer: gpu.Refusal, wanted: str) -> Refusal:
+def _refusal(desk: Desk, answer: gpu.Refusal, wanted: str) -> Refusal:
+    text = answer.text
+    if not text.startswith(desk.caller.name):  # a name has no capital that it was not given
+        text = text[:1].upper() + text[1:]
     holders = [line.strip() for line in holding_lines(answer.holdings)]
     in_use = tuple(zip(("In use", *[""] * len(holders)), holders, strict=False))
     return Refusal(
         Rule.GPU,
         _TITLES.get(answer.reason, "DS01 No GPU Free"),
         (("Requested", f"GPU {wanted}"), *in_use),
-        f"{answer.text[:1].upper()}{answer.text[1:]}.",
+        f"{text}.",
         (answer.fix, "See who has which GPU: ds01 gpu status", "Check your limits: check-limits"),
         {"reason": answer.reason.value, "wanted": wanted},
         retry=answer.waitable,
