@@ -48,8 +48,12 @@ def write_json(path: Path, value: Mapping[str, object], *, mode: int = 0o640) ->
     write_bytes(path, f"{json.dumps(value, indent=1, ensure_ascii=False)}\n".encode(), mode=mode)
 
 
-def write_bytes(path: Path, content: bytes, *, mode: int = 0o640) -> None:
-    """Replace a state file in one step, as write_json() does, by text that its caller made."""
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o640, durable: bool = True) -> None:
+    """Replace a state file in one step, as write_json() does, by text that its caller made.
+
+    Args:
+        durable: False for what means nothing after a power cut: nobody waits for the disk then.
+    """
     temporary = path.with_name(f".{path.name}.ds01-tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -57,12 +61,14 @@ def write_bytes(path: Path, content: bytes, *, mode: int = 0o640) -> None:
             os.fchmod(out.fileno(), mode)
             out.write(content)
             out.flush()
-            os.fsync(out.fileno())
+            if durable:
+                os.fsync(out.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    fsync_folder(path.parent)
+    if durable:
+        fsync_folder(path.parent)
 
 
 def read_json(path: Path, *, of_root: bool = False) -> dict[str, object] | None:

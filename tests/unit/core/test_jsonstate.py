@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ds01.core.errors import BusyError
-from ds01.core.jsonstate import StateError, exclusive, read_json, write_json
+from ds01.core.jsonstate import StateError, exclusive, read_json, write_bytes, write_json
 
 HOLDER = """
 import sys, time
@@ -244,3 +244,12 @@ def test_many_threads_take_turns(tmp_path: Path) -> None:
         for done in [pool.submit(work) for _ in range(8)]:
             done.result(120)
     assert (len(most), max(most)) == (160, 1)
+
+
+def test_what_means_nothing_after_a_power_cut_is_written_in_one_step_too(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    for text in (b"one", b"two"):
+        write_bytes(path, text, mode=0o600, durable=False)
+        assert path.read_bytes() == text
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["state.json"]

@@ -17,7 +17,7 @@ from ds01.runtime.client.verbs import GROUP, TOPICS, topics_of_help
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 # `  -m, --memory bytes      Memory limit`: the letter or its room, the name, the kind, then three spaces or more.
 # Source: pflag, FlagSet.FlagUsagesWrapped.
@@ -110,15 +110,15 @@ def _aliases(texts: Mapping[str, str]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def difference(table: Table, texts: Mapping[str, str]) -> str:
+def difference(table: Table, texts: Mapping[str, str], only: Collection[str] | None = None) -> str:
     """Return how a client's help differs from its table, a line each; "" when it does not.
 
     Args:
         texts: as for make_table(); a verb that the client does not explain is a difference too.
+        only: what to look at of what can be asked; None is all.
     """
-    return "\n".join(
-        line for asked, topic in topics_of_help().items() for line in _differences(table, topic, asked, texts)
-    )
+    asked_for = {asked: topic for asked, topic in topics_of_help().items() if only is None or asked in only}
+    return "\n".join(line for asked, topic in asked_for.items() for line in _differences(table, topic, asked, texts))
 
 
 def _differences(table: Table, topic: str, asked: str, texts: Mapping[str, str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from ds01.runtime.client.verbs import topics_of_help
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from ds01.core.process import Run
@@ -42,14 +43,17 @@ def read_version(docker: Path, run: Run) -> str:
     return version
 
 
-def read_texts(docker: Path, run: Run) -> dict[str, str]:
-    """Return all help texts that a table is made from; a verb that the client does not know has what it says to that.
+def read_texts(docker: Path, run: Run, only: Collection[str] | None = None) -> dict[str, str]:
+    """Return the help texts that a table is made from; a verb that the client does not know has what it says to that.
+
+    Args:
+        only: what to ask of what can be asked; None is all.
 
     Raises:
         ClientError: it cannot be run.
     """
     texts = {}
-    for asked in topics_of_help():
+    for asked in topics_of_help() if only is None else only:
         done = run([str(docker), *_ALONE, *asked.split(), "--help"], timeout_seconds=_ASK_SECONDS)
         if done.code in _NOT_ASKED:
             raise ClientError(f"{docker} cannot be asked for its help", visible(done.words))

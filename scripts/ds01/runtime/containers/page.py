@@ -66,7 +66,7 @@ def locked_page(folder: Path, uid: int) -> Iterator[Page]:
         after = _document(page)
         if after != before or page.trouble is not None:
             try:
-                write_bytes(path, json.dumps(after).encode(), mode=_MODE)
+                write_bytes(path, json.dumps(after).encode(), mode=_MODE, durable=False)
             except OSError as error:
                 page.trouble = _unwritten(path, error)
 
