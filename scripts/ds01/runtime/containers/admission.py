@@ -38,7 +38,6 @@ class Refusal:
         meaning: what it means, a sentence or two.
         steps: what its user can do, a line each.
         figures: what the rows say as numbers, in bytes where they are amounts, for the event log.
-        retry: whether time alone may change the answer.
     """
 
     rule: Rule
@@ -47,7 +46,6 @@ class Refusal:
     meaning: str
     steps: tuple[str, ...]
     figures: Mapping[str, object] = field(default_factory=dict)
-    retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,18 +49,14 @@ def review(pending: Pending, found: Container | None, *, alive: bool, boot_secon
     """
     if found is not None and _is_settled(pending, found):
         return None
-    if alive:
-        return replace(pending, gone_at=None)
-    if found is None or _has_failed(pending, found):
+    if not alive and (found is None or _has_failed(pending, found)):
         # Nobody is left who could start it: what only exists without running counts for nothing.
         return None
-    if pending.gone_at is None:
-        return replace(pending, gone_at=boot_seconds)
-    return pending if boot_seconds < pending.gone_at + LAPSE_SECONDS else None
+    return lapse(pending, alive=alive, boot_seconds=boot_seconds)
 
 
 def lapse(pending: Pending, *, alive: bool, boot_seconds: float) -> Pending | None:
-    """Return a promise as it stands now when Docker cannot be asked; None when it is over."""
+    """Return a promise as it stands by its process alone; None when it is over."""
     if alive:
         return replace(pending, gone_at=None)
     if pending.gone_at is None:

@@ -105,7 +105,6 @@ def _refusal(desk: Desk, answer: gpu.Refusal, wanted: str) -> Refusal:
         f"{text}.",
         (answer.fix, "See who has which GPU: ds01 gpu status", "Check your limits: check-limits"),
         {"reason": answer.reason.value, "wanted": wanted},
-        retry=answer.waitable,
     )
 
 

@@ -22,7 +22,7 @@ GIB = 2**30
 ALICE = Caller(1001, "alice", is_admin=False)
 ADMIN = Caller(1000, "sysop", is_admin=True)
 GRANT = Grant(held("alice", "2:0"), LAB.units[2:3], ("CUDA uses one of them",))
-NO_GPU = Refusal(Rule.GPU, "DS01 No GPU Free", (("Requested", "GPU 1"),), "None is free.", ("Wait",), retry=True)
+NO_GPU = Refusal(Rule.GPU, "DS01 No GPU Free", (("Requested", "GPU 1"),), "None is free.", ("Wait",))
 # No two of them alike, so that a value in the wrong place shows.
 LIMITS: Mapping[str, Value] = {
     "max_containers": 3,
