@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from groups import lay_down
 from measure import Command, Timing, interleave
 from section import Lab, Row, Section, Verdict
 
@@ -77,20 +78,6 @@ def _make_host(lab: Lab, root: Path) -> None:
     policy = root / "etc/ds01/policy.json"
     policy.parent.mkdir(parents=True)
     shutil.copyfile(lab.checkout / "generated/ds01/root/etc/ds01/policy.json", policy)
-    group = root / "sys/fs/cgroup/ds01.slice/ds01-student.slice/ds01-student-nobody.slice"
-    for folder in (group, *(group / f"docker-{str(number) * 64}.scope" for number in range(_CONTAINERS))):
-        folder.mkdir(parents=True)
-        for name, text in (
-            ("memory.current", "5000000000\n"),
-            ("memory.stat", "anon 4000000000\ninactive_file 1000000000\n"),
-            ("memory.max", "34359738368\n"),
-            ("memory.high", "max\n"),
-            ("pids.current", "70\n"),
-            ("pids.max", "4096\n"),
-            ("cpu.stat", "usage_usec 7000000\n"),
-            ("cpu.max", "max 100000\n"),
-        ):
-            (folder / name).write_text(text)
-    (root / "sys/fs/cgroup/cgroup.controllers").write_text("cpu memory pids\n")
+    lay_down(root / "sys/fs/cgroup", "nobody", _CONTAINERS)
     # Who asks is not who runs the benchmark.
     lab.folder.chmod(0o755)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from groups import lay_down
 from measure import BenchError, Command, Timing, interleave
 from section import Lab, Row, Section, Verdict
 
@@ -47,7 +48,8 @@ def measure(lab: Lab) -> Section:
             os.environ.update(engine.environment)
             host = make_host(lab.folder)
             _launch_as_installed(lab, host)
-            _groups(host)
+            lay_down(host.paths.cgroup, ALICE, 3)
+            host.override(max_containers=1000)
             engine.docker("run", "-d", "--name", "bench", "-l", f"ds01.user={ALICE}", "busybox:latest", "sleep", "9000")
             timings = interleave(_commands(lab, host), 1 if lab.quick else ROUNDS, lab.folder)
     except EngineMissingError as error:
@@ -87,28 +89,6 @@ def _launch_as_installed(lab: Lab, host: WrapperHost) -> None:
         "from pathlib import Path\nfrom ds01.runtime.commands.docker_helper import main\n\n"
         f"sys.exit(main(Path({str(host.paths.root)!r})))\n"
     )
-
-
-def _groups(host: WrapperHost) -> None:
-    """Lay the account's control groups down, with three containers in them."""
-    root = host.paths.cgroup
-    slice_ = root / "ds01.slice/ds01-student.slice/ds01-student-games.slice"
-    scopes = [slice_ / f"docker-{str(number) * 64}.scope" for number in range(3)]
-    for folder in (slice_, *scopes):
-        folder.mkdir(parents=True)
-        for name, text in (
-            ("memory.current", "5000000\n"),
-            ("memory.stat", "anon 4000000\ninactive_file 1000000\n"),
-            ("memory.max", "1073741824\n"),
-            ("memory.high", "max\n"),
-            ("pids.current", "70\n"),
-            ("pids.max", "4096\n"),
-            ("cpu.stat", "usage_usec 7000000\n"),
-            ("cpu.max", "max 100000\n"),
-        ):
-            (folder / name).write_text(text)
-    (root / "cgroup.controllers").write_text("cpu memory pids\n")
-    host.override(max_containers=1000)
 
 
 def _rows(timings: dict[str, Timing]) -> list[Row]:
