@@ -32,6 +32,7 @@ MARKED: Final = (
     "--label=ds01.container_type=docker",
     "--label=ds01.created_at=2026-03-01T12:00:00.000001Z",
     "--label=ds01.slice=ds01-student-alice.slice",
+    "--label=ds01.protected=false",
 )
 LIMITED: Final = (
     f"--memory={4 * GIB}",
@@ -230,7 +231,6 @@ def test_a_file_of_labels_is_answered_by_every_label_of_ours() -> None:
     added = set(between(line("--label-file=x"))) - {*MARKED, *LIMITED, NO_GPU}
     assert added == {
         "--label-file=x",
-        "--label=ds01.protected=false",
         "--label=ds01.allocation=",
         "--label=ds01.gpu.uuids=",
         "--label=ds01.gpu.slots=",

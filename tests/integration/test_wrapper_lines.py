@@ -179,6 +179,7 @@ def expected(plain: dict[str, Any], line: str) -> dict[str, Any]:
     if any(name.startswith("devcontainer.") for name in labels):
         kind = "devcontainer"
     labels |= {"ds01.user": ALICE, "ds01.managed": "true", "ds01.container_type": kind, "ds01.slice": SLICE}
+    labels |= {"ds01.protected": "false"}
     if "--label-file" in line:
         labels |= LABELS_OF_FILES
     by_file = "--env-file nv.env" in line  # read by the client alone; of two values the later one counts
@@ -188,7 +189,7 @@ def expected(plain: dict[str, Any], line: str) -> dict[str, Any]:
 
 VISIBLE, CUDA = "NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"
 # What a file of labels says is read by the client alone; it says ds01.user=bob and more.
-LABELS_OF_FILES = {"ds01.allocation": "", "ds01.gpu.slots": "", "ds01.gpu.uuids": "", "ds01.protected": "false"}
+LABELS_OF_FILES = {"ds01.allocation": "", "ds01.gpu.slots": "", "ds01.gpu.uuids": ""}
 
 
 def is_ours(name: str) -> bool:

@@ -15,6 +15,8 @@ from tests.engine.image import IMAGE
 from tests.integration.dockers import docker
 from tests.integration.wrapper_host import ADMIN, ALICE, inspected, uid_of
 
+from ds01.runtime.containers.page import admitted_on
+
 if TYPE_CHECKING:
     from tests.integration.wrapper_host import WrapperHost
 
@@ -43,6 +45,7 @@ def test_a_container_gets_slice_labels_and_the_groups_limits(host: WrapperHost):
         "ds01.managed": "true",
         "ds01.container_type": "docker",
         "ds01.slice": "ds01-student-games.slice",
+        "ds01.protected": "false",
     }
     assert limits_of("web") == {
         "Memory": 32 * GIB,
@@ -110,8 +113,10 @@ def test_what_only_ds01_says_is_not_believed_of_a_user(host: WrapperHost):
     found = inspected("web")
     assert found["HostConfig"]["CgroupParent"] == "ds01-student-games.slice"
     assert set(found["Config"]["Labels"]) == {
-        "ds01.user", "ds01.managed", "ds01.container_type", "ds01.created_at", "ds01.slice"
+        "ds01.user", "ds01.managed", "ds01.container_type", "ds01.created_at", "ds01.slice",
+        "ds01.protected",
     }  # fmt: skip
+    assert found["Config"]["Labels"]["ds01.protected"] == "false"
     assert found["Config"]["Labels"]["ds01.user"] == ALICE
     assert [each for each in found["Config"]["Env"] if "DEVICES" in each] == ["NVIDIA_VISIBLE_DEVICES=void"]
 
@@ -122,6 +127,19 @@ def test_a_file_of_labels_protects_nothing(host: WrapperHost):
     host.must("create", "--name", "web", f"--label-file={path}", *SLEEP)
     labels = inspected("web")["Config"]["Labels"]
     assert (labels["ds01.protected"], labels["ds01.user"], labels["mine"]) == ("false", ALICE, "1")
+
+
+def test_an_administrator_may_protect_a_container(host: WrapperHost):
+    host.must("create", "--name", "web", "-l", "ds01.protected=true", *SLEEP, account=ADMIN)
+    assert inspected("web")["Config"]["Labels"]["ds01.protected"] == "true"
+
+
+def test_what_was_admitted_is_kept_apart_from_the_promise(host: WrapperHost):
+    host.must("create", "--name", "web", *SLEEP)
+    token = inspected("web")["Config"]["Labels"]["ds01.created_at"]
+    assert host.docker("create", "--memory=1000g", *SLEEP).code == 1
+    host.must("ps")
+    assert admitted_on(host.paths.pages, uid_of(ALICE)) == (token,)
 
 
 def test_an_administrator_may_name_a_slice_that_the_policy_lists(host: WrapperHost):

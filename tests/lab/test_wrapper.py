@@ -121,7 +121,7 @@ def test_nobody_says_who_they_are_or_where_they_belong(machine: Machine):
     config = inspect(machine, "forged")["Config"]
     assert {name: config["Labels"].get(name) for name in ("ds01.user", "ds01.protected", "mine")} == {
         "ds01.user": "alice",
-        "ds01.protected": None,
+        "ds01.protected": "false",
         "mine": "1",
     }
     assert "NVIDIA_VISIBLE_DEVICES=void" in config["Env"]

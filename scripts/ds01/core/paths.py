@@ -113,3 +113,58 @@ class HostPaths:
     def docker_helper(self) -> Path:
         """What the docker command asks through sudo; only on a host without a gateway."""
         return self.at("/usr/local/sbin/ds01-docker-helper")
+
+    @property
+    def notices_folder(self) -> Path:
+        """All accounts' notices, a file for each uid."""
+        return self.at("/var/lib/ds01/notices")
+
+    @property
+    def containers(self) -> Path:
+        """Every container there is, whose it is and how that is known; root's alone."""
+        return self.at("/var/lib/ds01/containers.json")
+
+    @property
+    def container_owners(self) -> Path:
+        """Whose each container is, as other programs read it."""
+        return self.at("/var/lib/ds01/opa/container-owners.json")
+
+    @property
+    def claims(self) -> Path:
+        """Whose containers are that no label gives to anybody, as an administrator said."""
+        return self.at("/var/lib/ds01/claims.json")
+
+    @property
+    def event_cursor(self) -> Path:
+        """Up to which of the engine's events everything is in the log."""
+        return self.at("/var/lib/ds01/event-cursor.json")
+
+    @property
+    def host_processes(self) -> Path:
+        """What computes on GPUs outside containers."""
+        return self.at("/var/lib/ds01/host-processes.json")
+
+    @property
+    def bare_metal_grants(self) -> Path:
+        """Who may do so, and until when."""
+        return self.at("/var/lib/ds01/bare-metal-grants.json")
+
+    @property
+    def gpu_activity(self) -> Path:
+        """When each unit of a GPU was last seen busy; gone with a reboot."""
+        return self.at("/run/ds01/gpu-activity.json")
+
+    @property
+    def lifecycle(self) -> Path:
+        """What the rules of lifecycle remember from one sweep to the next."""
+        return self.at("/var/lib/ds01/lifecycle")
+
+    @property
+    def jobs(self) -> Path:
+        """How each job ended last, a file and a lock for each."""
+        return self.at("/var/lib/ds01/jobs")
+
+    @property
+    def terminals(self) -> Path:
+        """The terminals of sessions, a device for each."""
+        return self.at("/dev/pts")

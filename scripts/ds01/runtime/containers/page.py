@@ -22,6 +22,8 @@ from ds01.runtime.containers.pending import Pending, PendingError, from_rows, to
 _WAIT_SECONDS: Final = 20.0
 _MODE: Final = 0o600
 VERSION: Final = 1
+# So many containers of an account may come before the events daemon has looked; it looks within milliseconds.
+_MOST_ADMITTED: Final = 200
 
 
 @dataclass(slots=True)
@@ -29,11 +31,14 @@ class Page:
     """What stands on one account's page while it is locked; what it says at the end is written.
 
     Attributes:
+        admitted: what the label `ds01.created_at` says of the containers that were let come to be, the newest last. It
+            stays when a promise is over: a container that carries none of these has come past DS01.
         trouble: why an older file was put aside, or why this page is kept nowhere; None when all is well.
     """
 
     promises: tuple[Pending, ...] = ()
     denials: Denials = field(default_factory=Denials)
+    admitted: tuple[str, ...] = ()
     trouble: str | None = None
 
 
@@ -81,6 +86,7 @@ def _document(page: Page) -> Mapping[str, object]:
         "pending": to_rows(page.promises),
         "denied_at": list(page.denials.times),
         "denied_unsaid": page.denials.unsaid,
+        "admitted": list(page.admitted[-_MOST_ADMITTED:]),
     }
 
 
@@ -102,7 +108,19 @@ def _from_document(document: Mapping[str, object]) -> Page:
         raise PendingError("it has no list of refusals")
     if not isinstance(unsaid, int):
         raise PendingError("it has no number of refusals")
-    return Page(from_rows(document.get("pending")), Denials(tuple(times), unsaid))
+    admitted = document.get("admitted", [])
+    if not isinstance(admitted, list) or not all(isinstance(each, str) for each in admitted):
+        raise PendingError("it has no list of what was admitted")
+    return Page(from_rows(document.get("pending")), Denials(tuple(times), unsaid), tuple(admitted))
+
+
+def admitted_on(folder: Path, uid: int) -> tuple[str, ...]:
+    """Return what was admitted of late on an account's page, without its lock; none when it cannot be read."""
+    try:
+        document = read_json(folder / f"{uid}.json", of_root=True)
+        return () if document is None else _from_document(document).admitted
+    except (PendingError, StateError):
+        return ()
 
 
 def _put_aside(path: Path, why: str) -> Page:

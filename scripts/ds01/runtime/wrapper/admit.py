@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from ds01.core.errors import RefusedError
+from ds01.core.labels import PROTECTED
 from ds01.core.terminal import say
 from ds01.core.value import dataclass, replace
 from ds01.runtime.client.arguments import Parsed
@@ -59,7 +60,8 @@ def admit_new(desk: Desk, parsed: Parsed) -> tuple[tuple[str, ...], Admission]:
     parent = _parent(desk, parsed)
     case = _Case(request, instant(), str(parsed.topic), lambda: _units(desk, request))
     admission = _admit(desk, case)
-    marks = Marks(desk.caller.name, case.id, parent)
+    protected = desk.caller.is_admin and f"{PROTECTED}=true" in parsed.values("label")
+    marks = Marks(desk.caller.name, case.id, parent, protected=protected)
     return write_line(parsed, request, admission, desk.rules, marks), admission
 
 
@@ -198,6 +200,7 @@ def _decide(desk: Desk, case: _Case) -> tuple[Admission | Refusal, Telling]:
     if isinstance(answer, Refusal):
         with page_of(desk) as page:
             page.promises = tuple(each for each in page.promises if each.id != case.id)
+            page.admitted = tuple(each for each in page.admitted if each != case.id)
             return answer, count_denial(page, desk)
     return answer, told
 
@@ -216,6 +219,8 @@ def _itself(case: _Case) -> frozenset[str]:
 def _promise(desk: Desk, page: Page, case: _Case) -> None:
     """Write down what is about to run; what runs already is counted as it is."""
     others = tuple(each for each in page.promises if each.id != case.id)
+    if case.request.verb.is_new and case.id not in page.admitted:
+        page.admitted = (*page.admitted, case.id)
     if case.request.is_live:
         page.promises = others
         return

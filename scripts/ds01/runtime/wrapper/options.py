@@ -28,7 +28,7 @@ _PERIOD_USEC: Final = 100_000
 _UNLIMITED_SWAP: Final = "-1"
 _OURS: Final = "ds01."
 _OLDER: Final = frozenset({known.OLDER_USER, known.OLDER_MANAGED, known.OLDER_IMAGE})
-_NOT_BY_FILE: Final = {known.PROTECTED: "false", known.ALLOCATION: "", known.GPU_UUIDS: "", known.GPU_SLOTS: ""}
+_NOT_BY_FILE: Final = {known.ALLOCATION: "", known.GPU_UUIDS: "", known.GPU_SLOTS: ""}
 _COMPOSE: Final = "com.docker.compose.project"
 _DEVCONTAINER: Final = "devcontainer."
 
@@ -40,11 +40,13 @@ class Marks:
     Attributes:
         created_at: an instant that no other container of the account has.
         parent: the slice it is put into.
+        protected: whether lifecycle leaves it alone; for an administrator to say.
     """
 
     user: str
     created_at: str
     parent: str
+    protected: bool = False
 
 
 def read_request(parsed: Parsed, visible_devices: str) -> ContainerRequest:
@@ -174,6 +176,8 @@ def _labels(parsed: Parsed, marks: Marks) -> Mapping[str, str]:
         known.CONTAINER_TYPE: type_of(parsed).value,
         known.CREATED_AT: marks.created_at,
         known.SLICE: marks.parent,
+        # Said of every container, since an image may carry the label too.
+        known.PROTECTED: "true" if marks.protected else "false",
     }
     # A file of labels is read by the client alone; what stands on the line goes before it.
     return ours | (_NOT_BY_FILE if parsed.values("label-file") else {})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ds01.runtime.containers.denials import Denials
-from ds01.runtime.containers.page import locked_page, take_back
+from ds01.runtime.containers.page import admitted_on, locked_page, take_back
 from ds01.runtime.containers.pending import Pending
 from ds01.runtime.containers.request import Verb
 from ds01.runtime.identity import ProcessRef
@@ -31,6 +31,15 @@ def test_what_is_left_on_it_is_there_the_next_time(tmp_path: Path):
         assert page.promises == ()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "1001.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_of_what_was_admitted_the_newest_stay(tmp_path: Path):
+    with locked_page(tmp_path, 1) as page:
+        page.admitted = tuple(map(str, range(300)))
+    assert admitted_on(tmp_path, 1) == tuple(map(str, range(100, 300)))
+    assert admitted_on(tmp_path, 2) == ()
+    (tmp_path / "1.json").write_text('{"version": 1')
+    assert admitted_on(tmp_path, 1) == ()
 
 
 def test_one_that_is_not_changed_is_not_written(tmp_path: Path):
@@ -105,7 +114,7 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path):
     with locked_page(tmp_path, 1) as page:
         assert (page.denials, page.trouble is None) == (Denials(), False)
     assert (tmp_path / "1.json.bad").is_symlink()
-    assert json.loads((tmp_path / "1.json").read_text()) == GOOD
+    assert json.loads((tmp_path / "1.json").read_text()) == {**GOOD, "admitted": []}
 
 
 def test_missing_folders_are_made(tmp_path: Path):

@@ -25,6 +25,7 @@ LABELS = (
     "--label=ds01.container_type=docker",
     "--label=ds01.created_at=2026-03-01T09:00:00.000001Z",
     "--label=ds01.slice=ds01-student-alice.slice",
+    "--label=ds01.protected=false",
 )
 VOID = "--env=NVIDIA_VISIBLE_DEVICES=void"
 MEMORY = (f"--memory={32 * GIB}", f"--memory-swap={32 * GIB}")
