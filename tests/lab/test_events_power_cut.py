@@ -1,4 +1,4 @@
-"""The power goes in a burst of events: after each boot what DS01 knows is what Docker has, and the log says nothing twice."""
+"""The power goes in a burst of events: after each boot DS01 knows what Docker has, and its log says nothing twice."""
 
 from __future__ import annotations
 
