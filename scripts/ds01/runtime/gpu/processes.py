@@ -69,11 +69,8 @@ def identify(running: Iterable[Running], machine: Machine, account: Callable[[in
 def _identify(running: Running, machine: Machine, account: Callable[[int], str]) -> GpuProcess | None:
     pid = running.pid
     before, uid, command = machine.process(pid), machine.uid(pid), machine.command(pid)
-    try:
-        groups = (machine.proc / str(pid) / "cgroup").read_text(errors="replace")
-    except OSError:
-        return None
-    if before is None or uid is None or machine.process(pid) != before:
+    groups = _groups(machine, pid)
+    if before is None or uid is None or groups is None or machine.process(pid) != before:
         # It has ended, or another process got its number meanwhile.
         return None
     container = container_in(groups)
@@ -89,6 +86,19 @@ def _identify(running: Running, machine: Machine, account: Callable[[int], str])
         since=machine.started_at(before),
         doubt=None if container is not None else _doubt(groups),
     )
+
+
+def is_on_host(machine: Machine, pid: int) -> bool:
+    """Whether a process certainly runs outside any container, at this moment."""
+    groups = _groups(machine, pid)
+    return groups is not None and container_in(groups) is None and _doubt(groups) is None
+
+
+def _groups(machine: Machine, pid: int) -> str | None:
+    try:
+        return (machine.proc / str(pid) / "cgroup").read_text(errors="replace")
+    except OSError:
+        return None
 
 
 def _doubt(groups: str) -> str | None:

@@ -14,7 +14,7 @@ import pytest
 from ds01.core.value import replace
 from ds01.runtime.gpu.hardware import GpuProcess, GpuUuid, nameless
 from ds01.runtime.gpu.owners import Owners
-from ds01.runtime.gpu.processes import Identified, container_in, identify, is_foreign
+from ds01.runtime.gpu.processes import Identified, container_in, identify, is_foreign, is_on_host
 from ds01.runtime.gpu.sighting import Running
 from ds01.runtime.machine import Machine
 
@@ -113,6 +113,12 @@ def test_containers_of_other_kinds_that_root_runs_are_told_from_an_accounts_own(
     put(tmp_path, 4711, groups=groups)
     (found,) = look([Running(4711, UNIT)], tmp_path).processes
     assert (found.container_id, found.is_on_host, found.doubt is None) == (None, not foreign, not foreign)
+    assert is_on_host(Machine(tmp_path), 4711) is not foreign
+
+
+def test_one_that_is_gone_or_in_a_container_is_not_on_the_host(tmp_path: Path) -> None:
+    put(tmp_path, 4711, groups=f"0::{SLICE}/docker-{ID}.scope\n")
+    assert (is_on_host(Machine(tmp_path), 4711), is_on_host(Machine(tmp_path), 4712)) == (False, False)
 
 
 def test_without_a_control_group_it_is_not_certain_where_it_runs(tmp_path: Path) -> None:
