@@ -61,6 +61,11 @@ class Ender:
     machine: Machine
     under_way: dict[Key, _UnderWay] = field(default_factory=dict)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is anything to wait for; one that does not even end when it is killed is not."""
+        return any(each.next_seconds is not None for each in self.under_way.values())
+
     def begin(self, process: HostProcess, grace_seconds: float) -> str | None:
         """Tell a process to end.
 

@@ -187,7 +187,8 @@ def _warned(
     as the policy only warned, begins with a notice of its own.
     """
     warned = replace(one, verdict=Verdict.WARNED, note=never)
-    told = before is not None and before.warned_at is not None
+    # Of what was not certain its account was not told.
+    told = before is not None and before.warned_at is not None and (before.note is None or never is not None)
     if rules.access.access is Access.WARN or never is not None:
         return replace(warned, warned_at=before.warned_at if before is not None and told else moment.now)
     if before is None or not told or before.ends_seconds is None:

@@ -113,7 +113,9 @@ def test_one_that_lives_on_after_it_was_killed_is_told_once() -> None:
         with running() as alive:
             os.dup2(os.pidfd_open(alive.pid), ender.under_way[process.key].fd)
             ender.under_way[process.key].killed = True
+            assert ender.is_busy
             assert ender.proceed() == (Outcome(process, "SIGKILL", ended=False),)
+            assert not ender.is_busy
             assert ender.proceed() == ()
             alive.kill()
             alive.wait()
