@@ -135,6 +135,11 @@ class HostPaths:
         return self.at("/var/lib/ds01/claims.json")
 
     @property
+    def claims_lock(self) -> Path:
+        """Held while they are changed; never replaced."""
+        return self.at("/var/lib/ds01/claims.lock")
+
+    @property
     def event_cursor(self) -> Path:
         """Up to which of the engine's events everything is in the log."""
         return self.at("/var/lib/ds01/event-cursor.json")
