@@ -6,7 +6,7 @@ Never begun anew when it cannot be read: what was said would be lost without a w
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 
 from ds01.core.clock import InstantError, format_instant, parse_instant
@@ -61,9 +61,8 @@ def write_claim(paths: HostPaths, claim: Claim) -> None:
     """Add a claim; one for the same container is replaced.
 
     Raises:
-        StateError: what is there already cannot be read.
+        StateError: what is there cannot be read, or nothing can be written; it is as it was.
         BusyError: somebody else holds the lock for too long.
-        OSError: it cannot be written; nothing was changed.
     """
     with _changing(paths) as claims:
         claims[claim.container_id] = claim
@@ -73,7 +72,7 @@ def remove_claim(paths: HostPaths, container_id: str) -> Claim | None:
     """Take a claim back and return it; None when there is none.
 
     Raises:
-        StateError, BusyError, OSError: as write_claim().
+        StateError, BusyError: as write_claim().
     """
     with _changing(paths) as claims:
         return claims.pop(container_id, None)
@@ -87,7 +86,7 @@ def prune_claims(paths: HostPaths, existing: Callable[[], Collection[str]]) -> t
             container that was made and claimed meanwhile would lose its claim; what it raises leaves all as it is.
 
     Raises:
-        StateError, BusyError, OSError: as write_claim().
+        StateError, BusyError: as write_claim().
     """
     if not read_claims(paths):
         return ()
@@ -102,12 +101,25 @@ def prune_claims(paths: HostPaths, existing: Callable[[], Collection[str]]) -> t
 @contextmanager
 def _changing(paths: HostPaths) -> Iterator[dict[str, Claim]]:
     """Hold the lock and yield what is claimed; what the block leaves of it is written."""
-    with exclusive(paths.claims_lock, wait_seconds=_WAIT_SECONDS, work="ds01 claim"):
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(exclusive(paths.claims_lock, wait_seconds=_WAIT_SECONDS, work="ds01 claim"))
+        except OSError as error:
+            raise _unwritten(paths, error) from error
         before = read_claims(paths)
         claims = dict(before)
         yield claims
-        if claims != before:
+        if claims == before:
+            return
+        try:
             write_json(paths.claims, {"version": VERSION, "claims": {key: _row(each) for key, each in claims.items()}})
+        except OSError as error:
+            raise _unwritten(paths, error) from error
+
+
+def _unwritten(paths: HostPaths, error: OSError) -> StateError:
+    fix = "make room there (df /var/lib), or deploy when the folder is missing (sudo ./inv deploy)"
+    return StateError(f"{paths.claims} cannot be written, and is as it was", error.strerror, fix)
 
 
 def _from_document(document: Mapping[str, object]) -> Mapping[str, Claim]:
