@@ -97,7 +97,8 @@ def _claim(paths: HostPaths, policy: Policy, who: Caller, options: argparse.Name
     write_claim(paths, claim)
     _forget_gone(paths, engine)
     owner = container.owner
-    _tell(paths, "container.claimed", claim, who, {"label_owner": None if owner is None else owner.name})
+    details = _details(claim, who) | {"label_owner": None if owner is None else owner.name}
+    _log(paths, Event("container.claimed", claim.user, SOURCE, claim.at, details))
     if options.json:
         print_json({"version": JSON_VERSION, "claimed": as_json(claim)}, sys.stdout)
     else:
@@ -138,7 +139,7 @@ def _remove(paths: HostPaths, who: Caller, options: argparse.Namespace) -> int:
     claim = _find(paths, options.container)
     removed = None if claim is None else remove_claim(paths, claim.container_id)
     if removed is not None:
-        _tell(paths, "container.unclaimed", removed, who, {})
+        _log(paths, Event("container.unclaimed", removed.user, SOURCE, datetime.now(UTC), _details(removed, who)))
     if options.json:
         print_json({"version": JSON_VERSION, "removed": None if removed is None else as_json(removed)}, sys.stdout)
     elif removed is None:
@@ -206,8 +207,11 @@ def _forget_gone(paths: HostPaths, engine: Engine) -> None:
         say(f"notice: claims of containers that are gone stay for now: {error.brief}")
 
 
-def _tell(paths: HostPaths, event_type: str, claim: Claim, who: Caller, more: Mapping[str, object]) -> None:
-    details = {"container": claim.name, "container_id": claim.container_id, "by": who.name, **more}
-    appended = EventLog(paths.events).append(Event(event_type, claim.user, SOURCE, datetime.now(UTC), details))
+def _details(claim: Claim, who: Caller) -> dict[str, object]:
+    return {"container": claim.name, "container_id": claim.container_id, "by": who.name}
+
+
+def _log(paths: HostPaths, event: Event) -> None:
+    appended = EventLog(paths.events).append(event)
     if not appended:
         say(f"warning: {appended.reason}")
