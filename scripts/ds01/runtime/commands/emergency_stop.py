@@ -7,11 +7,13 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import BadInputError, Ds01Error, ExitCode, RefusedError
 from ds01.core.events import Event, EventLog
+from ds01.core.names import ROOT_SLICE
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy, read_policy
 from ds01.core.terminal import print_json, say
@@ -19,9 +21,9 @@ from ds01.core.typed import Final, TextIO
 from ds01.core.value import dataclass
 from ds01.core.visible import visible
 from ds01.core.words import count, table
-from ds01.runtime.accounts import is_known, uid_of
+from ds01.runtime.accounts import is_known, limits_of, uid_of
 from ds01.runtime.administrator import administrator, administrator_without_policy, require_root
-from ds01.runtime.containers.engine import engine_socket
+from ds01.runtime.containers.engine import EngineError, engine_socket
 from ds01.runtime.identity import Caller
 from ds01.runtime.lifecycle.control import Control
 from ds01.runtime.lifecycle.emergency import Choice, Left, Scope, Target, What, choose
@@ -125,7 +127,10 @@ def _reason(text: str) -> str:
 
 def _act(options: argparse.Namespace, argv: Sequence[str]) -> int:
     stop = _open(options, argv)
-    choice = stop.look()
+    try:
+        choice = stop.look()
+    except EngineError as error:
+        raise EngineError(error.brief, error.details, _without_docker(stop)) from error
     if stop.scope.user is not None:
         _check_user(stop, stop.scope.user, choice)
     _show(choice, sys.stderr if options.json else sys.stdout)
@@ -173,6 +178,21 @@ def _policy(paths: HostPaths) -> Policy | None:
     except Ds01Error as error:
         say(f"warning: {error.brief}; going on without a policy")
         return None
+
+
+def _without_docker(stop: Stop) -> str:
+    """Return what can be done when Docker does not answer.
+
+    Source: systemctl(1), kill: of a slice, every process in it and below it.
+    """
+    unit: str = ROOT_SLICE
+    if stop.policy is not None and stop.scope.user is not None:
+        with suppress(BadInputError):
+            unit = limits_of(stop.policy, stop.scope.user).slice_name
+    return (
+        f"sudo systemctl kill --signal=KILL {unit} ends what runs there without Docker;"
+        " then look after Docker (systemctl status docker), and call this again"
+    )
 
 
 def _check_user(stop: Stop, user: str, choice: Choice) -> None:
