@@ -136,12 +136,12 @@ class Promised:
 
     Attributes:
         tokens: what the page of the account says that its label names was admitted.
-        spent: which container had each of them; one that is gone had its own too.
+        had_by: the container that came to be by the token of its label, maybe one that is gone; None when none did.
         allocation: of the GPU ledger, with the id that its label names.
     """
 
     tokens: Collection[str] = ()
-    spent: Mapping[str, str] | None = None
+    had_by: str | None = None
     allocation: Allocation | None = None
 
 
@@ -160,7 +160,7 @@ def is_admitted(container: Container, promised: Promised) -> bool:
         return False
     token = token_of(container)
     if token is not None and token in promised.tokens:
-        return (promised.spent or {}).get(token, container.id) == container.id
+        return promised.had_by in {None, container.id}
     there = promised.allocation
     # Who holds which GPU is public: only the container that the ledger has there is the one that is meant.
     return (

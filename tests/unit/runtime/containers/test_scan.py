@@ -198,8 +198,8 @@ WITH_GPU = {"ds01.user": "alice", "ds01.allocation": "7f3a"}
     ("labels", "promised", "admitted"),
     [
         (OURS, Promised(tokens=(TOKEN,)), True),
-        (OURS, Promised(tokens=(TOKEN,), spent={TOKEN: ID}), True),
-        (OURS, Promised(tokens=(TOKEN,), spent={TOKEN: "b2" * 32}), False),
+        (OURS, Promised(tokens=(TOKEN,), had_by=ID), True),
+        (OURS, Promised(tokens=(TOKEN,), had_by="b2" * 32), False),
         (OURS, Promised(tokens=("2026-03-01T11:59:58.123457Z",)), False),
         (OURS, Promised(), False),
         ({"ds01.created_at": TOKEN}, Promised(tokens=(TOKEN,)), False),
