@@ -170,6 +170,11 @@ class HostPaths:
         return self.at("/var/lib/ds01/jobs")
 
     @property
+    def cron(self) -> Path:
+        """Which jobs cron starts for DS01, and when."""
+        return self.at("/etc/cron.d/ds01")
+
+    @property
     def terminals(self) -> Path:
         """The terminals of sessions, a device for each."""
         return self.at("/dev/pts")
