@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "limits": ("ds01.runtime.commands.limits", "limits of an account, and where each comes from"),
     "check-limits": ("ds01.runtime.commands.check_limits", "what an account uses, against every limit it has"),
     "gpu": ("ds01.runtime.commands.gpu", "who has which GPU, who waits; allocate and release"),
+    "claim": ("ds01.runtime.commands.claim", "say whose a container is that no label gives to anybody"),
     "events": ("ds01.runtime.commands.events", "what happened on this host: the event log"),
     "verify": ("ds01.verify", "prove that this host is as it was deployed"),
     "history": ("ds01.deployer.commands.history", "the last deploys: who, when, what"),

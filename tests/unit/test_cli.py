@@ -42,6 +42,7 @@ def test_without_a_command_it_lists_them_as_bad_input(capsys: pytest.CaptureFixt
         "  limits        limits of an account, and where each comes from\n"
         "  check-limits  what an account uses, against every limit it has\n"
         "  gpu           who has which GPU, who waits; allocate and release\n"
+        "  claim         say whose a container is that no label gives to anybody\n"
         "  events        what happened on this host: the event log\n"
         "  verify        prove that this host is as it was deployed\n"
         "  history       the last deploys: who, when, what\n"
