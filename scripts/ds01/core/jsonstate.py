@@ -48,16 +48,24 @@ def write_json(path: Path, value: Mapping[str, object], *, mode: int = 0o640) ->
     write_bytes(path, f"{json.dumps(value, indent=1, ensure_ascii=False)}\n".encode(), mode=mode)
 
 
-def write_bytes(path: Path, content: bytes, *, mode: int = 0o640, durable: bool = True) -> None:
+def write_bytes(
+    path: Path, content: bytes, *, mode: int = 0o640, durable: bool = True, group: int | None = None
+) -> None:
     """Replace a state file in one step, as write_json() does, by text that its caller made.
 
     Args:
         durable: False for what means nothing after a power cut: nobody waits for the disk then.
+        group: gid that the file is to have; None is the writer's own.
+
+    Raises:
+        OSError: nothing was changed; also for a group that the writer may not give it.
     """
     temporary = path.with_name(f".{path.name}.ds01-tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as out:
+            if group is not None:
+                os.fchown(out.fileno(), -1, group)
             os.fchmod(out.fileno(), mode)
             out.write(content)
             out.flush()

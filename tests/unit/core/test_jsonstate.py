@@ -53,6 +53,13 @@ def test_permissions_do_not_depend_on_the_umask(mode: int, tmp_path: Path) -> No
     assert stat.S_IMODE((tmp_path / "state.json").stat().st_mode) == mode
 
 
+@pytest.mark.root
+def test_a_file_is_given_to_a_group_before_anybody_sees_it(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "state", b"text", mode=0o640, group=60)
+    found = (tmp_path / "state").stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 60, 0o640)
+
+
 def test_readers_of_the_old_file_keep_it(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     write_json(path, {"n": 1})

@@ -1,22 +1,20 @@
-"""What an account is to be told at its next login: /var/lib/ds01/notices/<uid>, a JSON list. Only reads.
+"""What an account is to be told now: the notices in /var/lib/ds01/notices/<uid> that are not over. Only reads.
 
-    [{"at": "2026-03-01T09:12:00Z", "text": "container train was ended: out of memory"}]
-
-The file is root's, readable by the account's own group; the newest notice is the last.
+The file is root's, readable by the account's own group; lifecycle/notices.py knows its form, the newest is the last.
 """
 
 from __future__ import annotations
 
-import json
+from datetime import datetime
 
-from ds01.core.clock import parse_instant
 from ds01.core.errors import Ds01Error
 from ds01.core.jsonstate import read_bytes
 from ds01.core.paths import HostPaths
+from ds01.runtime.lifecycle.notices import current, parse_notices
 from ds01.runtime.overview.figures import Notice, Unknown
 
 
-def read_notices(paths: HostPaths, uid: int | None) -> tuple[Notice, ...] | Unknown:
+def read_notices(paths: HostPaths, uid: int | None, now: datetime) -> tuple[Notice, ...] | Unknown:
     """Return an account's notices, oldest first; none when there is no file.
 
     Args:
@@ -26,8 +24,7 @@ def read_notices(paths: HostPaths, uid: int | None) -> tuple[Notice, ...] | Unkn
         return ()
     path = paths.notices(uid)
     try:
-        found = json.loads(read_bytes(path, of_root=True))
-        return tuple(Notice(parse_instant(each["at"]), _text(each["text"])) for each in found)
+        found = current(parse_notices(read_bytes(path, of_root=True)), now)
     except FileNotFoundError:
         return ()
     except PermissionError:
@@ -36,11 +33,6 @@ def read_notices(paths: HostPaths, uid: int | None) -> tuple[Notice, ...] | Unkn
         return Unknown(f"{path} cannot be read: {error.brief}")
     except OSError as error:
         return Unknown(f"{path} cannot be read: {error.strerror}")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        return Unknown(f"{path} is no list of notices: {type(error).__name__}: {error}")
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected text, found {value!r}")
-    return value
+    except ValueError as error:
+        return Unknown(f"{path} is no list of notices: {error}")
+    return tuple(Notice(each.at, each.text) for each in found)

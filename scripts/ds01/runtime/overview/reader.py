@@ -58,7 +58,7 @@ def read_overview(paths: HostPaths, policy: Policy, account: str, now: datetime)
         containers=_measure(shares if isinstance(shares, Unknown) else len(shares), limits["max_containers"]),
         holdings=holdings,
         shares=shares,
-        notices=read_notices(paths, uid),
+        notices=read_notices(paths, uid, now),
         differing=() if isinstance(usage, Unknown) else _differing(usage, limits),
     )
 

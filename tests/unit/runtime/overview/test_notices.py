@@ -16,6 +16,7 @@ from ds01.runtime.overview.figures import Notice, Unknown
 from ds01.runtime.overview.notices import read_notices
 
 UID = 1001
+NOW = datetime(2026, 3, 3, 12, 0, tzinfo=UTC)
 GOOD = '[{"at": "2026-03-01T09:12:00Z", "text": "first"}, {"at": "2026-03-02T09:12:00Z", "text": "zweitens \\u00e9"}]'
 
 
@@ -28,14 +29,22 @@ def host(tmp_path: Path) -> HostPaths:
 
 def test_notices_come_in_their_order(host: HostPaths) -> None:
     host.notices(UID).write_text(GOOD)
-    assert read_notices(host, UID) == (
+    assert read_notices(host, UID, NOW) == (
         Notice(datetime(2026, 3, 1, 9, 12, tzinfo=UTC), "first"),
         Notice(datetime(2026, 3, 2, 9, 12, tzinfo=UTC), "zweitens é"),
     )
 
 
+def test_what_is_over_is_not_shown(host: HostPaths) -> None:
+    host.notices(UID).write_text(
+        '[{"at": "2026-03-01T09:12:00Z", "text": "over", "key": "a", "until": "2026-03-03T12:00:00Z"},'
+        ' {"at": "2026-03-02T09:12:00Z", "text": "still so", "key": "b", "until": "2026-03-03T12:00:01Z"}]'
+    )
+    assert read_notices(host, UID, NOW) == (Notice(datetime(2026, 3, 2, 9, 12, tzinfo=UTC), "still so"),)
+
+
 def test_no_file_is_no_notice(host: HostPaths) -> None:
-    assert (read_notices(host, UID), read_notices(host, None)) == ((), ())
+    assert (read_notices(host, UID, NOW), read_notices(host, None, NOW)) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -56,27 +65,28 @@ def test_no_file_is_no_notice(host: HostPaths) -> None:
 )
 def test_what_is_no_list_of_notices_is_named(host: HostPaths, text: str) -> None:
     host.notices(UID).write_bytes(text.encode(errors="surrogateescape"))
-    found = read_notices(host, UID)
+    found = read_notices(host, UID, NOW)
     assert isinstance(found, Unknown)
     assert found.reason.startswith(f"{host.notices(UID)} ")
 
 
 def test_a_folder_or_link_in_its_place_is_no_list(host: HostPaths) -> None:
     host.notices(UID).mkdir()
-    assert isinstance(read_notices(host, UID), Unknown)
+    assert isinstance(read_notices(host, UID, NOW), Unknown)
     host.notices(7).symlink_to("nowhere-else")
     (host.notices(7).parent / "nowhere-else").symlink_to("7")
-    assert isinstance(read_notices(host, 7), Unknown)
+    assert isinstance(read_notices(host, 7, NOW), Unknown)
 
 
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from ds01.core.paths import HostPaths
+from datetime import UTC, datetime
 from ds01.runtime.overview.notices import read_notices
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
-print(read_notices(HostPaths(Path(sys.argv[1])), 1001).reason)
+print(read_notices(HostPaths(Path(sys.argv[1])), 1001, datetime.now(UTC)).reason)
 """
 
 
