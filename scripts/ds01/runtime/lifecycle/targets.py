@@ -25,7 +25,10 @@ from ds01.runtime.accounts import is_admin, limits_of, uid_of
 from ds01.runtime.containers.claims import Claim, read_claims
 from ds01.runtime.containers.container import LIVE, Container, ContainerSummary
 from ds01.runtime.containers.engine import Engine, engine_socket
-from ds01.runtime.containers.vouched import recorded_containers, vouched_owner
+from ds01.runtime.containers.look import read_record
+from ds01.runtime.containers.record import Row
+from ds01.runtime.containers.scan import site_names
+from ds01.runtime.containers.vouched import vouched_owner
 from ds01.runtime.lifecycle.emergency import CLAIM, LABEL, RECORD, SLICE, Sign, Target
 
 # Docker answers for one container within milliseconds; for one that hangs, never.
@@ -51,7 +54,7 @@ class Knowledge:
     paths: HostPaths
     policy: Policy | None
     claims: Mapping[str, Claim]
-    record: Mapping[str, object]
+    record: Mapping[str, Row]
     by_part: Mapping[str, str]
     site: frozenset[str]
     missing: tuple[str, ...]
@@ -61,30 +64,25 @@ def gather(paths: HostPaths, policy: Policy | None) -> Knowledge:
     """Read what there is beside Docker."""
     missing: list[str] = []
     claims: Mapping[str, Claim] = {}
-    record: Mapping[str, object] = {}
+    record: Mapping[str, Row] = {}
     try:
         claims = read_claims(paths)
     except StateError as error:
         missing.append(f"{error.brief}: claims are not known")
     try:
-        record = recorded_containers(paths)
+        record = read_record(paths).rows
     except StateError as error:
         missing.append(f"{error.brief}: only labels and slices say whose a container is")
     users = () if policy is None else policy.users
     return Knowledge(
-        paths, policy, claims, record, {user_part(user): user for user in users}, site_names(policy), tuple(missing)
+        paths=paths,
+        policy=policy,
+        claims=claims,
+        record=record,
+        by_part={user_part(user): user for user in users},
+        site=frozenset() if policy is None else site_names(policy),
+        missing=tuple(missing),
     )
-
-
-def site_names(policy: Policy | None) -> frozenset[str]:
-    """Return the names of the site's own containers, as the policy lists them."""
-    document = {} if policy is None else policy.document
-    listed: list[object] = []
-    for section, key in (("monitoring", "infrastructure_containers"), ("access_control", "system_containers")):
-        entry = document.get(section)
-        names = entry.get(key) if isinstance(entry, dict) else None
-        listed += names if isinstance(names, list) else []
-    return frozenset(map(str, listed))
 
 
 def parts_of(policy: Policy | None, user: str) -> frozenset[str]:
@@ -141,9 +139,8 @@ def _signs(knowledge: Knowledge, summary: ContainerSummary, part: str | None) ->
     if claim is not None:
         yield Sign(claim.user, CLAIM)
     row = knowledge.record.get(summary.id)
-    recorded = row.get("owner") if isinstance(row, dict) else None
-    if isinstance(recorded, dict) and isinstance(recorded.get("user"), str):
-        yield Sign(visible(recorded["user"]), RECORD)
+    if row is not None and row.owner is not None:
+        yield Sign(visible(row.owner.user), RECORD)
     owner = known.owner(summary.labels)
     if owner is not None:
         yield Sign(owner.name, LABEL)
@@ -163,8 +160,8 @@ def _of_site(knowledge: Knowledge, summary: ContainerSummary, signs: tuple[Sign,
     if policy is not None:
         return summary.name in knowledge.site and all(_may_run_site(policy, sign.user) for sign in signs)
     row = knowledge.record.get(summary.id)
-    if isinstance(row, dict) and isinstance(row.get("of_site"), bool):
-        return bool(row["of_site"])
+    if row is not None:
+        return row.of_site
     return False if signs else None
 
 
@@ -178,7 +175,10 @@ def _is_protected(knowledge: Knowledge, container: Container | None, signs: tupl
     """Whether an administrator protected it: DS01 lets nobody else's label say so."""
     if container is None or not container.is_protected:
         return False
-    if vouched_owner(knowledge.paths, container) is not None:
-        return True
     policy = knowledge.policy
-    return policy is not None and bool(signs) and signs[0].by == CLAIM and is_admin(policy, signs[0].user)
+    if policy is None:
+        # Nobody can tell, and whoever spares what is protected would rather spare too much.
+        return True
+    if vouched_owner(knowledge.paths, policy, container) is not None:
+        return True
+    return bool(signs) and signs[0].by == CLAIM and is_admin(policy, signs[0].user)

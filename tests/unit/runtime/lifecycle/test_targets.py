@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.runtime.containers.recorded import row, write_record
 from tests.unit.runtime.gpu.engines import engine_with, inspected
 
 from ds01.core.paths import HostPaths
@@ -18,8 +19,9 @@ from ds01.runtime.containers.claims import Claim, write_claim
 from ds01.runtime.containers.container import State
 from ds01.runtime.containers.engine import EngineError
 from ds01.runtime.containers.page import locked_page
+from ds01.runtime.containers.seen import Attribution, Evidence
 from ds01.runtime.lifecycle.emergency import Sign, Target
-from ds01.runtime.lifecycle.targets import gather, look, parts_of, site_names
+from ds01.runtime.lifecycle.targets import gather, look, parts_of
 
 SHIPPED = Path(__file__).resolve().parents[4] / "generated/ds01/root/etc/ds01/policy.json"
 TOKEN = "2026-03-01T09:00:00.123456Z"
@@ -93,15 +95,14 @@ def test_label_and_slice_say_whose_it_is(paths: HostPaths):
 def test_a_claim_comes_before_the_record_and_that_before_labels(paths: HostPaths):
     web = made("web", {"ds01.user": "a"}, CgroupParent="ds01-student-b.slice")
     write_claim(paths, Claim(web["Id"], "c", "root", datetime(2026, 3, 1, tzinfo=UTC), "web"))
-    paths.containers.write_text(json.dumps({"containers": {web["Id"]: {"owner": {"user": "d"}}}}))
+    write_record(paths, row(web, owner=Attribution("d", Evidence.PROCESS)))
     signs = (("c", "claim"), ("d", "record"), ("a", "label"), ("b", "slice"))
     assert seen(paths, [web]) == [target(web, *signs, slice_part="b")]
 
 
-@pytest.mark.parametrize("row", [None, "text", {"owner": None}, {"owner": {"user": 7}}, {"owner": "d"}])
-def test_a_row_of_another_form_says_nothing(paths: HostPaths, row: object):
+def test_a_record_that_knows_no_owner_says_nothing(paths: HostPaths):
     web = made("web")
-    paths.containers.write_text(json.dumps({"containers": {web["Id"]: row}}))
+    write_record(paths, row(web))
     assert seen(paths, [web]) == [target(web)]
 
 
@@ -146,11 +147,6 @@ def test_of_a_container_that_hangs_its_labels_are_known(paths: HostPaths):
 # --- The site's own ---------------------------------------------------------------------------------------------------
 
 
-def test_the_policy_lists_the_sites_own():
-    assert site_names(policy(system_containers=["backup"])) == {"grafana", "backup"}
-    assert site_names(None) == frozenset()
-
-
 @pytest.mark.parametrize(
     ("container", "of_site"),
     [
@@ -169,8 +165,7 @@ def test_a_name_is_the_sites_unless_a_user_has_taken_it(paths: HostPaths, contai
 
 def test_without_a_policy_what_has_an_owner_is_a_users_and_of_the_rest_nobody_can_tell(paths: HostPaths):
     owned, free, recorded, other = made("owned", {"ds01.user": "games"}), made("free"), made("yes"), made("no")
-    rows = {recorded["Id"]: {"of_site": True}, other["Id"]: {"of_site": False}}
-    paths.containers.write_text(json.dumps({"containers": rows}))
+    write_record(paths, row(recorded, of_site=True), row(other))
     found = seen(paths, [owned, free, recorded, other], known=None)
     assert {each.name: each.of_site for each in found} == {"owned": False, "free": None, "yes": True, "no": False}
 
@@ -192,6 +187,11 @@ def test_protection_is_believed_of_what_ds01_let_come_to_be_and_of_what_was_clai
         write_claim(paths, Claim(container["Id"], user, "root", datetime(2026, 3, 1, tzinfo=UTC), "name"))
     found = seen(paths, [admitted, said, plain, claimed, mine])
     assert {each.name for each in found if each.protected} == {"admitted", "claimed"}
+
+
+def test_without_a_policy_every_container_that_says_so_is_spared(paths: HostPaths):
+    found = seen(paths, [made("said", {"ds01.protected": "true"}), made("plain")], known=None)
+    assert {each.name: each.protected for each in found} == {"said": True, "plain": False}
 
 
 # --- An account's slices ----------------------------------------------------------------------------------------------
