@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "claim": ("ds01.runtime.commands.claim", "say whose a container is that no label gives to anybody"),
     "emergency-stop": ("ds01.runtime.commands.emergency_stop", "end containers at once, past every rule"),
     "events": ("ds01.runtime.commands.events", "what happened on this host: the event log"),
+    "health": ("ds01.runtime.commands.health", "whether DS01 is well: services, jobs, files, disks, Docker"),
     "verify": ("ds01.verify", "prove that this host is as it was deployed"),
     "history": ("ds01.deployer.commands.history", "the last deploys: who, when, what"),
     "rollback": ("ds01.deployer.commands.rollback", "deploy what an earlier generation wanted"),
