@@ -17,10 +17,10 @@ from tests.unit.runtime.lifecycle.subjects import DAY, HOUR, MINUTE, NOON, RULES
 from ds01.runtime.containers.container import State
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
 from ds01.runtime.lifecycle import idle_memory, runtime_limit, stale_containers, unmanaged
-from ds01.runtime.lifecycle.decision import Action, Decision, Moment, Subject, Times
+from ds01.runtime.lifecycle.decision import Action, Decision, Moment, Subject, Times, last_grace
 from ds01.runtime.lifecycle.idle import WARNED_SHARE, IdleSight, sweep_idle
 from ds01.runtime.lifecycle.idle_memory import GpuSign, IdleMemory
-from ds01.runtime.lifecycle.runtime_limit import RuntimeMemory, last_grace, sweep_runtime
+from ds01.runtime.lifecycle.runtime_limit import RuntimeMemory, sweep_runtime
 from ds01.runtime.lifecycle.stale_containers import KeptMemory, sweep_stale
 from ds01.runtime.lifecycle.unmanaged import StrangerMemory, sweep_unmanaged
 

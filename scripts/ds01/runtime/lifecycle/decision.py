@@ -175,6 +175,8 @@ def untouchable(subject: Subject) -> str | None:
     return "it is protected" if subject.protected else None
 
 
+_LONGEST_GRACE_SECONDS: Final = 3600.0
+_GRACE_SHARE: Final = 0.1
 _DONE: Final = {Action.STOP: "stopped", Action.REMOVE: "removed", Action.RELEASE: "relieved of its GPU"}
 
 
@@ -185,6 +187,11 @@ def would_be(decision: Decision) -> Decision:
     said = f"container {decision.name} would be {done} now, were the rule enforced: {decision.reason}"
     text = None if decision.user is None else said
     return replace(decision, action=Action.WARN, binding=False, reason=reason, text=text)
+
+
+def last_grace(seconds: float) -> float:
+    """Return how long before an end its owner is told of it at least: a tenth of the time, an hour at most."""
+    return min(seconds * _GRACE_SHARE, _LONGEST_GRACE_SECONDS)
 
 
 def key_of(rule: LifecycleRule, container_id: str) -> str:

@@ -23,14 +23,13 @@ from ds01.runtime.lifecycle.decision import (
     Subject,
     clock,
     key_of,
+    last_grace,
     spoken,
     untouchable,
     would_be,
 )
 from ds01.runtime.lifecycle.settings import LifecycleRules
 
-_LONGEST_GRACE_SECONDS: Final = 3600.0
-_GRACE_SHARE: Final = 0.1
 _RUNS: Final = frozenset({State.RUNNING, State.PAUSED})
 
 
@@ -71,11 +70,6 @@ class RuntimeSweep:
     memory: RuntimeMemory
 
 
-def last_grace(limit: float) -> float:
-    """Return how long before its end an owner is warned at least: a tenth of the limit, an hour at most."""
-    return min(limit * _GRACE_SHARE, _LONGEST_GRACE_SECONDS)
-
-
 def sweep_runtime(
     subjects: Sequence[Subject], memory: RuntimeMemory, rules: LifecycleRules, moment: Moment
 ) -> RuntimeSweep:
@@ -89,7 +83,7 @@ def sweep_runtime(
         return RuntimeSweep(Decisions(cleared=_cleared(known)), RuntimeMemory(moment.boot))
     wanted, remarks, runs = [], [], {}
     for subject in subjects:
-        run = _run(subject, known.get(subject.id), moment)
+        run = run_of(subject, known.get(subject.id), moment)
         if isinstance(run, str):
             remarks.append(Remark(subject.name, subject.user, run))
             continue
@@ -129,7 +123,7 @@ def _cleared(runs: Mapping[str, Run]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _run(subject: Subject, known: Run | None, moment: Moment) -> Run | str:
+def run_of(subject: Subject, known: Run | None, moment: Moment) -> Run | str:
     """Return which run it is and what is known of it; a text is why it has no end."""
     container = subject.seen.container
     why = untouchable(subject)
@@ -152,9 +146,14 @@ def _run(subject: Subject, known: Run | None, moment: Moment) -> Run | str:
     return known if known.limit == limit else replace(known, limit=limit, warned_at=None, share=0.0, told=False)
 
 
+def age_of(subject: Subject, run: Run, moment: Moment) -> float:
+    """Return for how many seconds a run goes on, without what the machine slept."""
+    return max(0.0, (subject.age_seconds or 0.0) - (moment.asleep_seconds - run.asleep_before))
+
+
 def _decided(subject: Subject, run: Run, rules: LifecycleRules, moment: Moment) -> Decision | str:
     """Return what is to be done; a text is why nothing is."""
-    age = max(0.0, (subject.age_seconds or 0.0) - (moment.asleep_seconds - run.asleep_before))
+    age = age_of(subject, run, moment)
     words = f"it has run for {spoken(age)} of {spoken(run.limit)}"
     over = age >= run.limit
     if rules.mode(LifecycleRule.MAX_RUNTIME) is not Mode.ENFORCE:

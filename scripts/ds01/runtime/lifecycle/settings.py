@@ -10,17 +10,7 @@ from ds01.core.policy import Policy, PolicyError
 from ds01.core.rules import Mode, mode_of
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, replace
-from ds01.runtime.containers.seen import Kind, Seen
 from ds01.runtime.lifecycle.decision import LifecycleRule, Times
-
-# Of what DS01 did not make, nobody's label says which type it is.
-_TYPES: Final = {
-    Kind.DEVCONTAINER: ContainerType.DEVCONTAINER,
-    Kind.COMPOSE: ContainerType.COMPOSE,
-    Kind.DOCKER: ContainerType.DOCKER,
-    Kind.UNKNOWN: ContainerType.UNKNOWN,
-}
-
 
 # Between stop signal and SIGKILL, where nothing states it; as core/limits.py has it.
 _GRACE_SECONDS: Final = 60
@@ -93,11 +83,6 @@ class LifecycleRules:
             max_runtime=_least(account, own.max_runtime, stricter.max_runtime),
             sigterm_grace=own.sigterm_grace if grace is None else min(own.sigterm_grace, grace),
         )
-
-
-def type_of(seen: Seen) -> ContainerType:
-    """Return by which way a container came to be; its label is believed only where DS01 wrote it."""
-    return seen.container.type if seen.is_managed else _TYPES[seen.kind]
 
 
 def account_times(limits: ResolvedLimits) -> Times:

@@ -25,6 +25,7 @@ from ds01.runtime.lifecycle.decision import (
     awake_between,
     clock,
     key_of,
+    last_grace,
     spoken,
     untouchable,
     would_be,
@@ -41,14 +42,14 @@ class Kept:
     Attributes:
         since: when it stopped, or was made when it never ran, by Docker's word.
         held: seconds that it has been so while the machine was awake.
-        told: whether its owner was told until when it is kept.
+        told_at: what `held` was when its owner was told until when it is kept; None before that.
         would: whether its owner was told that it would be removed, were the rule enforced.
     """
 
     user: str
     since: datetime
     held: float = 0.0
-    told: bool = False
+    told_at: float | None = None
     would: bool = False
 
 
@@ -100,7 +101,7 @@ def settle(memory: KeptMemory, done: Iterable[Decision]) -> KeptMemory:
         if each.action is Action.REMOVE:
             kept.pop(each.container_id, None)
         elif there is not None:
-            kept[each.container_id] = replace(there, told=True) if each.binding else replace(there, would=True)
+            kept[each.container_id] = replace(there, told_at=there.held) if each.binding else replace(there, would=True)
     return replace(memory, kept=kept)
 
 
@@ -120,9 +121,16 @@ def hold_of(subject: Subject, rules: LifecycleRules) -> tuple[datetime, float] |
     return "its account's stopped containers are kept for ever" if hold is None else (container.finished_at, hold)
 
 
+def held_until(kept: Kept, hold: float) -> float:
+    """Return for how many seconds a container is held in all: a last grace after its owner was told, at least."""
+    return hold if kept.told_at is None else max(hold, kept.told_at + last_grace(hold))
+
+
 def _cleared(kept: Mapping[str, Kept]) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (each.user, key_of(LifecycleRule.CONTAINER_HOLD, key)) for key, each in kept.items() if each.told or each.would
+        (each.user, key_of(LifecycleRule.CONTAINER_HOLD, key))
+        for key, each in kept.items()
+        if each.told_at is not None or each.would
     )
 
 
@@ -147,11 +155,11 @@ def _decided(subject: Subject, kept: Kept, rules: LifecycleRules, moment: Moment
     since, seconds = hold
     never = subject.seen.container.state is State.CREATED
     words = f"{'never started since' if never else 'stopped since'} {clock(since)}, kept for {spoken(seconds)}"
-    over = kept.held >= seconds and (moment.now - since).total_seconds() >= seconds
+    over = kept.held >= held_until(kept, seconds) and (moment.now - since).total_seconds() >= seconds
     if rules.mode(LifecycleRule.CONTAINER_HOLD) is not Mode.ENFORCE:
         return would_be(_decision(subject, Action.REMOVE, words, since, None)) if over and not kept.would else words
-    if not kept.told:
-        until = moment.after(max(0.0, seconds - kept.held))
+    if kept.told_at is None:
+        until = moment.after(max(last_grace(seconds), seconds - kept.held))
         said = (
             f"container {subject.name} is removed after {clock(until)}: {words}; docker start {subject.name} keeps it"
         )
@@ -184,7 +192,7 @@ _KEPT: Final = {
     "user": record.text,
     "since": record.instant,
     "held": record.number,
-    "told": record.flag,
+    "told_at": record.optional(record.number),
     "would": record.flag,
 }
 

@@ -22,10 +22,10 @@ from ds01.runtime.lifecycle.decision import (
     awake_between,
     clock,
     key_of,
+    last_grace,
     spoken,
     untouchable,
 )
-from ds01.runtime.lifecycle.runtime_limit import last_grace
 from ds01.runtime.lifecycle.settings import LifecycleRules
 
 _FIRST: Final = 1

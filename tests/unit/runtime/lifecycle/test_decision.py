@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from tests.unit.runtime.lifecycle.subjects import NOON, id_of, moment, seen, subject
+from tests.unit.runtime.lifecycle.subjects import DAY, HOUR, MINUTE, NOON, id_of, moment, seen, subject
 
 from ds01.runtime.lifecycle.decision import (
     Action,
@@ -15,6 +15,7 @@ from ds01.runtime.lifecycle.decision import (
     awake_between,
     clock,
     key_of,
+    last_grace,
     spoken,
     untouchable,
     would_be,
@@ -96,6 +97,13 @@ def test_lengths_of_time_are_said_as_people_say_them(seconds: float, words: str)
 
 def test_a_time_is_told_in_the_zone_of_the_machine():
     assert clock(NOON) == f"{NOON.astimezone():%Y-%m-%d %H:%M}"
+
+
+@pytest.mark.parametrize(
+    ("limit", "grace"), [(HOUR, 6 * MINUTE), (10 * HOUR, HOUR), (24 * HOUR, HOUR), (0, 0), (7 * DAY, HOUR)]
+)
+def test_the_last_grace_is_a_tenth_and_an_hour_at_most(limit: float, grace: float):
+    assert last_grace(limit) == grace
 
 
 def test_a_key_names_rule_and_container():

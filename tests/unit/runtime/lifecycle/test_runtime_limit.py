@@ -10,7 +10,6 @@ import pytest
 from tests.unit.runtime.lifecycle.subjects import (
     DAY,
     HOUR,
-    MINUTE,
     NOON,
     RULES,
     TIMES,
@@ -30,7 +29,6 @@ from ds01.runtime.lifecycle.runtime_limit import (
     Run,
     RuntimeMemory,
     from_document,
-    last_grace,
     settle,
     sweep_runtime,
 )  # fmt: skip
@@ -111,13 +109,6 @@ def test_of_two_shares_passed_at_once_the_higher_is_said():
     assert watch.check(23) == "warn"
     assert watch.decision().mark == 0.9
     assert watch.check(23.5) == "it has run for 23h30m of 24h; its owner was told"
-
-
-@pytest.mark.parametrize(
-    ("limit", "grace"), [(HOUR, 6 * MINUTE), (10 * HOUR, HOUR), (24 * HOUR, HOUR), (0, 0), (7 * DAY, HOUR)]
-)
-def test_the_last_grace_is_a_tenth_and_an_hour_at_most(limit: float, grace: float):
-    assert last_grace(limit) == grace
 
 
 def test_who_is_found_over_the_limit_is_warned_first_and_has_a_last_grace():

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.runtime.lifecycle.subjects import HOUR, MINUTE, RULES, seen
+from tests.unit.runtime.lifecycle.subjects import HOUR, MINUTE, RULES
 
-from ds01.core.labels import CONTAINER_TYPE, ContainerType
+from ds01.core.labels import ContainerType
 from ds01.core.limits import resolve
 from ds01.core.policy import Policy, PolicyError
 from ds01.core.rules import Mode
 from ds01.core.value import replace
-from ds01.runtime.containers.seen import Kind
 from ds01.runtime.lifecycle.decision import LifecycleRule, Times
-from ds01.runtime.lifecycle.settings import Account, LifecycleRules, TypeTimes, account_times, read_rules, type_of
+from ds01.runtime.lifecycle.settings import Account, LifecycleRules, TypeTimes, account_times, read_rules
 
 SHIPPED = Path(__file__).parents[4] / "generated/ds01/root/etc/ds01/policy.json"
 
@@ -127,18 +126,3 @@ OWN = Times(30 * MINUTE, 24 * HOUR, 15 * MINUTE, 30 * MINUTE, 60)
 )
 def test_the_stricter_of_account_and_type_holds(account: Account, kind: ContainerType, expected: Times):
     assert TYPED.times(account, kind) == expected
-
-
-@pytest.mark.parametrize(
-    ("kind", "label", "expected"),
-    [
-        (Kind.MANAGED, "api", ContainerType.API),
-        (Kind.MANAGED, "", ContainerType.UNKNOWN),
-        (Kind.DEVCONTAINER, "api", ContainerType.DEVCONTAINER),
-        (Kind.COMPOSE, "api", ContainerType.COMPOSE),
-        (Kind.DOCKER, "compose", ContainerType.DOCKER),
-        (Kind.UNKNOWN, "compose", ContainerType.UNKNOWN),
-    ],
-)
-def test_a_label_says_the_type_only_where_ds01_wrote_it(kind: Kind, label: str, expected: ContainerType):
-    assert type_of(seen(kind=kind, labels={CONTAINER_TYPE: label})) is expected

@@ -129,7 +129,8 @@ def test_who_could_not_be_told_loses_nothing():
     for number in range(1, 50):
         assert watch.check(STOPPED + number * HOUR, told=False) == "warn"
     assert watch.check(STOPPED + 50 * HOUR) == "warn"
-    assert watch.check(STOPPED + 50 * HOUR + 1) == "remove"
+    assert watch.check(STOPPED + 50 * HOUR + 3 * MINUTE - 1).endswith("its owner was told")
+    assert watch.check(STOPPED + 50 * HOUR + 3 * MINUTE) == "remove"
 
 
 def test_a_clock_that_was_set_forward_makes_no_container_older():
@@ -227,7 +228,7 @@ def test_a_rule_that_only_warns_says_once_what_it_would_do():
     # Enforced from now on: what was said was no warning.
     watch.rules = RULES
     assert watch.check(STOPPED + 3 * HOUR) == "warn"
-    assert watch.check(STOPPED + 3 * HOUR + 60) == "remove"
+    assert watch.check(STOPPED + 3 * HOUR + 3 * MINUTE) == "remove"
 
 
 def test_a_rule_that_is_off_is_silent_and_takes_back_what_it_said():
@@ -238,7 +239,7 @@ def test_a_rule_that_is_off_is_silent_and_takes_back_what_it_said():
     assert sweep.decisions == Decisions(cleared=(("alice", KEY),))
 
 
-FULL = Kept("bob", NOON, 12.25, told=True, would=True)
+FULL = Kept("bob", NOON, 12.25, told_at=2.5, would=True)
 
 
 @pytest.mark.parametrize(
