@@ -16,6 +16,12 @@ COMMANDS: Final = {
     "limits": ("ds01.runtime.commands.limits", "limits of an account, and where each comes from"),
     "check-limits": ("ds01.runtime.commands.check_limits", "what an account uses, against every limit it has"),
     "gpu": ("ds01.runtime.commands.gpu", "who has which GPU, who waits; allocate and release"),
+    "who": ("ds01.runtime.commands.who", "who uses which GPU, in containers and outside, and how busy it is"),
+    "processes": (
+        "ds01.runtime.commands.processes",
+        "what computes on GPUs outside containers, and what becomes of it",
+    ),
+    "bare-metal": ("ds01.runtime.commands.bare_metal", "let an account use GPUs outside containers for a time"),
     "claim": ("ds01.runtime.commands.claim", "say whose a container is that no label gives to anybody"),
     "emergency-stop": ("ds01.runtime.commands.emergency_stop", "end containers at once, past every rule"),
     "events": ("ds01.runtime.commands.events", "what happened on this host: the event log"),
