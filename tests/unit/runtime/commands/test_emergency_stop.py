@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pwd
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,9 +15,12 @@ import pytest
 from tests.unit.runtime.gpu.engines import engine_with, inspected
 
 from ds01.core.paths import HostPaths
+from ds01.core.services import SERVICES
+from ds01.generator.model import JOBS
 from ds01.runtime.commands import emergency_stop
 
-SHIPPED = Path(__file__).resolve().parents[4] / "generated/ds01/root/etc/ds01/policy.json"
+CHECKOUT = Path(__file__).resolve().parents[4]
+SHIPPED = CHECKOUT / "generated/ds01/root/etc/ds01/policy.json"
 GAMES, DAEMON = (str(pwd.getpwnam(name).pw_uid) for name in ("games", "daemon"))
 WEB = inspected("web", labels={"ds01.user": "games"})
 TRAIN = inspected("train", labels={"ds01.user": "www-data"}, everything=True)
@@ -237,3 +241,22 @@ def test_names_of_users_move_no_terminal(run: Run):
     odd = inspected("odd", labels={"ds01.user": "a\x1b]0;x\x07"})
     _, out, err = run("--all", "--dry-run", containers=[odd])
     assert "\x1b" not in out + err
+
+
+def test_the_page_names_options_that_there_are(capsys: pytest.CaptureFixture[str]):
+    page = (CHECKOUT / "docs/operations.md").read_text(encoding="utf-8")
+    section = page.partition("## End it")[2].partition("\n## ")[0]
+    with pytest.raises(SystemExit):
+        emergency_stop.main(["--help"])
+    known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    # Of other programs.
+    known |= {"--lock", "--expiredate", "--signal"}
+    named = set(re.findall(r"--[a-z-]+", section))
+    assert named <= known
+    assert {"--user", "--gpu", "--all", "--dry-run", "--yes", "--reason", "--spare-protected"} <= named
+
+
+def test_the_page_knows_the_limits_of_health():
+    page = (CHECKOUT / "docs/operations.md").read_text(encoding="utf-8")
+    assert all(each.name in page for each in SERVICES)
+    assert all(f"`{job}`" in page or f"lifecycle {job}`" in page for job in JOBS)
