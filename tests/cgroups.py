@@ -19,6 +19,18 @@ def make_mount(root: Path) -> Path:
     return root
 
 
+def pressure_text(some: float = 0, full: float = 0, *, some10: float | None = None, full10: float | None = None) -> str:
+    """What a pressure file says, from percents of the last minute; of the last 10 s where they differ."""
+    rows = (("some", some if some10 is None else some10, some), ("full", full if full10 is None else full10, full))
+    return "\n".join(f"{name} avg10={a:.2f} avg60={b:.2f} avg300={b:.2f} total={b * 10_000:.0f}" for name, a, b in rows)
+
+
+def events_text(**counts: int) -> str:
+    """What memory.events says; what is not given has not happened."""
+    names = ("low", "high", "max", "oom", "oom_kill", "oom_group_kill")
+    return "\n".join(f"{name} {counts.get(name, 0)}" for name in names)
+
+
 def make_group(path: Path, current: int = 0, inactive: int = 0, pids: int = 0, usec: int = 0, **limits: str) -> Path:
     """Make one group with the counters given; limits such as `memory_max="1024"` are else `max`."""
     path.mkdir(parents=True, exist_ok=True)
@@ -31,6 +43,11 @@ def make_group(path: Path, current: int = 0, inactive: int = 0, pids: int = 0, u
         "memory.high": "max",
         "pids.max": "max",
         "cpu.max": "max 100000",
+        "memory.pressure": pressure_text(),
+        "cpu.pressure": pressure_text(),
+        "io.pressure": pressure_text(),
+        "memory.events": events_text(),
+        "memory.events.local": events_text(),
         **{name.replace("_", "."): text for name, text in limits.items()},
     }
     for name, text in files.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 
@@ -111,6 +112,40 @@ def read_entry(path: Path, key: str) -> Reading:
         if name == wanted:
             return _number(path, value)
     return CannotTell(Cause.GARBAGE, path, f"has no {key}")
+
+
+def read_entries(path: Path) -> Mapping[str, int] | CannotTell:
+    """Return all of a file of names and numbers, such as memory.events."""
+    text = _read(path)
+    if isinstance(text, CannotTell):
+        return text
+    found: dict[str, int] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(b" ")
+        number = _number(path, value)
+        if isinstance(number, CannotTell):
+            return number
+        found[name.decode(errors="replace")] = number
+    return found
+
+
+def read_lines(path: Path) -> tuple[str, ...] | CannotTell:
+    """Return the lines of a file that has a form of its own."""
+    text = _read(path)
+    return text if isinstance(text, CannotTell) else tuple(text.decode(errors="replace").splitlines())
+
+
+def group_id(path: Path) -> Reading:
+    """Return what tells a group from an earlier one of the same name: the number of its folder.
+
+    Source: cgroup v2 gives a new number to each group that is made, as long as the machine is up (kernfs_node id).
+    """
+    try:
+        return path.stat().st_ino
+    except OSError as error:
+        if error.errno in _GONE:
+            return CannotTell(Cause.NO_FILE, path, "there is no such group any more")
+        return _unreadable(path, error)
 
 
 def read_cpu_limit(path: Path) -> LimitReading:

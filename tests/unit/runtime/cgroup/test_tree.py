@@ -13,10 +13,13 @@ from ds01.runtime.cgroup.tree import (
     Cause,
     check_mount,
     folders,
+    group_id,
     is_folder,
     read_cpu_limit,
+    read_entries,
     read_entry,
     read_limit,
+    read_lines,
     read_number,
 )
 
@@ -112,3 +115,31 @@ def test_folders_are_groups_and_links_are_none(tmp_path: Path) -> None:
     assert folders(tmp_path) == ("a.slice", "b.slice")
     assert (folders(tmp_path / "gone"), folders(tmp_path / "cpu.stat")) == ((), ())
     assert [is_folder(tmp_path / name) for name in ("a.slice", "cpu.stat", "gone")] == [True, False, False]
+
+
+def test_a_group_made_again_has_another_number(tmp_path: Path) -> None:
+    group = tmp_path / "group"
+    group.mkdir()
+    first = group_id(group)
+    assert first == group_id(group) == group.stat().st_ino
+    group.rmdir()
+    assert group_id(group) == CannotTell(Cause.NO_FILE, group, "there is no such group any more")
+
+
+def test_entries_are_read_all_at_once(tmp_path: Path) -> None:
+    assert read_entries(write(tmp_path, "low 0\nhigh 12\n")) == {"low": 0, "high": 12}
+    assert read_entries(write(tmp_path, "")) == {}
+
+
+@pytest.mark.parametrize("text", ["low\n", "low x\n", "low 1 2\n", "\n"])
+def test_entries_that_are_no_numbers_are_garbage(tmp_path: Path, text: str) -> None:
+    found = read_entries(write(tmp_path, text))
+    assert isinstance(found, CannotTell)
+    assert found.cause is Cause.GARBAGE
+
+
+def test_lines_are_read_as_they_are(tmp_path: Path) -> None:
+    assert read_lines(write(tmp_path, b"some x\n\xff\n")) == ("some x", "\ufffd")
+    found = read_lines(tmp_path / "none")
+    assert isinstance(found, CannotTell)
+    assert found.cause is Cause.NO_FILE
