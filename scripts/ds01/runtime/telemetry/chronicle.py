@@ -63,10 +63,13 @@ class Chronicle:
     """What is known of containers, and what was told.
 
     Attributes:
+        engine: asked about single containers.
+        listing: the same, with time enough to be asked about all.
         now: the wall clock.
     """
 
     engine: Engine
+    listing: Engine
     policy: Callable[[], Policy]
     roster: Roster
     writer: Writer
@@ -211,7 +214,7 @@ class Chronicle:
         Raises:
             EngineError: the engine cannot be asked; all is as before.
         """
-        containers = tuple(self.engine.inspect_all())
+        containers = tuple(self.listing.inspect_all())
         self.look_anew()
         self._ordinary.clear()
         seen = {each.container.id: each for each in self._at().see_all(containers)}

@@ -50,6 +50,11 @@ class Inbox:
             self._bytes -= sum(size for _, size in taken)
             return [item for item, _ in taken]
 
+    def wake(self) -> None:
+        """Make whoever takes wait no longer; may be called in a signal's handler, since the lock is its thread's own."""
+        with self._changed:
+            self._changed.notify_all()
+
     def dropped(self) -> int:
         """Return how many messages were dropped since this was asked last."""
         with self._changed:

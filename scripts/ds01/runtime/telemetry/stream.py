@@ -66,11 +66,13 @@ class Stream:
 
     Attributes:
         put: takes what comes, with its size in bytes, and never waits.
-        last: the message after which to go on.
+        begin_nano: when to begin, as long as there was no message.
+        last: the message after which to go on; None as long as there was none.
     """
 
     engine: Engine
     put: Callable[[Item, int], None]
+    begin_nano: int
     last: Key | None = None
     _lines: Lines | None = None
     _ended: threading.Event = field(default_factory=threading.Event)
@@ -101,8 +103,10 @@ class Stream:
         Whether anything was lost is asked once the messages come: what the engine remembers then, it remembered when
         they began.
         """
-        since = "" if self.last is None else f"&since={_seconds(self.last.time_nano)}"
-        with self.engine.lines(f"/events?filters={_FILTERS}{since}") as self._lines:
+        since = _seconds(self.begin_nano if self.last is None else self.last.time_nano)
+        with self.engine.lines(f"/events?filters={_FILTERS}&since={since}") as self._lines:
+            if self._ended.is_set():
+                return
             remembered = [] if self.last is None else self._remembered()
             self.put(Connected(self.last, what_is_lost(self.last, remembered)), 0)
             for line in self._lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Listener:
     def __init__(self, path: Path, last: Key | None = None) -> None:
         self.items: list[Item] = []
         self.bytes = 0
-        self.stream = Stream(Engine(path), self._put, last)
+        self.stream = Stream(Engine(path), self._put, time.time_ns(), last)
         self.thread = threading.Thread(target=self.stream.run)
 
     def _put(self, item: Item, size: int) -> None:
@@ -134,6 +135,17 @@ def test_since_has_all_digits(played: PlayedEngine) -> None:
     with Listener(played.path, last) as listener:
         listener.expect(Connected)
     assert any(each.endswith("&since=1772366400.000000007") for each in played.asked)
+
+
+def test_the_first_time_it_begins_when_it_is_told(played: PlayedEngine) -> None:
+    played.tell("create", "before")
+    listener = Listener(played.path)
+    played.tell("create", "since")
+    with listener:
+        listener.expect(Happening)
+        played.tell("create", "after")
+        listener.expect(Happening, 2)
+    assert [each.name for each in listener.items if isinstance(each, Happening)] == ["since", "after"]
 
 
 def test_it_ends_at_once_also_while_it_waits(tmp_path: Path, played: PlayedEngine) -> None:
