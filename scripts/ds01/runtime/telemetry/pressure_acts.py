@@ -80,6 +80,17 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class _Log:
+    """Events about one slice."""
+
+    teller: Teller
+    subject: Subject
+
+    def note(self, event_type: str, details: dict[str, object]) -> None:
+        self.teller.note(event_type, self.subject.account, self.subject.now, {"slice": self.subject.name, **details})
+
+
+@dataclass(frozen=True, slots=True)
 class Acts:
     """Who does it."""
 
@@ -95,8 +106,7 @@ class Acts:
         """
         victims = self.containers.victims(kills, subject.name, since)
         names, figures, whose = self.containers.names, subject.figures, kills.rest_whose
-        details = {"slice": subject.name, **oom_details(kills.count, victims, whose, names, figures)}
-        self.teller.event("pressure.oom", subject.account, subject.now, details)
+        self._log(subject).note("pressure.oom", oom_details(kills.count, victims, whose, names, figures))
         for each in victims or (None,):
             key = f"oom.{subject.name if each is None else each.id}"
             self.teller.notice(subject.account, key, oom_text(each, whose, names, figures, subject.now))
@@ -108,11 +118,11 @@ class Acts:
             match change:
                 case High():
                     details = {"seconds": round(change.seconds), **pressure_details(subject.figures)}
-                    self._event(subject, "pressure.high", details)
+                    self._log(subject).note("pressure.high", details)
                 case Over():
                     self._over(subject, change)
                 case Stalled():
-                    self._event(subject, "pressure.stalled", stall_details(change, rules, subject.figures))
+                    self._log(subject).note("pressure.stalled", stall_details(change, rules, subject.figures))
                     if not lifts:
                         self._tell_stalled(subject, lifted=False)
                 case Release():
@@ -129,37 +139,36 @@ class Acts:
         high = subject.high_bytes(was_bytes)
         if why not in {Why.ELSEWHERE, Why.GONE} and not self._write(subject, high):
             return watch
-        self._event(
-            subject, "pressure.restored", {"reason": why.value, **memory_details(subject.figures), "to_bytes": high}
-        )
+        details = {"reason": why.value, "to_bytes": high, **memory_details(subject.figures)}
+        self._log(subject).note("pressure.restored", details)
         self.teller.clear(subject.account, subject.key)
         return restored(watch)
 
     def _release(self, subject: Subject, watch: Watch, was_bytes: int, *, tells: bool) -> Watch:
-        """Lift memory_high; who was not told yet, or otherwise, is told what comes of it.
+        """Lift memory_high, and tell the account what comes of it.
 
         Args:
-            tells: whether the account is to be told even where it cannot be lifted.
+            tells: whether it is told even where that is not possible; else it was told before.
         """
         done = self._write(subject, None)
         if done or tells:
             self._tell_stalled(subject, lifted=done)
         if not done:
             return watch
-        self._event(subject, "pressure.released", {"from_bytes": was_bytes, **memory_details(subject.figures)})
+        self._log(subject).note("pressure.released", {"from_bytes": was_bytes, **memory_details(subject.figures)})
         return released(watch, was_bytes)
 
     def _over(self, subject: Subject, over: Over) -> None:
         details = {"what": over.what.value, "seconds": round(over.seconds), **pressure_details(subject.figures)}
-        self._event(subject, "pressure.over", details)
+        self._log(subject).note("pressure.over", details)
         if over.what is What.STALLED:
             self.teller.clear(subject.account, subject.key)
 
     def _tell_stalled(self, subject: Subject, *, lifted: bool) -> None:
         self.teller.notice(subject.account, subject.key, stall_text(subject.figures, lifted=lifted))
 
-    def _event(self, subject: Subject, event_type: str, details: dict[str, object]) -> None:
-        self.teller.event(event_type, subject.account, subject.now, {"slice": subject.name, **details})
+    def _log(self, subject: Subject) -> _Log:
+        return _Log(self.teller, subject)
 
     def _write(self, subject: Subject, high_bytes: int | None) -> bool:
         try:

@@ -72,7 +72,7 @@ class QuotaLook:
         key = f"quota.{change.quota.value}"
         match change:
             case Near():
-                self.teller.event("quota.near", account, now, near_details(change))
+                self.teller.note("quota.near", account, now, near_details(change))
                 self.teller.notice(account, key, near_text(change))
             case Clear():
                 self.teller.clear(account, key)

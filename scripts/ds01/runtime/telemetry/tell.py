@@ -40,7 +40,7 @@ class Teller:
     notifier: Notifier
     trouble: Trouble = field(default_factory=Trouble)
 
-    def event(self, event_type: str, user: str | None, now: datetime, details: Mapping[str, object]) -> None:
+    def note(self, event_type: str, user: str | None, now: datetime, details: Mapping[str, object]) -> None:
         """Write an event."""
         appended = self.log.append(Event(event_type, user, SOURCE, now, details))
         self.trouble.tell("events", appended.reason)

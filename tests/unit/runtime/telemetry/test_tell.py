@@ -40,12 +40,12 @@ def test_trouble_is_said_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture
 
 def test_events_are_the_samplers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _, tells = teller(tmp_path)
-    tells.event("quota.near", None, NOW, {"limit": "tasks"})
+    tells.note("quota.near", None, NOW, {"limit": "tasks"})
     assert list(read_events(tells.log.path)) == [Event("quota.near", None, "sampler", NOW, {"limit": "tasks"})]
     tells.log.path.unlink()
     tells.log.path.mkdir()
     for _ in range(2):
-        tells.event("quota.near", None, NOW, {})
+        tells.note("quota.near", None, NOW, {})
     assert said(caplog) == [f"events: {tells.log.path} cannot be opened: Is a directory; trying again"]
 
 
