@@ -106,7 +106,7 @@ def show(unit):
 if name == "systemctl" and words[:2] == ["is-active", "--"]:
     active = (state / "active").read_text().split() if (state / "active").exists() else []
     print(*("active" if unit in active else "inactive" for unit in words[2:]), sep="\n")
-elif name == "systemctl" and words[0] in {"restart", "stop"} and words[1] == "ds01-sampler.service":
+elif name == "systemctl" and words[0] in {"restart", "stop"} and words[1].endswith(".service"):
     path = state / "active"
     others = [unit for unit in (path.read_text().split() if path.exists() else []) if unit != words[1]]
     path.write_text("\n".join([*others, *([words[1]] if words[0] == "restart" else [])]))

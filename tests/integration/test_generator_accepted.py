@@ -133,6 +133,55 @@ def test_logrotate_accepts_its_rules(name: str, tmp_path: Path) -> None:
     assert (done.returncode, [line for line in done.stderr.splitlines() if "error" in line.lower()]) == (0, [])
 
 
+@needs("crontab")
+@every_tree
+def test_cron_accepts_its_jobs(name: str, tmp_path: Path) -> None:
+    """A user's table has no column for an account, so cron takes it for the command here."""
+    table = tmp_path / "ds01"
+    table.write_text(content(name, "/etc/cron.d/ds01"))
+    done = subprocess.run(["crontab", "-n", table], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@every_tree
+def test_every_job_of_the_schedule_is_one_line_of_roots_that_names_programs_by_their_path(name: str) -> None:
+    text = content(name, "/etc/cron.d/ds01")
+    schedule = json.loads(content(name, "/etc/ds01/policy.json"))["policies"]["schedule"]
+    lines = [line for line in text.splitlines() if line and line[0] not in "#SPM"]
+    assert {line.rpartition(" ")[2]: line.partition(" root ")[0] for line in lines} == {
+        job.replace("_", "-"): times for job, times in schedule.items()
+    }
+    for line in lines:
+        words = line.split()[5:]
+        job = words[-1]
+        assert words == [
+            "root",
+            "/usr/bin/systemd-cat",
+            f"--identifier=ds01-{job}",
+            "/usr/bin/timeout",
+            "--kill-after=60",
+            "1500",
+            "/opt/ds01/current/bin/ds01",
+            "lifecycle",
+            job,
+        ]
+    # cron would make a line's end of it, and pass over a file with a dot in its name.
+    assert "%" not in text
+    assert text.startswith("# Made by DS01")
+
+
+@needs("systemd-analyze")
+@pytest.mark.parametrize(("service", "most"), [("sampler", 2.0), ("eventsd", 2.5), ("gpuwatch", 3.0)])
+def test_services_reach_no_more_than_they_need(service: str, most: float, tmp_path: Path) -> None:
+    """As systemd weighs it, from 0 (nothing) to 10 (everything); what is given is said in the unit, with its reason."""
+    write_units("shipped", tmp_path)
+    argv = ["systemd-analyze", "security", "--offline=true", "--json=short", tmp_path / f"ds01-{service}.service"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    threshold = subprocess.run([*argv, f"--threshold={most * 10:.0f}"], capture_output=True, text=True, check=False)
+    assert threshold.returncode == 0, done.stdout
+
+
 @every_tree
 def test_bash_accepts_the_cgroup_check(name: str) -> None:
     text = content(name, "/usr/local/sbin/ds01-verify-cgroup")
@@ -186,6 +235,8 @@ def test_every_link_leads_below_the_same_root(name: str) -> None:
     everywhere = {
         "/etc/systemd/system/ds01-recover.service",
         "/etc/systemd/system/ds01-sampler.service",
+        "/etc/systemd/system/ds01-eventsd.service",
+        "/etc/systemd/system/ds01-gpuwatch.service",
         "/opt/ds01/current/bin/check-limits",
         "/opt/ds01/current/bin/ds01",
         "/opt/ds01/current/bin/ds01-resource-query",

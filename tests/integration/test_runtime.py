@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 NO_DOCKERD = "notice: dockerd is not installed here, so its check did not run\n"
 ALICE = "etc/systemd/system/ds01-student-alice.slice.d/10-resource-limits.conf"
 WANTS = "etc/systemd/system/multi-user.target.wants/ds01-recover.service"
-SAMPLER = "etc/systemd/system/multi-user.target.wants/ds01-sampler.service"
+SERVICES = ("ds01-sampler.service", "ds01-eventsd.service", "ds01-gpuwatch.service")
 LINKS = {
     "usr/local/bin/ds01": "../../../opt/ds01/current/bin/ds01",
     "usr/local/bin/check-limits": "../../../opt/ds01/current/bin/check-limits",
     "usr/local/bin/ds01-resource-query": "../../../opt/ds01/current/bin/ds01-resource-query",
     "usr/local/sbin/ds01-generate-limits": "../../../opt/ds01/current/bin/ds01-generate-limits",
     WANTS: "../ds01-recover.service",
-    SAMPLER: "../ds01-sampler.service",
+    **{f"etc/systemd/system/multi-user.target.wants/{each}": f"../{each}" for each in SERVICES},
 }
 
 
@@ -193,7 +193,7 @@ def test_a_first_plan_shows_the_runtime_as_it_shows_files(story: Story) -> None:
 def test_a_first_deploy_builds_it_and_a_second_does_nothing(story: Story) -> None:
     first, again = story.said["deploy 1"], story.said["deploy 1 again"]
     assert first.code == 0, first.err
-    assert first.err.splitlines()[-1] == "Deployed generation 1: 24 to add, 0 to change, 0 to remove, 0 unchanged."
+    assert first.err.splitlines()[-1] == "Deployed generation 1: 29 to add, 0 to change, 0 to remove, 0 unchanged."
     assert [line.split(": ")[0] for line in first.err.splitlines()[:-1]] == [f"runtime {story.name(1)}"] * 2
     assert (again.code, again.err) == (0, "Nothing to do: the host is as the policy says.\n")
     assert story.said["plan 1 again"].code == 0
@@ -293,7 +293,7 @@ def test_the_installed_command_proves_what_was_deployed(story: Story) -> None:
     name = story.current["deploy removed"]
     assert story.said["verify"] == Ended(
         0,
-        "applied  ok      files: 24 files as written by generation 8\n"
+        "applied  ok      files: 29 files as written by generation 8\n"
         f"applied  ok      runtime: {name} (ds01 0.3.0, Python 3.{sys.version_info.minor}, tiny 2.0)\n"
         "applied  skipped slices: systemd is not running here, so effective values were not compared\n"
         f"host     skipped host: {story.root} is a folder, not the running machine\n"
@@ -334,7 +334,7 @@ def folder(tmp_path: Path, tiny_release: tuple[Release, Path]) -> Folder:
 @pytest.fixture
 def deployed(folder: Folder) -> Folder:
     done = folder.inv("deploy", "--yes")
-    assert (done.code, done.err) == (0, "Deployed generation 1: 24 to add, 0 to change, 0 to remove, 0 unchanged.\n")
+    assert (done.code, done.err) == (0, "Deployed generation 1: 29 to add, 0 to change, 0 to remove, 0 unchanged.\n")
     return folder
 
 
@@ -357,7 +357,7 @@ def test_without_the_runtime_a_fresh_root_has_none_of_it_and_later_gets_it(
     assert folder.inv("plan", "--check").code == 3
     transplant(tiny_release[1], folder.root, folder.release)
     second = folder.inv("deploy", "--yes")
-    assert second.err == "Deployed generation 2: 11 to add, 0 to change, 0 to remove, 13 unchanged.\n"
+    assert second.err == "Deployed generation 2: 16 to add, 0 to change, 0 to remove, 13 unchanged.\n"
     assert links(folder.root) == in_force(folder.release.name)
 
 

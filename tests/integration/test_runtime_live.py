@@ -81,7 +81,7 @@ def in_force(release: Release) -> dict[str, str]:
 def test_the_command_line_itself_installs_what_everybody_can_run(fresh: Machine, release: Release) -> None:
     done = fresh.run(str(CHECKOUT / "inv"), "deploy", "--yes", "--inventory", "/inventory", SUDO_UID="0")
     assert done.code == 0, done.err
-    assert "Deployed generation 1: 23 to add, 0 to change, 1 to take over" in done.err
+    assert "Deployed generation 1: 28 to add, 0 to change, 1 to take over" in done.err
     assert fresh.runtime() == in_force(release)
     verified = fresh.run(DS01, "verify")
     assert verified.code == 0, verified.out

@@ -21,6 +21,7 @@ POLICY = "/srv/ds01/inventory/resource-limits.yaml"
 ALICE = "/etc/systemd/system/ds01-student-alice.slice.d/10-resource-limits.conf"
 CGROUP = "/sys/fs/cgroup/ds01.slice/ds01-student.slice/ds01-student-alice.slice"
 SLICE = "ds01-student-alice.slice"
+SERVICES = ("ds01-sampler.service", "ds01-eventsd.service", "ds01-gpuwatch.service")
 Evidence = Callable[[str], None]
 
 
@@ -56,7 +57,7 @@ def test_a_servers_life(fresh: Machine, evidence: Evidence) -> None:  # noqa: PL
     for command in ([INV, "verify"], ["ds01", "verify"]):
         proof = checks(fresh, *command)
         assert {name: status for name, status in proof["applied"] if status != "ok"} == {}
-        assert {name for name, _ in proof["applied"]} == {"files", "runtime", "slices", "ds01-sampler.service"}
+        assert {name for name, _ in proof["applied"]} == {"files", "runtime", "slices", *SERVICES}
         assert {status for _, status in proof["host"]} == {"ok", "warning"}
         assert ("/home", "warning") in proof["host"]  # its mount allows setuid files
     evidence(fresh.must(["ds01", "verify"]))

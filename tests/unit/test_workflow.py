@@ -66,14 +66,22 @@ def test_a_plan_with_the_runtime_is_about_it_and_all_that_calls_it(
     release = Source.of_checkout(workflow.CHECKOUT).release()
     workflow.plan(replace(target, runtime=True), None, as_json=True, only_check=False)
     document = json.loads(capsys.readouterr().out)
-    assert document["counts"]["add"] == 24
+    assert document["counts"]["add"] == 29
     added = {action["path"]: action["reason"] for action in document["actions"]}
-    calls = ("ds01-recover", "ds01-sampler", "profile.d")
+    services = ("ds01-sampler", "ds01-eventsd", "ds01-gpuwatch")
+    calls = ("ds01-recover", "profile.d", "cron.d", *services)
     found = {path: reason for path, reason in added.items() if any(each in path for each in calls)}
     assert found | {path: reason for path, reason in added.items() if "ds01/current" in reason} == {
         "/etc/profile.d/ds01.sh": "new, from templates/etc/profile.d/ds01.sh.j2",
-        "/etc/systemd/system/ds01-sampler.service": "new, from templates/etc/systemd/system/ds01-sampler.service.j2",
-        "/etc/systemd/system/multi-user.target.wants/ds01-sampler.service": "a link to ../ds01-sampler.service",
+        "/etc/cron.d/ds01": "new, from templates/etc/cron.d/ds01.j2",
+        **{
+            f"/etc/systemd/system/{each}.service": f"new, from templates/etc/systemd/system/{each}.service.j2"
+            for each in services
+        },
+        **{
+            f"/etc/systemd/system/multi-user.target.wants/{each}.service": f"a link to ../{each}.service"
+            for each in services
+        },
         "/usr/local/bin/check-limits": "a link to ../../../opt/ds01/current/bin/check-limits",
         "/usr/local/bin/ds01-resource-query": "a link to ../../../opt/ds01/current/bin/ds01-resource-query",
         "/etc/systemd/system/ds01-recover.service": ("new, from templates/etc/systemd/system/ds01-recover.service.j2"),

@@ -110,7 +110,7 @@ def user_part(name: str, *, uid: int | str | None = None, listed: Iterable[str] 
         return plain
     ambiguous = plain != name or _UID_TAIL.search(plain) or len(plain) > _LONGEST_SAFE
     if ambiguous or any(each.lower() == plain.lower() for each in listed):
-        return f"{plain[:_LONGEST_SAFE]}_u{uid}"
+        return unlisted_part(name, uid)
     return plain
 
 
@@ -125,8 +125,12 @@ def slice_parts(slice_name: str, account: str, uid: int | None) -> tuple[str, ..
         uid: None when this machine does not know the account.
     """
     present = slice_name.removesuffix(".slice").rpartition("-")[2]
-    unlisted = present if uid is None else f"{safe(account)[:_LONGEST_SAFE]}_u{uid}"
-    return tuple(dict.fromkeys((present, unlisted)))
+    return tuple(dict.fromkeys((present, present if uid is None else unlisted_part(account, uid))))
+
+
+def unlisted_part(account: str, uid: int | str) -> str:
+    """Return the part of a slice's name for an account that nobody lists and whose plain form is not safe."""
+    return f"{safe(account)[:_LONGEST_SAFE]}_u{uid}"
 
 
 def group_slice(group: str) -> SliceName:

@@ -66,6 +66,11 @@ class HostPaths:
         return self.at("/proc")
 
     @property
+    def subuids(self) -> Path:
+        """Which accounts have which further uids, for user namespaces of their own."""
+        return self.at("/etc/subuid")
+
+    @property
     def events(self) -> Path:
         """The log of events, one JSON object a line."""
         return self.at("/var/log/ds01/events.jsonl")
@@ -140,6 +145,11 @@ class HostPaths:
         return self.at("/var/lib/ds01/claims.json")
 
     @property
+    def claims_lock(self) -> Path:
+        """Held while they are changed; never replaced."""
+        return self.at("/var/lib/ds01/claims.lock")
+
+    @property
     def event_cursor(self) -> Path:
         """Up to which of the engine's events everything is in the log."""
         return self.at("/var/lib/ds01/event-cursor.json")
@@ -168,6 +178,11 @@ class HostPaths:
     def jobs(self) -> Path:
         """How each job ended last, a file and a lock for each."""
         return self.at("/var/lib/ds01/jobs")
+
+    @property
+    def cron(self) -> Path:
+        """Which jobs cron starts for DS01, and when."""
+        return self.at("/etc/cron.d/ds01")
 
     @property
     def terminals(self) -> Path:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from ds01.core.errors import Ds01Error
 from ds01.core.process import TIMED_OUT, Run
+from ds01.core.services import SERVICES
 
 # Source: systemd.unit(5), "must not exceed 255 characters".
 _LONGEST_UNIT: Final = 255
@@ -77,8 +79,8 @@ def _must(run: Run, argv: tuple[str, ...]) -> str:
     return done.stdout
 
 
-def _settle_sampler(run: Run) -> None:
-    """Have the sampler run as it is deployed now, or not at all once its unit is gone.
+def _settle(unit: str, run: Run) -> None:
+    """Have a service run as it is deployed now, or not at all once its unit is gone.
 
     A unit that systemd has never seen is read when it is started; one that changed keeps its old settings until the
     next reload, which is not worth the GPUs that a reload may take from containers. verify says so.
@@ -86,14 +88,12 @@ def _settle_sampler(run: Run) -> None:
     Raises:
         HandlerError: it does not start, or does not stop.
     """
-    if run(("test", "-e", f"/etc/systemd/system/{SAMPLER}")).ok:
-        _must(run, ("systemctl", "restart", SAMPLER))
-    elif run(("systemctl", "is-active", "--quiet", SAMPLER)).ok:
-        _must(run, ("systemctl", "stop", SAMPLER))
+    if run(("test", "-e", f"/etc/systemd/system/{unit}")).ok:
+        _must(run, ("systemctl", "restart", unit))
+    elif run(("systemctl", "is-active", "--quiet", unit)).ok:
+        _must(run, ("systemctl", "stop", unit))
 
 
-SAMPLER: Final = "ds01-sampler.service"
-RESTART_SAMPLER: Final = "restart-sampler"
 DAEMON_RELOAD: Final = "daemon-reload"
 DOCKER_RELOAD: Final = "docker-reload"
 DOCKER_RESTART: Final = "docker-restart"
@@ -114,7 +114,10 @@ HANDLERS: Final = (
         "may detach GPUs from running containers where the legacy nvidia hook gives them (README: Reloads and GPUs)",
         follow=_write_control_groups,
     ),
-    Handler(RESTART_SAMPLER, (), "start the service that measures CPU rates anew", follow=_settle_sampler),
+    *(
+        Handler(each.handler, (), f"start the service anew that {each.does}", follow=partial(_settle, each.unit))
+        for each in SERVICES
+    ),
     # live-restore can be switched on without a restart; the restart then stops no container.
     Handler(
         DOCKER_RELOAD,

@@ -11,9 +11,10 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from ds01.core.errors import Ds01Error
+from ds01.core.services import SERVICES
 from ds01.core.tree import Form, Merge, Part, Tree, TreeFile, sha256
 from ds01.deployer.directives import describe_change, is_slice, same_effect
-from ds01.deployer.handlers import DAEMON_RELOAD, DOCKER_RELOAD, DOCKER_RESTART, RESTART_SAMPLER, SAMPLER
+from ds01.deployer.handlers import DAEMON_RELOAD, DOCKER_RELOAD, DOCKER_RESTART
 from ds01.deployer.merge import decode, merge_json, ours_in, unmerge_json
 from ds01.deployer.observed import Kind as FileKind
 from ds01.deployer.observed import Observed
@@ -316,7 +317,8 @@ def _stale(path: PurePosixPath, there: Observed, owned: OwnedFile) -> Action | N
     if before is None:
         return None
     # Only a slice that goes changes a value in effect; a reload is no small thing.
-    handlers = (DAEMON_RELOAD,) if is_slice(path) else (RESTART_SAMPLER,) if path.name == SAMPLER else ()
+    of_service = tuple(each.handler for each in SERVICES if each.unit == path.name)
+    handlers = (DAEMON_RELOAD,) if is_slice(path) else of_service
     if owned.record is not None:
         return _unmerged(path, before, owned)
     edited = _edited(owned, there)

@@ -13,9 +13,9 @@ from itertools import chain
 from pathlib import PurePosixPath
 from typing import Final
 
+from ds01.core.services import SERVICES
 from ds01.core.tree import Form, Part, Tree, TreeFile
 from ds01.core.value import replace
-from ds01.deployer.handlers import RESTART_SAMPLER
 from ds01.deployer.plan import Action, Plan, Verb
 
 RELEASES: Final = PurePosixPath("/opt/ds01/releases")
@@ -28,6 +28,8 @@ LAUNCHERS: Final[Mapping[str, str]] = {
     "ds01-resource-query": "ds01.runtime.commands.resource_query",
     "ds01-greeting": "ds01.runtime.commands.greeting",
     "ds01-sampler": "ds01.runtime.commands.sampler",
+    "ds01-eventsd": "ds01.runtime.commands.eventsd",
+    "ds01-gpuwatch": "ds01.runtime.commands.gpuwatch",
     "ds01-docker-helper": "ds01.runtime.commands.docker_helper",
 }
 KEPT: Final = 2
@@ -81,7 +83,7 @@ def current_link(name: str) -> TreeFile:
         path=CURRENT,
         content=f"{RELEASES.name}/{name}",
         source="scripts/ds01 and requirements/host.txt",
-        handlers=(RESTART_SAMPLER,),
+        handlers=tuple(each.handler for each in SERVICES),
         form=Form.LINK,
         part=Part.RUNTIME,
     )

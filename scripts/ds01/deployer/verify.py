@@ -20,12 +20,12 @@ from ds01.core.override import override
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy, PolicyError
 from ds01.core.process import Run
+from ds01.core.services import CRON_UNITS, SERVICES, Service
 from ds01.core.tree import Form, sha256
 from ds01.core.words import count
 from ds01.deployer.containers import ADVICE, Homes, look_at_containers, summarise
 from ds01.deployer.docker import Engine, ask_engine, running_containers
 from ds01.deployer.files import observe_files
-from ds01.deployer.handlers import SAMPLER
 from ds01.deployer.merge import ours_in
 from ds01.deployer.observed import Observed
 from ds01.deployer.owned import Owned, OwnedFile
@@ -88,7 +88,7 @@ def verify_applied(paths: HostPaths, owned: Owned, run: Run) -> tuple[Check, ...
     if not wrong:
         text = f"{count(len(owned.files), 'file')} as written by generation {owned.generation}"
         checks.append(Check("applied", "files", Status.OK, text))
-    services = look_at_sampler(owned, run) if is_running(paths) else ()
+    services = look_at_services(owned, run) if is_running(paths) else ()
     return (*checks, *_runtime(paths, owned, run), *_units(paths, observed, run), *services)
 
 
@@ -194,20 +194,25 @@ def _units(paths: HostPaths, observed: Mapping[PurePosixPath, Observed], run: Ru
         yield Check("applied", "slices", Status.OK, f"{live.asked} units have the policy's values in effect")
 
 
-def look_at_sampler(owned: Owned, run: Run) -> tuple[Check, ...]:
-    """Say whether CPU rates are measured; nothing is limited by them, so that a deploy stands without."""
-    if not any(path.name == SAMPLER for path in owned.files):
-        return ()
+def look_at_services(owned: Owned, run: Run) -> Iterator[Check]:
+    """Say whether DS01's services run; nothing is limited by them, so that a deploy stands without."""
+    deployed = {path.name for path in owned.files}
+    for service in SERVICES:
+        if service.unit in deployed:
+            yield _service(service, run)
+
+
+def _service(service: Service, run: Run) -> Check:
+    unit = service.unit
     # One that starts again and again is not active.
-    if run(["systemctl", "is-active", "--", SAMPLER]).stdout.split() != ["active"]:
-        text = "does not run: greeting and check-limits show no CPU"
-        fix = f"journalctl -u {SAMPLER} says why; systemctl restart {SAMPLER}"
-        return (Check("applied", SAMPLER, Status.WARNING, text, fix),)
-    if "NeedDaemonReload=yes" in run(["systemctl", "show", "--property=NeedDaemonReload", "--", SAMPLER]).stdout:
+    if run(["systemctl", "is-active", "--", unit]).stdout.split() != ["active"]:
+        fix = f"journalctl -u {unit} says why; systemctl restart {unit}"
+        return Check("applied", unit, Status.WARNING, f"does not run: {service.without}", fix)
+    if "NeedDaemonReload=yes" in run(["systemctl", "show", "--property=NeedDaemonReload", "--", unit]).stdout:
         text = "runs with the settings of its file before the last change"
-        fix = f"systemctl daemon-reload once no GPU container runs, then systemctl restart {SAMPLER}"
-        return (Check("applied", SAMPLER, Status.WARNING, text, fix),)
-    return (Check("applied", SAMPLER, Status.OK, "measures CPU rates"),)
+        fix = f"systemctl daemon-reload once no GPU container runs, then systemctl restart {unit}"
+        return Check("applied", unit, Status.WARNING, text, fix)
+    return Check("applied", unit, Status.OK, service.does)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +237,7 @@ def verify_host(paths: HostPaths, run: Run) -> tuple[Check, ...]:
         unread.append(Check("host", "policy", Status.WARNING, text, "sudo ./inv deploy --force writes it anew"))
     engine = ask_engine(run)
     found = (*look_at_host(paths, policy, engine), *_containers(paths, policy, engine, run))
-    return (*unread, *found, *_versions(run))
+    return (*unread, *found, *look_at_cron(paths, run), *_versions(run))
 
 
 def look_at_host(paths: HostPaths, policy: Mapping[str, object], engine: Engine) -> tuple[Check, ...]:
@@ -307,6 +312,17 @@ def _containers(paths: HostPaths, policy: Mapping[str, object], engine: Engine, 
         yield Check("host", "containers", Status.WARNING, line, ADVICE)
     if not findings:
         yield Check("host", "containers", Status.OK, f"{count(len(running), 'container')}, each where it belongs")
+
+
+def look_at_cron(paths: HostPaths, run: Run) -> Iterator[Check]:
+    """Say whether anything starts the jobs of our file for cron, once there is one."""
+    if not paths.cron.exists():
+        return
+    if "active" in run(["systemctl", "is-active", "--", *CRON_UNITS]).stdout.split():
+        yield Check("host", "cron", Status.OK, "cron runs")
+    else:
+        text = f"no cron daemon runs, so that nobody starts the jobs of {paths.cron}"
+        yield Check("host", "cron", Status.WARNING, text, "apt install cron; systemctl enable --now cron")
 
 
 def _versions(run: Run) -> Iterator[Check]:

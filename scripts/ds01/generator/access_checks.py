@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from ds01.core.cron import TimesError, parse_times
 from ds01.generator.problems import Place, Problem
 from ds01.generator.subject import Subject
 
@@ -29,11 +30,6 @@ _SECRET: Final = (
     "/var/run",
     "/var/spool",
 )
-_CRON_FIELDS: Final = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
-_CRON_NAMES: Final = {
-    "month": frozenset(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]),
-    "weekday": frozenset(["mon", "tue", "wed", "thu", "fri", "sat", "sun"]),
-}
 
 
 def _ports(subject: Subject) -> Iterator[Problem]:
@@ -107,30 +103,14 @@ def _unsafe_mount(subject: Subject, path: str, place: Place) -> Iterator[Problem
 
 def _schedules(subject: Subject) -> Iterator[Problem]:
     for job, times in subject.section("policies", "schedule").items():
-        fault = _cron_fault(times) if isinstance(times, str) else None
-        if fault is not None:
+        if not isinstance(times, str):
+            continue
+        try:
+            parse_times(times)
+        except TimesError as error:
             place = subject.value("policies", "schedule", job)
-            text = f"policies.schedule.{job}: {fault}, for which cron would ignore its whole file"
+            text = f"policies.schedule.{job}: {error.brief}"
             yield Problem(place, text, "write minute hour day month weekday, such as 45 * * * *")
-
-
-def _cron_fault(times: str) -> str | None:
-    """Return what crontab(5) would not accept in five fields."""
-    for field, (name, least, most) in zip(times.split(" "), _CRON_FIELDS, strict=True):
-        for part in field.split(","):
-            span, has_step, step = part.partition("/")
-            ends = span.split("-")
-            known = span == "*" or all(
-                each.lower() in _CRON_NAMES.get(name, ()) or _within(each, least, most) for each in ends
-            )
-            repeats = not has_step or (_within(step, 1, most) and (span == "*" or len(ends) > 1))
-            if not known or not repeats or len(ends) > 2:  # noqa: PLR2004 - first-last
-                return f"{part!r} is no {name}"
-    return None
-
-
-def _within(text: str, least: int, most: int) -> bool:
-    return text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most
 
 
 CHECKS: Final[tuple[Callable[[Subject], Iterator[Problem]], ...]] = (_ports, _bind_roots, _schedules)

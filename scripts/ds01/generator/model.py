@@ -19,6 +19,16 @@ _IO_DIRECTIVES: Final = (
     ("io_read_iops_max", "IOReadIOPSMax", str),
     ("io_write_iops_max", "IOWriteIOPSMax", str),
 )
+# Each of the jobs of `ds01 lifecycle`, with what it is for; policies.schedule has a key for each.
+JOBS: Final[Mapping[str, str]] = {
+    "idle": "Stop what has done nothing for longer than its account's idle_timeout.",
+    "max-runtime": "Stop what has run for longer than its account's max_runtime.",
+    "stale-gpu": "Take back GPUs of containers that stopped gpu_hold_after_stop ago, or are gone.",
+    "stale-containers": "Remove what stopped container_hold_after_stop ago; volumes stay.",
+    "unmanaged": "Look for containers that came past DS01; after unmanaged_grace they are stopped.",
+}
+# Stopping containers one after the other takes each its sigterm_grace. Half an hour lies between two runs of a job.
+_LONGEST_JOB_SECONDS: Final = 1500
 # Engine versions from which daemon.json may have a key; an unknown one keeps the daemon down.
 _ENTITLEMENTS: Final = (
     ("network-host", (19, 3)),
@@ -75,6 +85,22 @@ class Wrapper:
 
 
 @dataclass(frozen=True, slots=True)
+class Job:
+    """One line of cron's file.
+
+    Attributes:
+        name: as `ds01 lifecycle` calls it.
+        times: cron's five fields.
+        limit_seconds: how long it may take.
+    """
+
+    name: str
+    purpose: str
+    times: str
+    limit_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """Everything a template may ask for.
 
@@ -85,6 +111,7 @@ class Model:
         limited_users: one drop-in for each listed account that is limited, or that a limited group would limit.
         daemon: DS01's keys of daemon.json.
         wrapper: what stands before the docker client.
+        jobs: what cron starts, in the order in which people read it.
         document: the compiled policy.
     """
 
@@ -97,6 +124,7 @@ class Model:
     limited_users: tuple[SliceUnit, ...]
     daemon: Mapping[str, Any]
     wrapper: Wrapper
+    jobs: tuple[Job, ...]
     document: Mapping[str, Any]
     switches: frozenset[str]
 
@@ -127,8 +155,16 @@ def make_model(document: Mapping[str, Any]) -> Model:
         ),
         daemon=daemon_keys(host["engine_version"]),
         wrapper=_wrapper(policy, document),
+        jobs=_jobs(document),
         document=document,
         switches=_switches(policy, document),
+    )
+
+
+def _jobs(document: Mapping[str, Any]) -> tuple[Job, ...]:
+    schedule = document["policies"]["schedule"]
+    return tuple(
+        Job(name, purpose, schedule[name.replace("-", "_")], _LONGEST_JOB_SECONDS) for name, purpose in JOBS.items()
     )
 
 

@@ -21,7 +21,16 @@ EVENTS = "docker events --filter=type=daemon --filter=event=reload --until=0s --
 LIST = "systemctl list-units --type=slice --state=active --plain --no-legend ds01.slice ds01-*.slice"
 
 
-SAMPLER_IS_THERE = "test -e /etc/systemd/system/ds01-sampler.service"
+SERVICES = ("restart-gpuwatch", "restart-sampler", "restart-eventsd")
+of_each_service = pytest.mark.parametrize("name", SERVICES)
+
+
+def unit_of(handler: str) -> str:
+    return f"ds01-{handler.removeprefix('restart-')}.service"
+
+
+def is_there(handler: str) -> str:
+    return f"test -e /etc/systemd/system/{unit_of(handler)}"
 
 
 class Shell:
@@ -54,11 +63,13 @@ class Shell:
 
 
 def test_handlers_come_in_their_fixed_order_each_once() -> None:
-    names = ["docker-restart", "daemon-reload", "tmpfiles", "docker-reload", "restart-sampler", "daemon-reload"]
+    names = ["docker-restart", "daemon-reload", "tmpfiles", "docker-reload", *SERVICES, "daemon-reload"]
     assert [each.name for each in in_order(names)] == [
         "tmpfiles",
         "daemon-reload",
         "restart-sampler",
+        "restart-eventsd",
+        "restart-gpuwatch",
         "docker-reload",
         "docker-restart",
     ]
@@ -76,7 +87,7 @@ def test_an_unknown_handler_is_a_fault_of_the_manifest() -> None:
     [
         ("tmpfiles", ["test -e /etc/tmpfiles.d/ds01.conf", "systemd-tmpfiles --create /etc/tmpfiles.d/ds01.conf"]),
         ("daemon-reload", ["systemctl daemon-reload", LIST]),
-        ("restart-sampler", [SAMPLER_IS_THERE, "systemctl restart ds01-sampler.service"]),
+        *((each, [is_there(each), f"systemctl restart {unit_of(each)}"]) for each in SERVICES),
         (
             "docker-reload",
             ["systemctl is-active --quiet docker.service", "systemctl reload docker.service", EVENTS],
@@ -131,22 +142,21 @@ def test_folders_are_not_made_once_their_file_is_gone_again() -> None:
     assert shell.ran == ["test -e /etc/tmpfiles.d/ds01.conf"]
 
 
-def test_a_sampler_that_is_deployed_no_more_is_stopped() -> None:
+@of_each_service
+def test_a_service_that_is_deployed_no_more_is_stopped(name: str) -> None:
     shell = Shell(_e=1)
-    run_handler(BY_NAME["restart-sampler"], shell)
-    assert shell.ran == [
-        SAMPLER_IS_THERE,
-        "systemctl is-active --quiet ds01-sampler.service",
-        "systemctl stop ds01-sampler.service",
-    ]
+    run_handler(BY_NAME[name], shell)
+    asked = f"systemctl is-active --quiet {unit_of(name)}"
+    assert shell.ran == [is_there(name), asked, f"systemctl stop {unit_of(name)}"]
     shell = Shell(_e=1, is_active=3)
-    run_handler(BY_NAME["restart-sampler"], shell)
-    assert shell.ran[1:] == ["systemctl is-active --quiet ds01-sampler.service"]
+    run_handler(BY_NAME[name], shell)
+    assert shell.ran[1:] == [asked]
 
 
-def test_a_sampler_that_does_not_start_is_a_failure() -> None:
+@of_each_service
+def test_a_service_that_does_not_start_is_a_failure(name: str) -> None:
     with pytest.raises(HandlerError) as caught:
-        run_handler(BY_NAME["restart-sampler"], Shell(restart=1))
+        run_handler(BY_NAME[name], Shell(restart=1))
     assert caught.value.render() == (
         "systemctl restart failed with exit code 1\nit broke\nTo fix: journalctl -xe shows what the service said"
     )

@@ -355,12 +355,13 @@ def gone(verb: Verb, reason: str, before: str | None, **more: object) -> Action:
     return Action(verb, UNIT.path, reason, before, account="alice", **more)  # type: ignore[arg-type]
 
 
-def test_a_sampler_that_is_deployed_no_more_is_told_to_stop() -> None:
-    path = PurePosixPath("/etc/systemd/system/ds01-sampler.service")
-    text = "[Service]\nExecStart=/opt/ds01/current/bin/ds01-sampler\n"
+@pytest.mark.parametrize("name", ["sampler", "eventsd", "gpuwatch"])
+def test_a_service_that_is_deployed_no_more_is_told_to_stop(name: str) -> None:
+    path = PurePosixPath(f"/etc/systemd/system/ds01-{name}.service")
+    text = f"[Service]\nExecStart=/opt/ds01/current/bin/ds01-{name}\n"
     owned = Owned(1, files={path: OwnedFile(sha256(text.encode()), 0o644, "root", "root", "x.j2")})
     (action,) = make_plan(Tree.of("ds01", "hash", []), {path: there(text)}, owned, None).actions
-    assert (action.verb, action.handlers) == (Verb.REMOVE, ("restart-sampler",))
+    assert (action.verb, action.handlers) == (Verb.REMOVE, (f"restart-{name}",))
 
 
 STALE = {

@@ -33,7 +33,7 @@ def test_the_link_in_force_is_a_file_of_the_tree_and_goes_with_the_runtime() -> 
         path=PurePosixPath("/opt/ds01/current"),
         content="releases/0.2.0-bbb",
         source="scripts/ds01 and requirements/host.txt",
-        handlers=("restart-sampler",),
+        handlers=("restart-sampler", "restart-eventsd", "restart-gpuwatch"),
         form=Form.LINK,
         part=Part.RUNTIME,
     )

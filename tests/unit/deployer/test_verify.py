@@ -13,12 +13,21 @@ from tests.releases import put_in_force, seal
 
 from ds01.core.paths import HostPaths
 from ds01.core.process import Completed, Run, run
+from ds01.core.services import SERVICES, Service
 from ds01.core.tree import Form, Part, sha256
 from ds01.deployer.docker import Engine
 from ds01.deployer.merge import merge_json
 from ds01.deployer.owned import Owned, OwnedFile
 from ds01.deployer.release import CURRENT, Release
-from ds01.deployer.verify import Check, Status, look_at_host, look_at_sampler, verify_applied, verify_host
+from ds01.deployer.verify import (
+    Check,
+    Status,
+    look_at_cron,
+    look_at_host,
+    look_at_services,
+    verify_applied,
+    verify_host,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -209,17 +218,18 @@ def test_a_runtime_that_may_not_be_read_is_skipped_with_a_word() -> None:
     assert check == Check("applied", "runtime", Status.SKIPPED, text, "run it with sudo")
 
 
-UNIT = "/etc/systemd/system/ds01-sampler.service"
+UNITS = "/etc/systemd/system"
 
 
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 @pytest.mark.parametrize(
     ("active", "shown", "status", "text"),
     [
-        ("active", "NeedDaemonReload=no", Status.OK, "measures CPU rates"),
-        ("inactive", "", Status.WARNING, "does not run: greeting and check-limits show no CPU"),
-        ("activating", "", Status.WARNING, "does not run: greeting and check-limits show no CPU"),
-        ("failed", "", Status.WARNING, "does not run: greeting and check-limits show no CPU"),
-        ("", "", Status.WARNING, "does not run: greeting and check-limits show no CPU"),
+        ("active", "NeedDaemonReload=no", Status.OK, "{0.does}"),
+        ("inactive", "", Status.WARNING, "does not run: {0.without}"),
+        ("activating", "", Status.WARNING, "does not run: {0.without}"),
+        ("failed", "", Status.WARNING, "does not run: {0.without}"),
+        ("", "", Status.WARNING, "does not run: {0.without}"),
         (
             "active",
             "NeedDaemonReload=yes",
@@ -228,20 +238,43 @@ UNIT = "/etc/systemd/system/ds01-sampler.service"
         ),
     ],
 )
-def test_a_sampler_that_does_not_run_is_said_and_undoes_no_deploy(
-    active: str, shown: str, status: Status, text: str
+def test_a_service_that_does_not_run_is_said_and_undoes_no_deploy(
+    service: Service, active: str, shown: str, status: Status, text: str
 ) -> None:
     def answer(argv: Sequence[str], **_: object) -> Completed:
         said = {"is-active": active, "show": shown}[argv[1]]
         return Completed(tuple(argv), 0, f"{said}\n", "")
 
-    (check,) = look_at_sampler(owned(UNIT, "[Service]\n"), answer)
-    assert (check.part, check.name, check.status, check.text) == ("applied", "ds01-sampler.service", status, text)
+    (check,) = look_at_services(owned(f"{UNITS}/{service.unit}", "[Service]\n"), answer)
+    assert (check.part, check.name, check.status, check.text) == ("applied", service.unit, status, text.format(service))
     assert bool(check.fix) == (status is not Status.OK)
 
 
-def test_a_host_without_a_sampler_needs_none() -> None:
-    assert look_at_sampler(owned("/etc/other", ""), no_tools) == ()
+def test_a_host_without_services_needs_none() -> None:
+    assert list(look_at_services(owned("/etc/other", ""), no_tools)) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("active\ninactive\ninactive\n", Status.OK),
+        ("inactive\nactive\ninactive\n", Status.OK),
+        ("inactive\ninactive\ninactive\n", Status.WARNING),
+        ("failed\nactivating\nunknown\n", Status.WARNING),
+        ("", Status.WARNING),
+    ],
+)
+def test_jobs_that_nobody_starts_are_said(tmp_path: Path, said: str, status: Status) -> None:
+    def answer(argv: Sequence[str], **_: object) -> Completed:
+        return Completed(tuple(argv), 0, said, "")
+
+    paths = HostPaths(tmp_path)
+    assert list(look_at_cron(paths, answer)) == []
+    paths.cron.parent.mkdir(parents=True)
+    paths.cron.write_text("0 * * * * root true\n")
+    (check,) = look_at_cron(paths, answer)
+    assert (check.part, check.name, check.status) == ("host", "cron", status)
+    assert bool(check.fix) == (status is not Status.OK)
 
 
 def test_a_check_is_one_line_and_one_object() -> None:

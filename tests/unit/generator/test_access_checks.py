@@ -161,3 +161,14 @@ def test_cron_time_that_cron_takes_passes(times: str) -> None:
 def test_cron_time_that_would_silence_the_whole_file_is_refused(times: str, fault: str) -> None:
     expected = f"policies.schedule.idle: {fault}, for which cron would ignore its whole file"
     assert said(f'policies: {{schedule: {{idle: "{times}"}}}}') == [expected]
+
+
+@pytest.mark.parametrize(
+    ("times", "fault"),
+    [
+        ("10-5 * * * *", "'10-5' ends before it begins, so that nothing would ever be done"),
+        ("0 0 30 2 *", "'0 0 30 2 *' names a day that never comes, so that nothing would ever be done"),
+    ],
+)
+def test_cron_time_that_never_comes_is_refused(times: str, fault: str) -> None:
+    assert said(f'policies: {{schedule: {{unmanaged: "{times}"}}}}') == [f"policies.schedule.unmanaged: {fault}"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ds01.core.services import SERVICES
 from ds01.core.tree import Merge, Part
 from ds01.deployer.release import LAUNCHERS
 from ds01.generator.manifest import Artefact, ManifestError, load_artefacts
@@ -124,5 +125,6 @@ def test_every_template_has_its_row_and_every_row_its_template() -> None:
 def test_every_command_of_a_release_has_its_link_and_every_link_to_one_its_command() -> None:
     links = [each.leads_to for each in load_artefacts(CHECKOUT / "templates", SCHEMAS) if each.leads_to is not None]
     commands = [link.removeprefix("../../../opt/ds01/current/bin/") for link in links if "/current/" in link]
-    # These two are called where they lie: by a login shell's lines, by a unit.
-    assert sorted([*commands, "ds01-greeting", "ds01-sampler"]) == sorted(LAUNCHERS)
+    # These are called where they lie: by a login shell's lines, by units.
+    services = [each.name for each in SERVICES]
+    assert sorted([*commands, "ds01-greeting", *services]) == sorted(LAUNCHERS)

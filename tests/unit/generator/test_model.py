@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ds01.generator.build import check
-from ds01.generator.model import Directive, Model, SliceUnit, Wrapper, daemon_keys, make_model
+from ds01.generator.model import JOBS, Directive, Model, SliceUnit, Wrapper, daemon_keys, make_model
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 NO_LIMITS = (
@@ -123,6 +123,19 @@ def test_no_account_has_a_file_when_aggregates_are_switched_off() -> None:
     document["enforcement"]["aggregate_limits"] = False
     model = make_model(document)
     assert (model.limited_groups, model.limited_users, model.switches) == ((), (), frozenset({"no_gateway"}))
+
+
+def test_every_job_of_the_schedule_is_started_at_its_times() -> None:
+    document = compiled("tests/golden/minimal/inventory")
+    document["policies"]["schedule"]["stale_gpu"] = "5 4 * * mon"
+    assert {job.name: job.times for job in make_model(document).jobs} == {
+        "idle": "*/30 * * * *",
+        "max-runtime": "45 * * * *",
+        "stale-gpu": "5 4 * * mon",
+        "stale-containers": "0 * * * *",
+        "unmanaged": "30 * * * *",
+    }
+    assert {name.replace("-", "_") for name in JOBS} == set(document["policies"]["schedule"])
 
 
 def test_without_a_gateway_the_command_has_its_helper_and_knows_who_sees_all():

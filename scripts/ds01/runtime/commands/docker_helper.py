@@ -135,7 +135,6 @@ def _without_policy(paths: HostPaths, asked: Asked, parsed: Parsed, error: Ds01E
     """
     from ds01.core.events import Event, EventLog  # noqa: PLC0415 - a broken installation alone
     from ds01.runtime.accounts import who_asks  # noqa: PLC0415
-    from ds01.runtime.containers.engine import Engine, engine_socket  # noqa: PLC0415
     from ds01.runtime.machine import Machine  # noqa: PLC0415
     from ds01.runtime.wrapper.desk import SOURCE  # noqa: PLC0415
     from ds01.runtime.wrapper.options import read_request as read_wish  # noqa: PLC0415
@@ -146,7 +145,7 @@ def _without_policy(paths: HostPaths, asked: Asked, parsed: Parsed, error: Ds01E
     uid, account = who_asks(uid=os.getuid(), environment=os.environ)
     starts = parsed.topic in _OLD
     if uid != 0:
-        check_without_policy(Engine(engine_socket(paths)), containers_named(parsed), account, starts=starts)
+        check_without_policy(paths, containers_named(parsed), account, starts=starts)
     details = {"check": parsed.topic, "text": f"FAIL-OPEN: {error.brief}"}
     EventLog(paths.events).append(Event("admission.fail_open", account, SOURCE, Machine().now(), details))
     return run_line(asked.words)

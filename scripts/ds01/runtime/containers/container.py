@@ -67,6 +67,7 @@ class Container:
         gpu: the GPUs it was given; None when none.
         exit_code: of its last run; of one that never ran, other than 0 when its start failed.
         memory_bytes: its own limit; None is none.
+        oom_killed: whether the kernel ended a process of its last run for want of memory.
     """
 
     id: str
@@ -83,6 +84,7 @@ class Container:
     exit_code: int = 0
     memory_bytes: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    oom_killed: bool = False
 
     @property
     def is_live(self) -> bool:
@@ -175,6 +177,7 @@ def read_container(said: object) -> Container:
         exit_code=_number(state, "ExitCode"),
         memory_bytes=_number(host_config, "Memory") or None,
         labels=_labels(config.get("Labels")),
+        oom_killed=state.get("OOMKilled") is True,
     )
 
 

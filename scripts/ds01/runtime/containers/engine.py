@@ -12,7 +12,8 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ds01.core.errors import BadInputError, Ds01Error
@@ -23,7 +24,11 @@ from ds01.core.value import dataclass
 from ds01.core.visible import visible
 from ds01.runtime.containers.container import AnswerError, Container, ContainerSummary, read_container, read_summary
 
-__all__ = ["Container", "ContainerSummary", "Engine", "EngineError", "Version", "engine_socket"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["Container", "ContainerSummary", "Engine", "EngineError", "Lines", "Version", "engine_socket"]
 
 _OK: Final = 200
 _NOT_FOUND: Final = 404
@@ -33,6 +38,8 @@ _ASCII_END: Final = 128
 _MOST_BYTES: Final = 64 * 1024**2
 _MOST_HEAD_BYTES: Final = 64 * 1024
 _PIECE_BYTES: Final = 256 * 1024
+# Labels of a container may be of any length; with more than that nobody has to be served.
+_LONGEST_LINE_BYTES: Final = 1024**2
 _STATUS: Final = pattern(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?")
 _LENGTH: Final = pattern(rb"\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*(?:\r\n|\Z)", re.IGNORECASE)
 _CODED: Final = pattern(rb"\r\ntransfer-encoding:", re.IGNORECASE)
@@ -168,11 +175,41 @@ class Engine:
             raise self._unreadable(path, "it is null")
         return said
 
+    def lines(self, path: str) -> Lines:
+        """Ask for what has no end, and return its lines as they come.
+
+        Raises:
+            EngineError: as every other question; also while the lines are read, when the connection breaks off.
+        """
+        deadline = time.monotonic() + self._timeout_seconds
+        connection = self._asked(path, deadline)
+        try:
+            begun = self._begun(connection, path, deadline)
+        except BaseException:
+            connection.close()
+            raise
+        return Lines(connection, begun, self._unreachable)
+
+    def _begun(self, connection: socket.socket, path: str, deadline: float) -> bytes:
+        """Return what came of an answer behind its head, when it is a good one."""
+        with self._named_failures(path):
+            head, begun = _head(connection, deadline)
+        status = self._status(path, head, begun)
+        if status != _OK:
+            raise self._refused(path, status, begun)
+        return begun
+
     def _get(self, path: str) -> tuple[int, bytes]:
         """Ask once and return the status and the body."""
         deadline = time.monotonic() + self._timeout_seconds
+        with self._asked(path, deadline) as connection, self._named_failures(path):
+            return self._answer(connection, path, deadline)
+
+    def _asked(self, path: str, deadline: float) -> socket.socket:
+        """Return a connection on which the question was asked."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            with self._named_failures(path):
                 # A connect to a socket with a full queue waits for the send timeout and says EAGAIN; without blocking
                 # it would say so at once. Source: unix(7), socket(7).
                 seconds, rest = divmod(self._timeout_seconds, 1)
@@ -182,7 +219,15 @@ class Engine:
                 connection.connect(str(self._path))
                 connection.settimeout(_left(deadline))
                 connection.sendall(f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
-                return self._answer(connection, path, deadline)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def _named_failures(self, path: str) -> Iterator[None]:
+        try:
+            yield
         except (TimeoutError, BlockingIOError) as error:
             raise EngineError(
                 f"the Docker engine did not answer within {self._timeout_seconds:g} s",
@@ -208,14 +253,18 @@ class Engine:
             if body < 0 and len(received) >= _MOST_HEAD_BYTES:
                 break
         head = bytes(received[: max(body - 4, 0)])
-        status = _STATUS.match(head)
-        if status is None or _CODED.search(head):
-            raise self._unreadable(path, f"it is no HTTP/1.0: {visible(repr(bytes(received[:60])))}")
+        status = self._status(path, head, received)
         if len(received) >= _MOST_BYTES:
             raise self._unreadable(path, f"it is longer than {_MOST_BYTES} bytes")
         if _LENGTH.search(head) and len(received) < whole:
             raise self._unreadable(path, f"it ends after {len(received) - body} of {whole - body} bytes")
-        return int(status[1]), bytes(received[body:whole])
+        return status, bytes(received[body:whole])
+
+    def _status(self, path: str, head: bytes, received: bytes | bytearray) -> int:
+        status = _STATUS.match(head)
+        if status is None or _CODED.search(head):
+            raise self._unreadable(path, f"it is no HTTP/1.0: {visible(repr(bytes(received[:60])))}")
+        return int(status[1])
 
     def _unreachable(self, error: OSError) -> EngineError:
         if isinstance(error, FileNotFoundError):
@@ -243,9 +292,68 @@ class Engine:
         )
 
 
+class Lines:
+    """The lines of an answer that has no end: a block to read them in, after which the connection is closed."""
+
+    def __init__(self, connection: socket.socket, begun: bytes, failure: Callable[[OSError], EngineError]) -> None:
+        connection.settimeout(None)
+        self._connection = connection
+        self._begun = bytearray(begun)
+        self._failure = failure
+
+    def __enter__(self) -> Self:
+        """Begin the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        self._connection.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield each line without its end; of one that is longer than a megabyte only the beginning.
+
+        Raises:
+            EngineError: the connection broke off.
+        """
+        begun = self._begun
+        try:
+            while True:
+                while (end := begun.find(b"\n")) >= 0:
+                    line = bytes(begun[: min(end, _LONGEST_LINE_BYTES)])
+                    del begun[: end + 1]
+                    yield line
+                del begun[_LONGEST_LINE_BYTES:]
+                piece = self._connection.recv(_PIECE_BYTES)
+                if not piece:
+                    return
+                begun += piece
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def end(self) -> None:
+        """Make whoever reads the lines, in whatever thread, come to their end."""
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+
 def _escaped(text: str) -> str:
     """Write text as part of a path. Source: RFC 3986, section 2.1."""
     return "".join(chr(byte) if chr(byte).isalnum() and byte < _ASCII_END else f"%{byte:02X}" for byte in text.encode())
+
+
+def _head(connection: socket.socket, deadline: float) -> tuple[bytes, bytes]:
+    """Return an answer's head, empty when it has none, and what came behind it or in its place."""
+    received = bytearray()
+    while len(received) < _MOST_HEAD_BYTES:
+        connection.settimeout(_left(deadline))
+        piece = connection.recv(_PIECE_BYTES)
+        received += piece
+        end = received.find(b"\r\n\r\n")
+        if end >= 0:
+            return bytes(received[:end]), bytes(received[end + 4 :])
+        if not piece:
+            break
+    return b"", bytes(received)
 
 
 def _left(deadline: float) -> float:

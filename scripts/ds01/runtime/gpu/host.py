@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 
 from ds01.core.events import EventLog
@@ -11,6 +11,7 @@ from ds01.core.policy import Policy
 from ds01.core.value import replace
 from ds01.runtime.accounts import is_admin, limits_of
 from ds01.runtime.containers.engine import Engine, engine_socket
+from ds01.runtime.containers.scan import infrastructure
 from ds01.runtime.gpu.devices import read_devices
 from ds01.runtime.gpu.found import find_containers
 from ds01.runtime.gpu.hardware import Devices
@@ -55,10 +56,3 @@ def account_reader(policy: Policy) -> Callable[[str], AccountLimits]:
         return found if ends else replace(found, hold_seconds=None)
 
     return cache(read)
-
-
-def infrastructure(policy: Policy) -> frozenset[str]:
-    """Return the names of the site's own containers, which see GPUs and hold none."""
-    monitoring = policy.document.get("monitoring")
-    names = monitoring.get("infrastructure_containers") if isinstance(monitoring, Mapping) else None
-    return frozenset(str(name) for name in names) if isinstance(names, list) else frozenset()

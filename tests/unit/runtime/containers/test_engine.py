@@ -359,3 +359,67 @@ def test_it_starts_fast() -> None:
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
     assert done.stdout == "[]\n"
+
+
+# --- What has no end --------------------------------------------------------------------------------------------------
+
+
+def test_lines_come_as_they_are_written(fake: Fake):
+    def write(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.0 200 OK\r\n\r\none\ntw")
+        connection.sendall(b"o\n\nthree")
+
+    fake.act = write
+    with Engine(fake.path).lines("/events?x=1") as lines:
+        assert list(lines) == [b"one", b"two", b""]
+    assert fake.asked[0].startswith(b"GET /events?x=1 HTTP/1.0\r\n")
+
+
+def test_of_a_line_without_an_end_only_the_beginning_is_kept(fake: Fake, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_LONGEST_LINE_BYTES", 10)
+    fake.act = lambda connection: connection.sendall(
+        b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * 1_000_000 + b"\n0123456789\n" + b"y" * 1_000_000
+    )
+    with Engine(fake.path).lines("/events") as lines:
+        assert list(lines) == [b"x" * 10, b"0123456789"]
+        assert len(lines._begun) == 10
+
+
+def test_lines_are_ended_from_another_thread(fake: Fake):
+    released = threading.Event()
+
+    def write(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.0 200 OK\r\n\r\none\n")
+        released.wait(30)
+
+    fake.act = write
+    with Engine(fake.path).lines("/events") as lines:
+        each = iter(lines)
+        assert next(each) == b"one"
+        threading.Timer(0.05, lines.end).start()
+        assert list(each) == []
+        lines.end()
+    lines.end()
+    released.set()
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"HTTP/1.0 500 Internal Server Error\r\n\r\n", "has an error of its own"),
+        (b'HTTP/1.0 400 Bad Request\r\n\r\n{"message": "invalid filter"}', "refuses to answer"),
+        (b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "cannot be understood"),
+        (b"SSH-2.0\r\n", "cannot be understood"),
+        (b"x" * 100_000, "cannot be understood"),
+        (b"", "cannot be understood"),
+    ],
+)
+def test_an_answer_that_brings_no_lines_is_told_from_one(fake: Fake, raw: bytes, said: str):
+    fake.act = lambda connection: connection.sendall(raw)
+    with pytest.raises(EngineError, match=said):
+        Engine(fake.path).lines("/events")
+
+
+def test_no_engine_brings_no_lines(tmp_path: Path):
+    with pytest.raises(EngineError, match="there is no Docker engine"):
+        Engine(tmp_path / "nowhere").lines("/events")

@@ -13,7 +13,7 @@ from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy
 from ds01.runtime.containers.engine import EngineError
 from ds01.runtime.gpu.answer import Grant, Refusal
-from ds01.runtime.gpu.host import account_reader, infrastructure, open_engine, open_gpus
+from ds01.runtime.gpu.host import account_reader, open_engine, open_gpus
 from ds01.runtime.gpu.operations import new_id
 from ds01.runtime.gpu.request import Count, Request
 
@@ -53,11 +53,6 @@ def test_holds_end_only_where_the_rule_is_enforced(policy: Policy) -> None:
         changed = {**policy.document, "enforcement": {**enforcement, "rules": rules}}
         seconds[mode] = account_reader(Policy.from_document(changed))("student01").hold_seconds
     assert seconds == {"enforce": 900, "warn": None, "off": None}
-
-
-def test_the_sites_own_containers_are_those_of_its_monitoring(policy: Policy) -> None:
-    assert "ds01-dcgm-exporter" in infrastructure(policy)
-    assert infrastructure(Policy.from_document({**policy.document, "monitoring": {}})) == frozenset()
 
 
 def test_a_request_goes_all_the_way_from_policy_to_state(paths: HostPaths, policy: Policy) -> None:
