@@ -247,12 +247,13 @@ class Chronicle:
         if before is None:
             return
         row = row_of(seen, before)
-        if not settled:
-            row = replace(
-                row, name=before.name, state=before.state, started_at=before.started_at, finished_at=before.finished_at
-            )
-        old = there.created_at is None or self.now() - there.created_at > _NEW
-        self.roster.put(self._tell_bypass(seen, row) if there.is_live or old else row)
+        if settled:
+            old = there.created_at is None or self.now() - there.created_at > _NEW
+            self.roster.put(self._tell_bypass(seen, row) if there.is_live or old else row)
+        else:
+            told = {"name": before.name, "state": before.state}
+            times = {"started_at": before.started_at, "finished_at": before.finished_at}
+            self.roster.put(replace(row, **told, **times))  # type: ignore[arg-type] # fields by name
 
     def _tell_bypass(self, seen: Seen, row: Row) -> Row:
         """Tell once of a container that came past DS01, of an account that may not do that, or of nobody known."""

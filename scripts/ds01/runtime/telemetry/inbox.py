@@ -51,7 +51,7 @@ class Inbox:
             return [item for item, _ in taken]
 
     def wake(self) -> None:
-        """Make whoever takes wait no longer; may be called in a signal's handler, since the lock is its thread's own."""
+        """End the wait of whoever takes; also in a signal's handler, for a thread's own lock never holds it up."""
         with self._changed:
             self._changed.notify_all()
 

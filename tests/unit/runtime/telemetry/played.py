@@ -164,11 +164,12 @@ class PlayedEngine:
         containers = "filters" in asked
         listener: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         with self._lock:
-            known = [
-                each
-                for each in self.remembered
-                if since is not None and each["timeNano"] >= since and (not containers or each["Type"] == "container")
-            ]
+            known: list[dict[str, Any]] = []
+            for each in reversed(self.remembered):
+                if since is None or each["timeNano"] < since:
+                    break
+                if not containers or each["Type"] == "container":
+                    known.insert(0, each)
             if "until" not in asked:
                 self._listeners.append(listener)
         yield b"".join(json.dumps(each).encode() + b"\n" for each in known)
