@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "gpu": ("ds01.runtime.commands.gpu", "who has which GPU, who waits; allocate and release"),
     "claim": ("ds01.runtime.commands.claim", "say whose a container is that no label gives to anybody"),
     "events": ("ds01.runtime.commands.events", "what happened on this host: the event log"),
+    "lifecycle": ("ds01.runtime.commands.lifecycle", "run a lifecycle job now, or say what it would do"),
     "verify": ("ds01.verify", "prove that this host is as it was deployed"),
     "history": ("ds01.deployer.commands.history", "the last deploys: who, when, what"),
     "rollback": ("ds01.deployer.commands.rollback", "deploy what an earlier generation wanted"),

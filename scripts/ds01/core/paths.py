@@ -66,6 +66,11 @@ class HostPaths:
         return self.at("/proc")
 
     @property
+    def subuids(self) -> Path:
+        """Which accounts have which further uids, for user namespaces of their own."""
+        return self.at("/etc/subuid")
+
+    @property
     def events(self) -> Path:
         """The log of events, one JSON object a line."""
         return self.at("/var/log/ds01/events.jsonl")

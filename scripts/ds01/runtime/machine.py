@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ds01.core.typed import Final
@@ -69,6 +70,11 @@ class Machine:
         # Bytes, and lines end in nothing but \n: a program's name may hold whatever else text takes for a line's end.
         line = next(line for line in status.split(b"\n") if line.startswith(b"Uid:"))
         return int(line.split()[1])
+
+    def started_at(self, process: ProcessRef) -> datetime:
+        """Return when a process of this boot was started, to the second. Source: proc_pid_stat(5), field 22."""
+        age = self.boot_seconds() - process.started / os.sysconf("SC_CLK_TCK")
+        return (self.now() - timedelta(seconds=age)).replace(microsecond=0)
 
     def is_alive(self, process: ProcessRef) -> bool:
         """Whether a process still runs, and is no other with its number."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ds01.core.value import replace
+from ds01.runtime.identity import ProcessRef
 from ds01.runtime.machine import Machine
 
 MACHINE = Machine()
@@ -153,6 +154,24 @@ def test_the_uid_is_the_real_one_and_not_what_the_process_acts_as() -> None:
     script = "import os; os.setresuid(1234, 0, 0)\n" + WAITS
     with running(script) as process:
         assert MACHINE.uid(process.pid) == 1234
+
+
+def test_a_process_has_a_time_at_which_it_was_started(tmp_path: Path) -> None:
+    noon = datetime(2026, 3, 1, 12, 0, 0, 700_000, tzinfo=UTC)
+    machine = Machine(tmp_path, lambda: noon, lambda: 1000.0)
+    ticks = os.sysconf("SC_CLK_TCK")
+    started = [machine.started_at(ProcessRef(1, seconds * ticks, "boot")) for seconds in (0, 400, 1000)]
+    assert started == [
+        datetime(2026, 3, 1, 11, 43, 20, tzinfo=UTC),
+        datetime(2026, 3, 1, 11, 50, 0, tzinfo=UTC),
+        datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC),
+    ]
+    with subprocess.Popen(["sleep", "60"]) as child:
+        before = datetime.now(UTC)
+        process = Machine().process(child.pid)
+        assert process is not None
+        assert abs((Machine().started_at(process) - before).total_seconds()) < 60
+        child.kill()
 
 
 def test_the_clock_of_the_boot_goes_on() -> None:

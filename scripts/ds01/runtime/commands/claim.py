@@ -12,20 +12,17 @@ from ds01.core.clock import format_instant
 from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import BadInputError, Ds01Error, ExitCode, RefusedError
 from ds01.core.events import Event, EventLog
-from ds01.core.jsonstate import StateError, read_json
-from ds01.core.labels import CREATED_AT
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy, read_policy
 from ds01.core.terminal import print_json, say
 from ds01.core.typed import Final
 from ds01.core.visible import visible
 from ds01.core.words import table
-from ds01.runtime.accounts import is_known, uid_of
+from ds01.runtime.accounts import is_known
 from ds01.runtime.administrator import administrator, require_root
 from ds01.runtime.containers.claims import Claim, prune_claims, read_claims, remove_claim, write_claim
-from ds01.runtime.containers.container import Container
 from ds01.runtime.containers.engine import Engine, EngineError, engine_socket
-from ds01.runtime.containers.page import admitted_on
+from ds01.runtime.containers.vouched import vouched_owner
 from ds01.runtime.identity import Caller
 
 SOURCE: Final = "claim"
@@ -85,7 +82,7 @@ def _claim(paths: HostPaths, policy: Policy, who: Caller, options: argparse.Name
         raise BadInputError(
             f"there is no container {visible(options.container)!r}", None, "docker ps --all shows those there are"
         )
-    believed = believed_owner(paths, container)
+    believed = vouched_owner(paths, container)
     if believed is not None and believed != options.account and not options.force:
         raise RefusedError(
             f"{visible(container.name)} is {believed}'s, by a label that DS01 itself gave it",
@@ -106,30 +103,6 @@ def _claim(paths: HostPaths, policy: Policy, who: Caller, options: argparse.Name
         if owner is not None and owner.name != claim.user:
             say(f"notice: its label says {owner.name}; the claim stands above that")
     return ExitCode.DONE
-
-
-def believed_owner(paths: HostPaths, container: Container) -> str | None:
-    """Return whose a container is by a label that DS01 gave it; None when it has none, or one that anybody can write.
-
-    What was recorded and cannot be read now is taken for a yes: an administrator can still say that it is not.
-    """
-    owner = container.owner
-    if owner is None:
-        return None
-    uid = uid_of(owner.name)
-    if uid is not None and container.labels.get(CREATED_AT) in admitted_on(paths.pages, uid):
-        return owner.name
-    try:
-        recorded = _recorded(paths).get(container.id)
-    except StateError:
-        return owner.name
-    return owner.name if isinstance(recorded, dict) and recorded.get("admitted") is True else None
-
-
-def _recorded(paths: HostPaths) -> Mapping[str, object]:
-    document = read_json(paths.containers, of_root=True) or {}
-    rows = document.get("containers", {})
-    return rows if isinstance(rows, dict) else {}
 
 
 # --- Taking back and showing ------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from ds01.runtime.gpu import nvml, smi
 from ds01.runtime.gpu.driver import fingerprint, list_gpus
 from ds01.runtime.gpu.hardware import Devices, DevicesError, GpuUuid, NoToolError, Usage
 from ds01.runtime.gpu.naming import all_gpus
+from ds01.runtime.gpu.owners import Owners
 from ds01.runtime.gpu.processes import identify
 from ds01.runtime.gpu.topology import recall, recall_any, remember
 from ds01.runtime.machine import Machine
@@ -41,7 +42,7 @@ def read_devices(paths: HostPaths, run: Run = run, *, live: bool = False, who: b
     gpus = all_gpus(seen, list_gpus(paths.proc), recall_any(paths))
     if gpus != known and fingerprint(paths.proc) == sign:
         remember(paths, gpus, sign, machine.boot_seconds())
-    found = identify(seen.running, paths.proc)
+    found = identify(seen.running, machine, Owners(paths.subuids))
     unknown = "; ".join(filter(None, (seen.unknown, found.unknown)))
     return Devices(gpus, found.processes, unknown or None)
 

@@ -6,6 +6,7 @@ what people call it. Indices may have another order after a reboot or a repair: 
 
 from __future__ import annotations
 
+from datetime import datetime
 from fractions import Fraction
 
 from ds01.core.errors import Ds01Error
@@ -98,10 +99,14 @@ class GpuProcess:
     """A process that computes on a unit.
 
     Attributes:
-        user: account that owns it; `uid 1234` when that has no name.
+        user: account that owns it; nameless() when that has no name.
         command: short name of its program, safe to print.
         container_id: of the Docker container it runs in; None on the host itself.
         memory_bytes: GPU memory it uses; None when the driver does not say.
+        uid: the host's.
+        started: clock ticks since boot; with the pid it is this process and no other, as long as the machine is up.
+        since: the same as a time.
+        doubt: why it is not certain that it runs on the host itself; None when it is, and in a Docker container.
     """
 
     pid: int
@@ -110,6 +115,25 @@ class GpuProcess:
     command: str
     container_id: str | None = None
     memory_bytes: int | None = None
+    uid: int | None = None
+    started: int | None = None
+    since: datetime | None = None
+    doubt: str | None = None
+
+    @property
+    def is_on_host(self) -> bool:
+        """Whether it certainly runs outside any container."""
+        return self.container_id is None and self.doubt is None
+
+    @property
+    def has_account(self) -> bool:
+        """Whether it is known which account it belongs to."""
+        return self.uid is not None and self.user != nameless(self.uid)
+
+
+def nameless(uid: int) -> str:
+    """Return what a uid without an account is called; no account can be called so."""
+    return f"uid {uid}"
 
 
 @dataclass(frozen=True, slots=True)

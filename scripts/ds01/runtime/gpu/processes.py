@@ -5,10 +5,8 @@ Reads only; believes nothing that the owner of a process can write, save its nam
 
 from __future__ import annotations
 
-import pwd
 import re
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from ds01.core.typed import Final
 from ds01.core.value import dataclass
@@ -21,6 +19,14 @@ from ds01.runtime.machine import Machine
 _CONTAINER: Final = re.compile(r"/(?:docker-([0-9a-f]{64})\.scope|docker/([0-9a-f]{64}))(?:/|$)", re.ASCII)
 # What systemd hands over to an account: it can make groups of any name there, and rootless Docker is not the host's.
 _DELEGATED: Final = re.compile(r"(?:^|/)(?:user\.slice|user@\d+\.service)/", re.ASCII)
+# What others than Docker name the groups of containers that root runs: podman, cri-o, containerd, Kubernetes, LXC,
+# systemd-nspawn; and any name with a whole id in it, as Docker itself has below a parent that is no slice.
+_FOREIGN: Final = re.compile(
+    r"[0-9a-f]{64}|(?:^|/)(?:libpod|crio|cri-containerd|nerdctl|kubepods|lxc|machine\.slice/|machine-[^/]*\.scope|systemd-nspawn@)",
+    re.ASCII,
+)
+_DOUBT: Final = "it may run in a container of something else than Docker"
+_NO_GROUP: Final = "the kernel does not say in which control group it is"
 _LONGEST_NAME: Final = 32
 
 
@@ -36,22 +42,13 @@ class Identified:
     unknown: str | None = None
 
 
-def account_of(uid: int) -> str:
-    """Return the name of an account, `uid 1234` when it has none."""
-    try:
-        return visible(pwd.getpwuid(uid).pw_name)
-    except (KeyError, OverflowError):
-        return f"uid {uid}"
-
-
-def identify(running: Iterable[Running], proc: Path, account: Callable[[int], str] = account_of) -> Identified:
+def identify(running: Iterable[Running], machine: Machine, account: Callable[[int], str]) -> Identified:
     """Find out whose processes these are; one that has ended meanwhile is left out.
 
     Args:
-        proc: mount point of procfs, of the PID namespace that the driver's numbers are of: the host's.
-        account: uid to name.
+        machine: whose procfs is of the PID and user namespaces that the driver's numbers are of: the host's.
+        account: uid to the name of its account, or nameless().
     """
-    machine = Machine(proc)
     # With hidepid others' processes look as if they had ended; then process 1 does too. Source: proc(5).
     hidden = machine.process(1) is None
     found, dark = [], set()
@@ -72,21 +69,42 @@ def identify(running: Iterable[Running], proc: Path, account: Callable[[int], st
 def _identify(running: Running, machine: Machine, account: Callable[[int], str]) -> GpuProcess | None:
     pid = running.pid
     before, uid, command = machine.process(pid), machine.uid(pid), machine.command(pid)
-    try:
-        groups = (machine.proc / str(pid) / "cgroup").read_text(errors="replace")
-    except OSError:
-        return None
-    if before is None or uid is None or machine.process(pid) != before:
+    groups = _groups(machine, pid)
+    if before is None or uid is None or groups is None or machine.process(pid) != before:
         # It has ended, or another process got its number meanwhile.
         return None
+    container = container_in(groups)
     return GpuProcess(
         pid=pid,
         uuid=running.uuid,
         user=account(uid),
         command=visible(command, _LONGEST_NAME) or "?",
-        container_id=container_in(groups),
+        container_id=container,
         memory_bytes=running.memory_bytes,
+        uid=uid,
+        started=before.started,
+        since=machine.started_at(before),
+        doubt=None if container is not None else _doubt(groups),
     )
+
+
+def is_on_host(machine: Machine, pid: int) -> bool:
+    """Whether a process certainly runs outside any container, at this moment."""
+    groups = _groups(machine, pid)
+    return groups is not None and container_in(groups) is None and _doubt(groups) is None
+
+
+def _groups(machine: Machine, pid: int) -> str | None:
+    try:
+        return (machine.proc / str(pid) / "cgroup").read_text(errors="replace")
+    except OSError:
+        return None
+
+
+def _doubt(groups: str) -> str | None:
+    if not groups.strip():
+        return _NO_GROUP
+    return _DOUBT if is_foreign(groups) else None
 
 
 def container_in(groups: str) -> str | None:
@@ -103,3 +121,16 @@ def container_in(groups: str) -> str | None:
         if found is not None and not _DELEGATED.search(path[: found.start() + 1]):
             return found[1] or found[2]
     return None
+
+
+def is_foreign(groups: str) -> bool:
+    """Whether a process's groups look like those of a container that is not Docker's and not of its owner's making.
+
+    What an account runs below its own part of the tree, rootless podman and Docker too, runs on the host.
+    """
+    for line in groups.split("\n"):
+        _, _, path = line.partition(":")[2].partition(":")
+        own = _DELEGATED.search(path)
+        if _FOREIGN.search(path if own is None else path[: own.start() + 1]):
+            return True
+    return False

@@ -12,6 +12,7 @@ import pytest
 from tests.driver_proc import make_driver
 from tests.nvml_library import Library, build
 
+from ds01.core.value import replace
 from ds01.runtime.gpu.causes import explain
 from ds01.runtime.gpu.hardware import Devices, Gpu, GpuProcess, GpuUuid, Usage
 
@@ -86,8 +87,11 @@ def test_gpus_and_who_computes_on_them(host: Host) -> None:
     container = "0123456789abcdef" * 4
     host.library.say(WHOLE, OTHER, ("process", "GPU-b", 4711, GIB))
     host.add_process(4711, f"0::/system.slice/docker-{container}.scope\n")
-    process = GpuProcess(4711, GpuUuid("GPU-b"), "uid 54321", "python", container, GIB)
-    assert host.read() == Devices((A, B), (process,))
+    process = GpuProcess(4711, GpuUuid("GPU-b"), "uid 54321", "python", container, GIB, uid=54321, started=22)
+    found = host.read()
+    assert replace(found, processes=tuple(replace(each, since=None) for each in found.processes)) == Devices(
+        (A, B), (process,)
+    )
     assert host.read(question="read_usage") == {"GPU-a": Usage(5, 0), "GPU-b": Usage(5, 0)}
     assert not host.asked.exists()
 

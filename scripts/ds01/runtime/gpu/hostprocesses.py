@@ -1,0 +1,209 @@
+"""What computes on GPUs outside containers, and what is to become of each such process. Pure; watch.py acts on it.
+
+Never condemns a process of which anything is not known: whose it is, whether a container holds it, who has a grant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import Enum
+
+from ds01.core.typed import Final
+from ds01.core.value import dataclass, replace
+from ds01.runtime.gpu.baremetal import Access, BareMetal
+from ds01.runtime.gpu.grants import Grant, grant_of
+from ds01.runtime.gpu.hardware import Devices, GpuProcess, GpuUuid
+
+# Of one process: seen twice, at looks apart, it is no passing thing and no mistake of one look.
+FEWEST_SIGHTINGS: Final = 2
+# Number and start: the process itself, as long as the machine is up.
+Key = tuple[int, int]
+
+
+class Verdict(Enum):
+    """What becomes of a process."""
+
+    ALLOWED = "allowed"  # by the policy, as everybody's
+    EXEMPT = "exempt"  # root, an administrator, or on the policy's list
+    GRANTED = "granted"  # for a time
+    WARNED = "warned"
+    TERMINATE = "terminate"
+
+
+@dataclass(frozen=True, slots=True)
+class HostProcess:
+    """One process on the host, with all units that it computes on.
+
+    Attributes:
+        started: clock ticks since boot.
+        user: its account; `uid 1234` when that has no name.
+        gpu_uuids: sorted, as slots is in the same order.
+        memory_bytes: on all of them; None when the driver does not say of one.
+        sightings: in how many looks it was seen.
+        warned_at: when its account was told; None when it was not, or need not be any more.
+        ends_seconds: when it is ended, in seconds since boot, as its account was told; None when it is not.
+        ends_at: the same as a time, by the clock as it is now.
+        granted_until: when its grant ends.
+        note: why it is never ended, or anything else that is not plain from the rest.
+    """
+
+    pid: int
+    started: int
+    uid: int
+    user: str
+    command: str
+    gpu_uuids: tuple[GpuUuid, ...]
+    slots: tuple[str, ...]
+    memory_bytes: int | None
+    since: datetime
+    sightings: int
+    verdict: Verdict
+    warned_at: datetime | None = None
+    ends_seconds: float | None = None
+    ends_at: datetime | None = None
+    granted_until: datetime | None = None
+    note: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """What it is known by."""
+        return self.pid, self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a process is held against.
+
+    Attributes:
+        grants: None when they cannot be read.
+        is_admin: whether an account is an administrator.
+    """
+
+    access: BareMetal
+    grants: Sequence[Grant] | None
+    is_admin: Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When it is looked at: by the wall clock, and in seconds since boot, which nobody can set."""
+
+    now: datetime
+    boot_seconds: float
+
+
+def judge(before: Mapping[Key, HostProcess], devices: Devices, rules: Rules, moment: Moment) -> tuple[HostProcess, ...]:
+    """Return every process outside containers with what becomes of it, by pid.
+
+    Args:
+        before: as they were at an earlier look of this boot.
+    """
+    together: dict[Key, list[GpuProcess]] = {}
+    for each in devices.processes:
+        if each.container_id is None and each.started is not None:
+            together.setdefault((each.pid, each.started), []).append(each)
+    return tuple(
+        _judged(before.get(key), _joined(on, devices, moment), on[0], rules, moment)
+        for key, on in sorted(together.items())
+    )
+
+
+def newly_warned(before: Mapping[Key, HostProcess], after: Iterable[HostProcess]) -> tuple[HostProcess, ...]:
+    """Return those whose accounts are to be told now."""
+    return tuple(
+        each
+        for each in after
+        if each.warned_at is not None and (each.key not in before or before[each.key].warned_at != each.warned_at)
+    )
+
+
+def _joined(on: Sequence[GpuProcess], devices: Devices, moment: Moment) -> HostProcess:
+    """Return a process that was seen for the first time, on all of its units."""
+    first = on[0]
+    uuids = sorted({each.uuid for each in on})
+    memory = [each.memory_bytes for each in on]
+    known = [each for each in memory if each is not None]
+    return HostProcess(
+        pid=first.pid,
+        started=first.started or 0,
+        uid=-1 if first.uid is None else first.uid,
+        user=first.user,
+        command=first.command,
+        gpu_uuids=tuple(uuids),
+        slots=tuple(slot_of(devices, uuid) for uuid in uuids),
+        memory_bytes=sum(known) if len(known) == len(memory) else None,
+        since=first.since or moment.now,
+        sightings=1,
+        verdict=Verdict.ALLOWED,
+    )
+
+
+def slot_of(devices: Devices, uuid: GpuUuid) -> str:
+    """Return what people call a unit, or the GPU that a driver names for a process on one of its instances."""
+    unit = devices.find(uuid)
+    if unit is not None:
+        return unit.slot
+    return next((str(gpu.index) for gpu in devices.gpus if gpu.uuid == uuid), uuid)
+
+
+def _judged(
+    before: HostProcess | None, one: HostProcess, seen: GpuProcess, rules: Rules, moment: Moment
+) -> HostProcess:
+    if before is not None:
+        # Since when it runs comes out a second earlier or later, as clocks go.
+        one = replace(one, sightings=before.sightings + 1, since=before.since)
+    if rules.access.access is Access.ALLOW:
+        return one
+    if _is_exempt(seen, rules):
+        return replace(one, verdict=Verdict.EXEMPT)
+    grant = grant_of(rules.grants or (), seen.user, moment.now) if seen.has_account else None
+    if grant is not None:
+        return replace(one, verdict=Verdict.GRANTED, granted_until=grant.until)
+    return _warned(before, one, _why_never(seen, rules), rules, moment)
+
+
+def _is_exempt(seen: GpuProcess, rules: Rules) -> bool:
+    if seen.uid == 0:
+        return True
+    return seen.has_account and (seen.user in rules.access.exempt_users or rules.is_admin(seen.user))
+
+
+def _why_never(seen: GpuProcess, rules: Rules) -> str | None:
+    """Return why a process is not ended whatever the policy says."""
+    if not seen.has_account:
+        return "whose it is cannot be told"
+    if seen.doubt is not None:
+        return seen.doubt
+    return "who has a grant cannot be told" if rules.grants is None else None
+
+
+def _warned(
+    before: HostProcess | None, one: HostProcess, never: str | None, rules: Rules, moment: Moment
+) -> HostProcess:
+    """Return a process that should not be there, with the end that its account was told, or is told now.
+
+    An end that was announced stands, also when the policy allows less time since; one that was not announced, as long
+    as the policy only warned, begins with a notice of its own.
+    """
+    warned = replace(one, verdict=Verdict.WARNED, note=never)
+    # Of what was not certain its account was not told.
+    told = before is not None and before.warned_at is not None and (before.note is None or never is not None)
+    if rules.access.access is Access.WARN or never is not None:
+        return replace(warned, warned_at=before.warned_at if before is not None and told else moment.now)
+    if before is None or not told or before.ends_seconds is None:
+        ends = moment.boot_seconds + rules.access.grace_seconds
+        return replace(warned, warned_at=moment.now, ends_seconds=ends, ends_at=_as_time(ends, moment))
+    ends = before.ends_seconds
+    over = moment.boot_seconds >= ends and one.sightings >= FEWEST_SIGHTINGS
+    return replace(
+        warned,
+        verdict=Verdict.TERMINATE if over else Verdict.WARNED,
+        warned_at=before.warned_at,
+        ends_seconds=ends,
+        ends_at=_as_time(ends, moment),
+    )
+
+
+def _as_time(boot_seconds: float, moment: Moment) -> datetime:
+    return (moment.now + timedelta(seconds=boot_seconds - moment.boot_seconds)).replace(microsecond=0)

@@ -1,0 +1,207 @@
+"""Which stopped containers are removed, and which that were never started. Pure: what was seen in, decisions out.
+
+Their volumes and workspaces stay. Nobody's is removed who was not told before, and no jump of the wall clock makes a
+container older than the machine was awake beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from ds01.core.rules import Mode
+from ds01.core.typed import Final
+from ds01.core.value import dataclass, field, replace
+from ds01.runtime.containers.container import State
+from ds01.runtime.lifecycle import record
+from ds01.runtime.lifecycle.decision import (
+    Action,
+    Decision,
+    Decisions,
+    LifecycleRule,
+    Moment,
+    Remark,
+    Subject,
+    awake_between,
+    clock,
+    key_of,
+    last_grace,
+    spoken,
+    untouchable,
+    would_be,
+)
+from ds01.runtime.lifecycle.settings import LifecycleRules
+
+_STOPPED: Final = frozenset({State.EXITED, State.DEAD})
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A container that does not run, for as long as it has been seen not to.
+
+    Attributes:
+        since: when it stopped, or was made when it never ran, by Docker's word.
+        held: seconds that it has been so while the machine was awake.
+        told_at: what `held` was when its owner was told until when it is kept; None before that.
+        would: whether its owner was told that it would be removed, were the rule enforced.
+    """
+
+    user: str
+    since: datetime
+    held: float = 0.0
+    told_at: float | None = None
+    would: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMemory:
+    """All of them, by the container's id, and when they were looked at last."""
+
+    at: Moment | None = None
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSweep:
+    """What one sweep decides, and what is to be remembered of it once that was done."""
+
+    decisions: Decisions
+    memory: KeptMemory
+
+
+def sweep_stale(subjects: Sequence[Subject], memory: KeptMemory, rules: LifecycleRules, moment: Moment) -> KeptSweep:
+    """Decide about every container.
+
+    Returns:
+        The memory has nobody told yet that was not before: settle() notes what was really done.
+    """
+    if rules.mode(LifecycleRule.CONTAINER_HOLD) is Mode.OFF:
+        return KeptSweep(Decisions(cleared=_cleared(memory.kept)), KeptMemory(moment))
+    wanted, remarks, kept = [], [], {}
+    for subject in subjects:
+        found = _kept(subject, memory, rules, moment)
+        if isinstance(found, str):
+            remarks.append(Remark(subject.name, subject.user, found))
+            continue
+        kept[subject.id] = found
+        decision = _decided(subject, found, rules, moment)
+        if isinstance(decision, Decision):
+            wanted.append(decision)
+        else:
+            remarks.append(Remark(subject.name, subject.user, decision))
+    gone = {key: each for key, each in memory.kept.items() if key not in kept or kept[key].since != each.since}
+    return KeptSweep(Decisions(tuple(wanted), tuple(remarks), _cleared(gone)), KeptMemory(moment, kept))
+
+
+def settle(memory: KeptMemory, done: Iterable[Decision]) -> KeptMemory:
+    """Note what was really done."""
+    kept = dict(memory.kept)
+    for each in done:
+        there = kept.get(each.container_id)
+        if each.action is Action.REMOVE:
+            kept.pop(each.container_id, None)
+        elif there is not None:
+            kept[each.container_id] = replace(there, told_at=there.held) if each.binding else replace(there, would=True)
+    return replace(memory, kept=kept)
+
+
+def hold_of(subject: Subject, rules: LifecycleRules) -> tuple[datetime, float] | str:
+    """Return since when a container is held and for how many seconds; a text is why it is not, or for ever."""
+    container = subject.seen.container
+    why = untouchable(subject)
+    if why is not None:
+        return why
+    if subject.user is None or subject.times is None:
+        return "nobody can be charged for it, so nobody's limits hold"
+    if container.state is State.CREATED and container.created_at is not None:
+        return container.created_at, rules.never_started_hold_seconds
+    if container.state not in _STOPPED or container.finished_at is None:
+        return f"it is {container.state.value}"
+    hold = subject.times.container_hold
+    return "its account's stopped containers are kept for ever" if hold is None else (container.finished_at, hold)
+
+
+def held_until(kept: Kept, hold: float) -> float:
+    """Return for how many seconds a container is held in all: a last grace after its owner was told, at least."""
+    return hold if kept.told_at is None else max(hold, kept.told_at + last_grace(hold))
+
+
+def _cleared(kept: Mapping[str, Kept]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (each.user, key_of(LifecycleRule.CONTAINER_HOLD, key))
+        for key, each in kept.items()
+        if each.told_at is not None or each.would
+    )
+
+
+def _kept(subject: Subject, memory: KeptMemory, rules: LifecycleRules, moment: Moment) -> Kept | str:
+    hold = hold_of(subject, rules)
+    if isinstance(hold, str) or subject.user is None:
+        return hold if isinstance(hold, str) else ""
+    known, since = memory.kept.get(subject.id), hold[0]
+    passed = 0.0 if memory.at is None else awake_between(memory.at, moment)
+    if known is not None and known.since == since and known.user == subject.user:
+        return replace(known, held=known.held + passed)
+    # It is new: it cannot have been so for longer than since the last look, when it was not. Without one, nobody knows.
+    new = memory.at is not None and since >= memory.at.now
+    return Kept(subject.user, since, max(0.0, min((moment.now - since).total_seconds(), passed)) if new else 0.0)
+
+
+def _decided(subject: Subject, kept: Kept, rules: LifecycleRules, moment: Moment) -> Decision | str:
+    """Return what is to be done; a text is why nothing is."""
+    hold = hold_of(subject, rules)
+    if isinstance(hold, str):
+        return hold
+    since, seconds = hold
+    never = subject.seen.container.state is State.CREATED
+    words = f"{'never started since' if never else 'stopped since'} {clock(since)}, kept for {spoken(seconds)}"
+    over = kept.held >= held_until(kept, seconds) and (moment.now - since).total_seconds() >= seconds
+    if rules.mode(LifecycleRule.CONTAINER_HOLD) is not Mode.ENFORCE:
+        return would_be(_decision(subject, Action.REMOVE, words, since, None)) if over and not kept.would else words
+    if kept.told_at is None:
+        until = moment.after(max(last_grace(seconds), seconds - kept.held))
+        said = (
+            f"container {subject.name} is removed after {clock(until)}: {words}; docker start {subject.name} keeps it"
+        )
+        return _decision(subject, Action.WARN, words, since, said)
+    if not over:
+        return f"{words}; its owner was told"
+    said = (
+        f"container {subject.name} was removed {clock(moment.now)}: {words}; its workspace and volumes are there still"
+    )
+    return _decision(subject, Action.REMOVE, words, since, said)
+
+
+def _decision(subject: Subject, action: Action, reason: str, since: datetime, text: str | None) -> Decision:
+    return Decision(
+        container_id=subject.id,
+        name=subject.name,
+        user=subject.user,
+        action=action,
+        rule=LifecycleRule.CONTAINER_HOLD,
+        reason=reason,
+        text=text,
+        key=key_of(LifecycleRule.CONTAINER_HOLD, subject.id),
+        state_since=since,
+    )
+
+
+# --- As JSON ----------------------------------------------------------------------------------------------------------
+
+_KEPT: Final = {
+    "user": record.text,
+    "since": record.instant,
+    "held": record.number,
+    "told_at": record.optional(record.number),
+    "would": record.flag,
+}
+
+
+def from_document(document: Mapping[str, object]) -> KeptMemory:
+    """Read what record.plain() made of a memory.
+
+    Raises:
+        RecordError: it is something else.
+    """
+    read = record.fields(document, {"at": record.optional(record.moment), "kept": record.rows})
+    return KeptMemory(read["at"], {key: Kept(**record.fields(each, _KEPT)) for key, each in read["kept"].items()})
