@@ -29,7 +29,6 @@ _MACHINERY: Final = frozenset(
     {"proc", "sysfs", "tmpfs", "devpts", "devtmpfs", "mqueue", "cgroup", "cgroup2", "overlay", "securityfs", "nsfs"}
 )
 _MOST_MOUNTS: Final = 64
-_LOOK_SECONDS: Final = 5.0
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
@@ -41,12 +40,14 @@ class Counters:
         proc: mount point of procfs.
         cgroup: mount point of the control groups.
         pid: of its first process.
+        look_seconds: how long its file systems may take to answer.
     """
 
     proc: Path
     cgroup: Path
     pid: int
     container_id: str
+    look_seconds: float = 5.0
 
     def cpu_usec(self) -> int | str:
         """Return the CPU time that all its processes used, in microseconds. Source: cgroup v2, cpu.stat."""
@@ -91,8 +92,8 @@ class Counters:
         found: list[bool | str] = []
         thread = threading.Thread(target=lambda: found.append(self._kept_alive()), daemon=True)
         thread.start()
-        thread.join(_LOOK_SECONDS)
-        return found[0] if found else f"its file systems did not answer within {_LOOK_SECONDS:g} s"
+        thread.join(self.look_seconds)
+        return found[0] if found else f"its file systems did not answer within {self.look_seconds:g} s"
 
     def _kept_alive(self) -> bool | str:
         unknown = None

@@ -182,8 +182,8 @@ def _stale_gpu(sights: Sights, *, dry_run: bool) -> Plan:
         notes, held = _would_note(state)
     else:
         with state.change() as book:
-            state.reconcile(book)
             held = len(book.ledger.allocations)
+            state.reconcile(book)
         notes = tuple(book.notes)
     ending: tuple[Event, ...] = ()
     if sights.rules.mode(LifecycleRule.GPU_HOLD) is Mode.WARN:

@@ -91,7 +91,7 @@ class Chronicle:
     def recover(self, logged: Iterable[Event]) -> None:
         """Take over what the end of the log tells beyond what was remembered: the log is written first."""
         for event in logged:
-            told, row = told_of(event), self.roster.rows.get(str(event.details.get("id")))
+            told, row = told_of(event), self.roster.rows.get(str(event.details.get("container_id")))
             if row is not None and event.event_type == BYPASS:
                 self.roster.put(replace(row, bypass_told=True))
             if told is None:
@@ -219,10 +219,11 @@ class Chronicle:
         self._ordinary.clear()
         seen = {each.container.id: each for each in self._at().see_all(containers)}
         lacking = missed(self.roster.rows, containers, self.now())
-        for container_id, happened in self.suspects.settle(lacking, seconds).items():
+        lasted = self.suspects.settle(lacking, seconds)
+        for container_id, happened in lasted.items():
             self._reconstruct(happened, seen.get(container_id))
-        for each in seen.values():
-            self._refresh(each, settled=each.container.id not in lacking)
+        for container_id, each in seen.items():
+            self._refresh(each, settled=container_id not in lacking or container_id in lasted)
         return tuple(seen.values())
 
     def _reconstruct(self, happened: Iterable[Happening], seen: Seen | None) -> None:
