@@ -37,6 +37,7 @@ AS_ACCOUNT: Final = """
 import sys; sys.path.insert(0, sys.argv[1])
 import encodings.ascii, encodings.latin_1, json, logging, os, pynvml, signal, socket, subprocess, threading
 import ds01.cli, ds01.runtime.commands.gpu
+import ds01.runtime.commands.bare_metal, ds01.runtime.commands.processes, ds01.runtime.commands.who
 os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
 sys.exit(ds01.cli.main(sys.argv[3:]))
 """
@@ -111,16 +112,24 @@ class GpuHost:
         }
 
     def argv(self, *words: str, uid: int | None = None) -> list[str]:
-        tail = ["gpu", *words, "--root", os.fspath(self.paths.root)]
+        return self.line("gpu", *words, uid=uid)
+
+    def line(self, *words: str, uid: int | None = None) -> list[str]:
+        """Return `ds01` with words, as root or as an account."""
+        tail = [*words, "--root", os.fspath(self.paths.root)]
         if uid is None:
             return [sys.executable, "-P", "-m", "ds01.cli", *tail]
         return [sys.executable, "-P", "-c", AS_ACCOUNT, os.fspath(SCRIPTS), str(uid), *tail]
 
     def gpu(self, *words: str, uid: int | None = None, sudo: str | None = None) -> Said:
         """Run `ds01 gpu` as root, as an account, or as root behind sudo of an account."""
+        return self.ds01("gpu", *words, uid=uid, sudo=sudo)
+
+    def ds01(self, *words: str, uid: int | None = None, sudo: str | None = None) -> Said:
+        """Run any sub-command of `ds01` so."""
         environment = self.environment | ({} if sudo is None else {"SUDO_UID": sudo})
         done = subprocess.run(
-            self.argv(*words, uid=uid), env=environment, capture_output=True, text=True, check=False, timeout=60
+            self.line(*words, uid=uid), env=environment, capture_output=True, text=True, check=False, timeout=60
         )
         assert "Traceback" not in done.stderr, done.stderr
         return Said(done.returncode, done.stdout, done.stderr)

@@ -82,7 +82,7 @@ def _claim(paths: HostPaths, policy: Policy, who: Caller, options: argparse.Name
         raise BadInputError(
             f"there is no container {visible(options.container)!r}", None, "docker ps --all shows those there are"
         )
-    believed = vouched_owner(paths, container)
+    believed = vouched_owner(paths, policy, container)
     if believed is not None and believed != options.account and not options.force:
         raise RefusedError(
             f"{visible(container.name)} is {believed}'s, by a label that DS01 itself gave it",

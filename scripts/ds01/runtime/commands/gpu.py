@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ds01.core.command import add_root, run_command
 from ds01.core.errors import BadInputError
 from ds01.runtime.commands import gpu_change, gpu_show
+from ds01.runtime.commands.watching import add_watch
 from ds01.runtime.gpu.request import Named, parse_devices, parse_wanted
 
 _LONGEST_WAIT: Final = 7 * 86400
@@ -46,9 +47,7 @@ def _add(actions: _Actions, name: str, words: str, act: _Act) -> argparse.Argume
 def _showing(actions: _Actions) -> None:
     status = _add(actions, "status", "show every GPU with who has it, since when, and how busy it is", gpu_show.status)
     status.add_argument("--user", metavar="NAME", help="only what this account has")
-    status.add_argument(
-        "--watch", nargs="?", const=2.0, type=_seconds, metavar="SECONDS", help="show it again and again (default: 2)"
-    )
+    add_watch(status)
     _add(actions, "queue", "show who waits for a GPU, in the order in which they are served", gpu_show.queue)
     validate = _add(
         actions, "validate", "say whether a container holds a GPU that is there and well", gpu_show.validate

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ds01.core.clock import format_instant
@@ -18,9 +17,10 @@ from ds01.core.units import GIB
 from ds01.core.value import dataclass, field
 from ds01.core.words import printable, table
 from ds01.runtime.commands.gpu_words import JSON_VERSION, allocation_json, since
+from ds01.runtime.commands.watching import shown
 from ds01.runtime.gpu.answer import Reason
 from ds01.runtime.gpu.devices import read_devices, read_usage
-from ds01.runtime.gpu.hardware import Devices, GpuUuid, Unit, Usage
+from ds01.runtime.gpu.hardware import Devices, Gpu, GpuUuid, Unit, Usage
 from ds01.runtime.gpu.host import account_reader
 from ds01.runtime.gpu.ledger import Allocation, Ledger
 from ds01.runtime.gpu.reconcile import AccountOf, hold_ends
@@ -29,7 +29,6 @@ from ds01.runtime.gpu.state import NoGpuStateError, read_ledger
 from ds01.runtime.gpu.view import View, describe
 from ds01.runtime.machine import Machine
 
-_CLEAR: Final = "\033[H\033[2J"
 _Found = TypeVar("_Found")
 _HEAD: Final = ("GPU", "SLOT", "PROFILE", "USER", "CONTAINER", "SINCE", "STATE", "UTIL", "MEMORY")
 
@@ -92,18 +91,18 @@ class _Reader:
 def status(options: argparse.Namespace) -> int:
     """Show all units, once or again and again."""
     paths = host_paths(options.root)
-    while True:
-        scene = _look(paths)
+
+    def show(clear: str) -> int:
+        scene = look(paths)
         if options.json:
             print_json(_status_json(scene, options.user), sys.stdout)
         else:
-            text = status_table(scene, options.user)
-            print(f"{_CLEAR if options.watch is not None and sys.stdout.isatty() else ''}{text}", flush=True)
+            print(f"{clear}{status_table(scene, options.user)}", flush=True)
             for line in (*scene.lacking, *scene.notices):
                 say(f"notice: {line}")
-        if options.watch is None:
-            return ExitCode.FAILED if scene.lacking else ExitCode.DONE
-        time.sleep(max(0.2, options.watch))
+        return ExitCode.FAILED if scene.lacking else ExitCode.DONE
+
+    return shown(options.watch, show)
 
 
 def queue(options: argparse.Namespace) -> int:
@@ -182,7 +181,8 @@ def _ledger_or_none_yet(paths: HostPaths) -> Ledger:
         return Ledger()
 
 
-def _look(paths: HostPaths) -> Scene:
+def look(paths: HostPaths) -> Scene:
+    """Read all that can be read of hardware, holders and holds."""
     reader = _Reader()
     unknown: Devices | None = None
     devices = reader.read(lambda: read_devices(paths), unknown)
@@ -208,7 +208,7 @@ def status_table(scene: Scene, user: str | None = None) -> str:
     view = _view(scene)
     rows = [_row(scene, view, unit) for unit in view.units if user is None or _user(view, unit) == user]
     lost = "no such GPU now" if scene.devices else "GPU not seen"
-    for each, slots in _vanished(scene, view):
+    for each, slots in vanished(scene, view):
         if user in {None, each.user}:
             state = f"{_state_of(each, scene.account_of)}; {lost}"
             who = (each.user or "?", each.container, since(each.allocated_at))
@@ -221,7 +221,7 @@ def status_table(scene: Scene, user: str | None = None) -> str:
     return "this machine has no GPU" if scene.devices is not None else "which GPUs there are cannot be told"
 
 
-def _vanished(scene: Scene, view: View) -> Iterator[tuple[Allocation, tuple[str, ...]]]:
+def vanished(scene: Scene, view: View) -> Iterator[tuple[Allocation, tuple[str, ...]]]:
     """Yield what is held and not seen, by the slots it had."""
     here = {uuid for unit in view.units for uuid in (unit.uuid, unit.gpu_uuid)}
     for each in scene.allocations:
@@ -246,11 +246,12 @@ def _row(scene: Scene, view: View, unit: Unit) -> tuple[str, ...]:
     total = f"{unit.memory_bytes / GIB:.0f}G"
     memory = total if usage.memory_used_bytes is None else f"{usage.memory_used_bytes / GIB:.1f}/{total}"
     who = ("-", "-", "-") if there is None else (there.user or "?", there.container, since(there.allocated_at))
-    return _model(view, unit), unit.slot, unit.profile or "whole", *who, _state(scene, view, unit), util, memory
+    return model_of(view.gpus, unit), unit.slot, unit.profile or "whole", *who, _state(scene, view, unit), util, memory
 
 
-def _model(view: View, unit: Unit) -> str:
-    return next(gpu.name for gpu in view.gpus if gpu.uuid == unit.gpu_uuid).removeprefix("NVIDIA ")
+def model_of(gpus: Sequence[Gpu], unit: Unit) -> str:
+    """Return what kind of GPU a unit is or is part of."""
+    return next(gpu.name for gpu in gpus if gpu.uuid == unit.gpu_uuid).removeprefix("NVIDIA ")
 
 
 def _user(view: View, unit: Unit) -> str | None:
@@ -309,7 +310,7 @@ def _unit_json(scene: Scene, view: View, unit: Unit) -> Mapping[str, object]:
     there = view.holder(unit)
     usage = scene.usage.get(unit.uuid, Usage(None, None))
     return {
-        "gpu": _model(view, unit),
+        "gpu": model_of(view.gpus, unit),
         "slot": unit.slot,
         "uuid": unit.uuid,
         "gpu_uuid": unit.gpu_uuid,

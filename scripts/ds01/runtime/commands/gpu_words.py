@@ -38,7 +38,8 @@ def holder(holding: Holding) -> str:
     if holding.process is not None:
         return printable(holding.process)
     whose = "" if holding.user is None else f"{holding.user}'s "
-    return printable(f"{whose}{holding.container}")
+    command = "" if holding.command is None else f" ({holding.command})"
+    return printable(f"{whose}{holding.container}{command}")
 
 
 def _when(holding: Holding) -> str:
@@ -102,4 +103,6 @@ def holding_json(holding: Holding) -> Mapping[str, object]:
         "since": None if holding.since is None else format_instant(holding.since),
         "stopped_at": None if holding.stopped_at is None else format_instant(holding.stopped_at),
         "process": holding.process,
+        "command": holding.command,
+        "command_since": None if holding.command_since is None else format_instant(holding.command_since),
     }

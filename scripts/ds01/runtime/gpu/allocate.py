@@ -49,7 +49,7 @@ def allocate(devices: Devices, ledger: Ledger, request: Request, limits: Limits,
     A request that was granted before, by its id or by its container's name, is granted the same again. Quotas come
     before availability, so that nobody waits for what would be refused. Nobody is ever made to give a unit back.
     """
-    view = View.of(devices, ledger, limits)
+    view = View.of(devices, ledger, limits, now)
     before = _before(view, ledger, request)
     if before is not None:
         return before
@@ -157,8 +157,8 @@ def _options(view: View, ledger: Ledger, request: Request, limits: Limits) -> tu
 
 def _every_whole(view: View, ledger: Ledger, request: Request, own: AccountLimits, whole: Sequence[Unit]) -> int:
     """Return how many whole GPUs `all` is: those that are well, as far as the quotas go; 1 when that is none."""
-    room = room_by_size(request, own, ledger, view.units)
-    bounds = [most_allowed(request, own, ledger), None if room is None else int(room)]
+    room = room_by_size(request, own, ledger, view.units, view.outside)
+    bounds = [most_allowed(request, own, ledger, view.outside), None if room is None else int(room)]
     well = sum(unit.problem is None for unit in whole)
     return max(1, min([well, *(bound for bound in bounds if bound is not None)]))
 
@@ -244,10 +244,10 @@ def _within_reach(view: View, ledger: Ledger, request: Request, limits: Limits, 
     if limits.mode is not Mode.ENFORCE:
         return replace(option, pool=well)
     own = limits.of(request.user)
-    over = over_quota(request, smallest(well, option.number), own, ledger, view.units)
+    over = over_quota(request, smallest(well, option.number), own, ledger, view.units, view.outside)
     if over is not None:
         return over
-    room = room_by_size(request, own, ledger, view.units)
+    room = room_by_size(request, own, ledger, view.units, view.outside)
     return replace(option, pool=tuple(within(well, option.number, room)), room=room)
 
 
@@ -281,7 +281,7 @@ def _above(view: View, ledger: Ledger, request: Request, limits: Limits, picked:
     """Return what is said where the rule only warns."""
     if limits.mode is not Mode.WARN:
         return ()
-    over = over_quota(request, picked, limits.of(request.user), ledger, view.units)
+    over = over_quota(request, picked, limits.of(request.user), ledger, view.units, view.outside)
     return () if over is None else (f"above the quota: {over.text}",)
 
 

@@ -34,6 +34,8 @@ class Holding:
         user: None when nobody knows.
         stopped_at: since when it is only held for a stopped container.
         process: what uses it without having been given it, in words.
+        command: the program that computes on it in that container, as far as is known.
+        command_since: when that was started.
     """
 
     slot: str
@@ -42,6 +44,8 @@ class Holding:
     since: datetime | None = None
     stopped_at: datetime | None = None
     process: str | None = None
+    command: str | None = None
+    command_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ds01.core.jsonstate import exclusive, read_json, write_json
+from ds01.core.jsonstate import StateError, exclusive, read_json, write_json
 from ds01.core.paths import HostPaths
 from ds01.core.typed import Final
 from ds01.runtime.gpu.grants import Grant, from_document, to_document
@@ -28,14 +28,18 @@ def change_grants(paths: HostPaths, change: Callable[[tuple[Grant, ...]], tuple[
     """Replace the grants by what becomes of them, in one step that nobody else can come between.
 
     Raises:
-        StateError: as read_grants(); nothing was changed.
+        StateError: as read_grants(), or it cannot be written; nothing was changed.
         GrantsError: as read_grants().
         BusyError: somebody else is at it, still.
-        OSError: it cannot be written; nothing was changed.
     """
     path = paths.bare_metal_grants
-    with exclusive(path.with_suffix(".lock"), wait_seconds=_WAIT_SECONDS, work="change of grants"):
-        before = read_grants(paths)
-        after = change(before)
-        if after != before:
-            write_json(path, to_document(after), mode=_MODE)
+    try:
+        with exclusive(path.with_suffix(".lock"), wait_seconds=_WAIT_SECONDS, work="change of grants"):
+            before = read_grants(paths)
+            after = change(before)
+            if after != before:
+                write_json(path, to_document(after), mode=_MODE)
+    except OSError as error:
+        raise StateError(
+            f"{path} cannot be written, so nothing was changed", error.strerror, "make room there, or run it as root"
+        ) from error

@@ -13,6 +13,7 @@ from ds01.core.policy import Policy, PolicyError
 from ds01.core.rules import Mode, mode_of
 from ds01.core.typed import Final, TypeVar
 from ds01.core.value import dataclass
+from ds01.runtime.gpu.baremetal import read_bare_metal
 
 MOST_UNITS: Final = 1024
 _COUNT: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
@@ -161,6 +162,7 @@ class Limits:
     Attributes:
         accounts: of the one who asks and of everybody who waits.
         avoid_busy: whether a unit is left alone that a process outside any container uses.
+        count_outside: whether units that an account's processes use outside containers count in its quotas.
         profile: the MIG profile that is given first where there are several.
     """
 
@@ -170,6 +172,7 @@ class Limits:
     enable_mig: bool = True
     profile: str | None = None
     mode: Mode = Mode.ENFORCE
+    count_outside: bool = True
 
     def of(self, user: str) -> AccountLimits:
         """Return an account's own limits; one that nobody resolved may have nothing."""
@@ -211,6 +214,7 @@ def site_limits(policy: Policy, accounts: Mapping[str, AccountLimits]) -> Limits
         enable_mig=gpus.get("enable_mig") is not False,
         profile=profile if isinstance(profile, str) else None,
         mode=mode_of(rules.get("gpu"), "enforcement.rules.gpu"),
+        count_outside=read_bare_metal(policy).count_in_quota,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 from ds01.core.value import dataclass, replace
 from ds01.runtime.gpu.answer import Holding, Reason, Refusal
@@ -22,19 +23,26 @@ class View:
         held: by UUID; a whole GPU's holder holds its MIG instances too.
         busy: by unit, processes outside any container, and those in containers that were not given the unit; empty
             where policy ignores them.
+        at_work: by unit, the processes of the container that was given it.
+        outside: processes on the host that count in their accounts' quotas; none where policy does not count them.
+        now: for words alone: of today the time will do.
     """
 
     gpus: tuple[Gpu, ...]
     units: tuple[Unit, ...]
     held: Mapping[GpuUuid, Allocation]
     busy: Mapping[GpuUuid, tuple[GpuProcess, ...]]
+    at_work: Mapping[GpuUuid, tuple[GpuProcess, ...]]
+    outside: tuple[GpuProcess, ...] = ()
+    now: datetime | None = None
 
     @classmethod
-    def of(cls, devices: Devices, ledger: Ledger, limits: Limits) -> View:
+    def of(cls, devices: Devices, ledger: Ledger, limits: Limits, now: datetime | None = None) -> View:
         """Bring hardware and ledger together."""
         held = ledger.holders()
-        busy = _strangers(devices, held) if limits.avoid_busy else {}
-        return cls(devices.gpus, devices.units, held, busy)
+        at_work, strangers = _apart(devices, held)
+        outside = tuple(each for each in devices.processes if each.is_on_host) if limits.count_outside else ()
+        return cls(devices.gpus, devices.units, held, strangers if limits.avoid_busy else {}, at_work, outside, now)
 
     def taken(self, allocation: Allocation) -> View:
         """Return what it is once an allocation more is there."""
@@ -48,6 +56,13 @@ class View:
         """Return what runs outside containers on a unit, or on the whole GPU that it is a part of."""
         whole = () if unit.is_whole else self.busy.get(unit.gpu_uuid, ())
         return (*self.busy.get(unit.uuid, ()), *whole)
+
+    def command(self, unit: Unit) -> GpuProcess | None:
+        """Return what computes on a unit in its holder's container; of several that which was started first."""
+        holder = self.holder(unit)
+        found = (*self.at_work.get(unit.uuid, ()), *self.at_work.get(unit.gpu_uuid, ()))
+        mine = [each for each in found if holder is not None and each.container_id == holder.container_id]
+        return min(mine, key=lambda each: (each.since is None, each.since, each.pid), default=None)
 
     def is_free(self, unit: Unit) -> bool:
         """Whether a unit is well and nobody's."""
@@ -102,19 +117,44 @@ class View:
         strangers = [each for each in holdings if each.process is not None]
         if named or (strangers and len(strangers) == len(holdings)):
             reason = Reason.BUSY_OUTSIDE if len(strangers) == len(holdings) else Reason.TAKEN
-            return Refusal(reason, "; ".join(map(_in_the_way, holdings)), _WHEN_FREE, holdings, waitable=True)
+            return Refusal(reason, "; ".join(map(self._in_the_way, holdings)), _WHEN_FREE, holdings, waitable=True)
         are = "is" if len(free) == 1 else "are"
         text = f"{len(free)} of {len(pool)} GPU units {are} free, {number} {'is' if number == 1 else 'are'} asked for"
         return Refusal(Reason.TAKEN, text, _WHEN_FREE, holdings, waitable=True)
 
     def _holdings(self, pool: Sequence[Unit]) -> Iterator[Holding]:
         for unit in pool:
-            holder = self.holder(unit)
+            holder, at_work = self.holder(unit), self.command(unit)
             if holder is not None:
-                yield Holding(unit.slot, holder.user, holder.container, holder.allocated_at, holder.stopped_at)
+                yield Holding(
+                    slot=unit.slot,
+                    user=holder.user,
+                    container=holder.container,
+                    since=holder.allocated_at,
+                    stopped_at=holder.stopped_at,
+                    command=None if at_work is None else at_work.command,
+                    command_since=None if at_work is None else at_work.since,
+                )
             else:
                 for process in self.processes(unit)[:1]:
-                    yield Holding(unit.slot, process.user, None, process=describe(process))
+                    yield Holding(unit.slot, process.user, None, process.since, process=describe(process))
+
+    def _in_the_way(self, holding: Holding) -> str:
+        gpu = f"GPU {holding.slot}"
+        if holding.process is not None:
+            return f"{gpu} is used by {holding.process}{self._since(holding.since)}"
+        if holding.command is None or holding.user is None:
+            return f"{gpu} is held by {_whose(holding)}"
+        what = f"{gpu} is in use by {holding.user}'s {holding.command}{self._since(holding.command_since)}"
+        return f"{what}, in container {holding.container}"
+
+    def _since(self, instant: datetime | None) -> str:
+        """As people of this machine read times."""
+        if instant is None:
+            return ""
+        local = instant.astimezone()
+        today = self.now is not None and local.date() == self.now.astimezone().date()
+        return f" since {local:%H:%M}" if today else f" since {local:%Y-%m-%d %H:%M}"
 
 
 def problems(gpus: Sequence[Gpu]) -> str:
@@ -130,22 +170,21 @@ def describe(process: GpuProcess) -> str:
     return f"{process.user}'s {process.command} (pid {process.pid}) {where}"
 
 
-def _strangers(devices: Devices, held: Mapping[GpuUuid, Allocation]) -> Mapping[GpuUuid, tuple[GpuProcess, ...]]:
-    """Return processes on units that their container does not hold, or that are in none."""
-    found: dict[GpuUuid, tuple[GpuProcess, ...]] = {}
+_ByUnit = dict[GpuUuid, tuple[GpuProcess, ...]]
+
+
+def _apart(devices: Devices, held: Mapping[GpuUuid, Allocation]) -> tuple[_ByUnit, _ByUnit]:
+    """Return processes on units that their container was given, and those on units it was not or that are in none."""
     # Of a process on an instance some drivers name the whole GPU.
     parents = {unit.uuid: unit.gpu_uuid for unit in devices.units}
     given = {(each.container_id, name) for uuid, each in held.items() for name in (uuid, parents.get(uuid, uuid))}
+    at_work: _ByUnit = {}
+    strangers: _ByUnit = {}
     for process in devices.processes:
-        if process.container_id is None or (process.container_id, process.uuid) not in given:
-            found[process.uuid] = (*found.get(process.uuid, ()), process)
-    return found
-
-
-def _in_the_way(holding: Holding) -> str:
-    if holding.process is not None:
-        return f"GPU {holding.slot} is used by {holding.process}"
-    return f"GPU {holding.slot} is held by {_whose(holding)}"
+        is_stranger = process.container_id is None or (process.container_id, process.uuid) not in given
+        found = strangers if is_stranger else at_work
+        found[process.uuid] = (*found.get(process.uuid, ()), process)
+    return at_work, strangers
 
 
 def _whose(holding: Holding) -> str:

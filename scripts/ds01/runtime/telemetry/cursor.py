@@ -10,7 +10,7 @@ from ds01.core.clock import format_instant
 from ds01.core.events import Event
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field
-from ds01.runtime.telemetry.happening import Key, time_of
+from ds01.runtime.telemetry.happening import Action, Happening, Key, nano_of, time_of
 
 VERSION: Final = 1
 # What the engine itself remembers, of everything that happens. Source: moby, daemon/events, eventsLimit.
@@ -18,6 +18,7 @@ ENGINE_REMEMBERS: Final = 256
 # An engine tells again of no more than it remembers.
 _MOST_KEPT: Final = 8 * ENGINE_REMEMBERS
 _PREFIX: Final = "container."
+_ACTIONS: Final = {f"{_PREFIX}{each.value}": each for each in Action}
 
 
 class CursorError(ValueError):
@@ -82,11 +83,19 @@ def what_is_lost(last: Key | None, remembered: Sequence[Key]) -> str | None:
 
 def key_of(event: Event) -> Key | None:
     """Return which message a line of the log tells of; None when it tells of none."""
-    details = event.details
-    time_nano, identity = details.get("time_nano"), details.get("id")
-    if not event.event_type.startswith(_PREFIX) or not isinstance(time_nano, int) or not isinstance(identity, str):
+    told = told_of(event)
+    return told.key if told is not None and isinstance(event.details.get("time_nano"), int) else None
+
+
+def told_of(event: Event) -> Happening | None:
+    """Return what a line of the log tells of a container, as far as it says; None when it tells of none."""
+    details, action = event.details, _ACTIONS.get(event.event_type)
+    identity, name, image = (details.get(key) for key in ("id", "name", "image"))
+    if action is None or not isinstance(identity, str) or not isinstance(name, str) or not isinstance(image, str):
         return None
-    return Key(time_nano, identity, event.event_type.removeprefix(_PREFIX))
+    time_nano = details.get("time_nano")
+    nano = time_nano if isinstance(time_nano, int) else nano_of(event.timestamp)
+    return Happening(action, identity, name, image, nano)
 
 
 # --- As it is written -------------------------------------------------------------------------------------------------

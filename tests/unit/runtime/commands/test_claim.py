@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.runtime.containers.recorded import row, write_record
 from tests.unit.runtime.gpu.engines import engine_with, inspected
 
 from ds01.core.paths import HostPaths
@@ -122,7 +123,7 @@ def test_what_ds01_let_another_make_is_claimed_only_by_force(paths: HostPaths, r
 def test_what_was_recorded_as_admitted_counts_when_the_page_has_forgotten_it(
     paths: HostPaths, run: Run, admitted: object, code: int
 ):
-    paths.containers.write_text(json.dumps({"version": 1, "containers": {SAID["Id"]: {"admitted": admitted}}}))
+    write_record(paths, row(SAID, admitted=admitted))
     assert run("said", "www-data")[0] == code
 
 

@@ -29,7 +29,7 @@ def test_a_refusal_says_why_and_who_has_what_in_columns() -> None:
         "0 of 3 GPU units are free, 1 is asked for",
         "wait",
         (
-            Holding("2:0", "alice", "train", THEN),
+            Holding("2:0", "alice", "train", THEN, command="jupyter", command_since=LATER),
             Holding("2:10", "bob", "nb", THEN, LATER),
             Holding("0", "carol", None, process="carol's python (pid 4711) outside a container"),
             Holding("1", None, "stray", THEN),
@@ -38,7 +38,7 @@ def test_a_refusal_says_why_and_who_has_what_in_columns() -> None:
     )
     assert refusal_words(refusal) == (
         "0 of 3 GPU units are free, 1 is asked for\n"
-        f"  2:0   alice's train                                  since {since(THEN)}\n"
+        f"  2:0   alice's train (jupyter)                        since {since(THEN)}\n"
         f"  2:10  bob's nb                                       stopped {since(LATER)}, held\n"
         "  0     carol's python (pid 4711) outside a container\n"
         f"  1     stray                                          since {since(THEN)}"
@@ -58,6 +58,8 @@ def test_a_refusal_says_why_and_who_has_what_in_columns() -> None:
                 "since": "2026-03-01T09:12:00Z",
                 "stopped_at": None,
                 "process": None,
+                "command": "jupyter",
+                "command_since": "2026-03-01T10:30:00Z",
             },
             {
                 "slot": "2:10",
@@ -66,6 +68,8 @@ def test_a_refusal_says_why_and_who_has_what_in_columns() -> None:
                 "since": "2026-03-01T09:12:00Z",
                 "stopped_at": "2026-03-01T10:30:00Z",
                 "process": None,
+                "command": None,
+                "command_since": None,
             },
             {
                 "slot": "0",
@@ -74,6 +78,8 @@ def test_a_refusal_says_why_and_who_has_what_in_columns() -> None:
                 "since": None,
                 "stopped_at": None,
                 "process": "carol's python (pid 4711) outside a container",
+                "command": None,
+                "command_since": None,
             },
             {
                 "slot": "1",
@@ -82,6 +88,8 @@ def test_a_refusal_says_why_and_who_has_what_in_columns() -> None:
                 "since": "2026-03-01T09:12:00Z",
                 "stopped_at": None,
                 "process": None,
+                "command": None,
+                "command_since": None,
             },
         ],
     }

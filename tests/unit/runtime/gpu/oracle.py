@@ -76,6 +76,16 @@ def _of_one_kind(request: Request, units: list[Unit], limits: Limits, devices: D
 def _within_quota(devices: Devices, book: Ledger, request: Request, limits: Limits, picked: tuple[Unit, ...]) -> bool:
     own = limits.of(request.user)
     held = [uuid for each in book.allocations.values() if each.user == request.user for uuid in each.uuids]
+    sizes = {gpu.uuid: Fraction(1) for gpu in devices.gpus} | {unit.uuid: unit.share for unit in devices.units}
+    if limits.count_outside and not own.exempt:
+        used = {each.uuid for each in devices.processes if each.container_id is None and each.user == request.user}
+        held += sorted(used - {*held})
+        # Of a split GPU of which only the whole is named, one instance is used.
+        sizes |= {
+            gpu.uuid: Fraction(min(i.compute_slices for i in gpu.instances), gpu.slices)
+            for gpu in devices.gpus
+            if gpu.instances and gpu.uuid in used
+        }
     most = request.most_units
     if most is not None and len(held) + len(picked) > most:
         return False
@@ -85,7 +95,6 @@ def _within_quota(devices: Devices, book: Ledger, request: Request, limits: Limi
         return False
     if own.max_per_container is not None and len(picked) > own.max_per_container:
         return False
-    sizes = {gpu.uuid: Fraction(1) for gpu in devices.gpus} | {unit.uuid: unit.share for unit in devices.units}
     size = sum((sizes.get(uuid, Fraction(0)) for uuid in (*held, *(unit.uuid for unit in picked))), Fraction(0))
     return own.max_equivalents is None or size <= own.max_equivalents + Fraction(1, 200)
 
@@ -133,7 +142,7 @@ def kept_for_others(devices: Devices, book: Ledger, request: Request, limits: Li
             continue
         taken = devices if limits.avoid_busy else replace(devices, processes=())
         for uuid in kept:
-            taken = outside(taken, uuid)
+            taken = outside(taken, uuid, user="somebody-else")
         answer = allocate(taken, book, wanted, replace(limits, avoid_busy=True), NOON)
         assert isinstance(answer, Grant)
         assert frozenset(answer.allocation.uuids) in ways

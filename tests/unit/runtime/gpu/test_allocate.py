@@ -648,7 +648,7 @@ class AllocatorMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.gpus: list[Gpu] = []
-        self.busy: frozenset[str] = frozenset()
+        self.busy: dict[str, str] = {}
         self.book = Ledger()
         self.granted: dict[str, Allocation] = {}
         self.asked: dict[str, Request] = {}
@@ -664,8 +664,8 @@ class AllocatorMachine(RuleBasedStateMachine):
     @property
     def devices(self) -> Devices:
         devices = Devices(tuple(self.gpus))
-        for uuid in sorted(self.busy):
-            devices = outside(devices, uuid)
+        for uuid, user in sorted(self.busy.items()):
+            devices = outside(devices, uuid, user)
         return devices
 
     def answer(self, request: Request) -> Grant | Refusal:
@@ -798,18 +798,25 @@ class AllocatorMachine(RuleBasedStateMachine):
         if self.book.holders().keys().isdisjoint({gpu.uuid, *(each.uuid for each in gpu.instances)}):
             self.gpus[index] = split(index, *parts) if parts else whole(index)
 
-    @rule(uuids=st.sets(st.sampled_from(("GPU-0", "GPU-1", "GPU-2", "MIG-20", "MIG-21", "MIG-01")), max_size=2))
-    def work_outside(self, uuids: set[str]) -> None:
-        self.busy = frozenset(uuids)
+    @rule(
+        busy=st.dictionaries(
+            st.sampled_from(("GPU-0", "GPU-1", "GPU-2", "MIG-20", "MIG-21", "MIG-01")), USERS, max_size=2
+        )
+    )
+    def work_outside(self, busy: dict[str, str]) -> None:
+        self.busy = busy
 
     @rule(
         strategy=st.sampled_from(Strategy),
         profile=st.sampled_from((None, "3g.30gb")),
         avoid=st.booleans(),
         mig=st.sampled_from((True, True, False)),
+        count=st.booleans(),
     )
-    def another_policy(self, strategy: Strategy, profile: str | None, *, avoid: bool, mig: bool) -> None:
-        self.limits = replace(self.limits, strategy=strategy, profile=profile, avoid_busy=avoid, enable_mig=mig)
+    def another_policy(self, strategy: Strategy, profile: str | None, *, avoid: bool, mig: bool, count: bool) -> None:
+        self.limits = replace(
+            self.limits, strategy=strategy, profile=profile, avoid_busy=avoid, enable_mig=mig, count_outside=count
+        )
 
     @invariant()
     def no_unit_is_held_twice(self) -> None:

@@ -10,7 +10,7 @@ from tests.unit.runtime.gpu.hosts import A30, ADMIN, BY_SIZE, LAB, NOON, STUDENT
 
 from ds01.core.value import replace
 from ds01.runtime.gpu.answer import Holding, Reason, Refusal
-from ds01.runtime.gpu.hardware import GpuUuid, Unit
+from ds01.runtime.gpu.hardware import GpuProcess, GpuUuid, Unit
 from ds01.runtime.gpu.ledger import Ledger
 from ds01.runtime.gpu.quota import FREE_SOME, most_allowed, over_quota, room_by_size, units_allowed
 from ds01.runtime.gpu.request import AccountLimits
@@ -189,3 +189,89 @@ def test_what_one_more_container_may_have_is_the_smaller_of_both() -> None:
 def test_room_by_size_is_what_is_left() -> None:
     book = ledger(held("dan", "0"))
     assert room_by_size(ask("dan"), BY_SIZE, book, UNITS) == Fraction("0.305")
+
+
+# --- Outside containers -----------------------------------------------------------------------------------------------
+
+
+def on(uuid: str, user: str = "alice", pid: int = 4711, command: str = "python") -> GpuProcess:
+    return GpuProcess(pid, GpuUuid(uuid), user, command, since=NOON)
+
+
+def test_what_an_accounts_processes_use_outside_containers_counts_and_is_named() -> None:
+    two = ledger(held("alice", "2:0"), held("alice", "2:1"))
+    outside = (on("MIG-30"), on("MIG-31", "bob"))
+    assert over_quota(ask("alice"), units("3:2"), STUDENT, two, UNITS, outside) == Refusal(
+        Reason.QUOTA,
+        "alice holds 3 of 3 GPU units, 1 of them in use by your python (pid 4711) outside a container, and asks for"
+        " 1 more",
+        f"end what you need no more (kill 4711); or {FREE_SOME}",
+        (
+            *(Holding(slot, "alice", f"alice-{slot}", NOON) for slot in ("2:0", "2:1")),
+            Holding("3:0", "alice", None, NOON, process="alice's python (pid 4711) outside a container"),
+        ),
+    )
+    assert over_quota(ask("alice"), units("3:2"), STUDENT, two, UNITS, outside[1:]) is None
+    assert over_quota(ask("alice"), units("3:2"), STUDENT, two, UNITS) is None
+
+
+def test_a_unit_counts_once_however_many_processes_and_also_where_a_container_holds_it() -> None:
+    two = ledger(held("alice", "2:0"), held("alice", "2:1"))
+    outside = (on("MIG-20"), on("MIG-20", pid=4712), on("MIG-21"))
+    assert over_quota(ask("alice"), units("3:2"), STUDENT, two, UNITS, outside) is None
+    assert most_allowed(ask("alice"), replace(STUDENT, max_per_container=None), two, outside) == 1
+    twice = (on("MIG-30"), on("MIG-30", pid=4712))
+    assert most_allowed(ask("alice"), replace(STUDENT, max_per_container=None), two, twice) == 0
+
+
+def test_whose_only_units_are_outside_is_told_to_end_them_and_of_many_some_are_named() -> None:
+    outside = tuple(on(f"MIG-{gpu}{part}", pid=10 * gpu + part) for gpu in (2, 3) for part in range(3))
+    refusal = over_quota(ask("alice"), units("0"), STUDENT, Ledger(), UNITS, outside)
+    assert refusal is not None
+    assert refusal.text == (
+        "alice holds 6 of 3 GPU units, 6 of them in use by your python (pid 20), python (pid 21), python (pid 22) and"
+        " others outside a container, and asks for 1 more"
+    )
+    assert refusal.fix == "end what you need no more (kill 20 21 22 30 31 32)"
+
+
+def test_one_process_on_several_units_is_named_once() -> None:
+    refusal = over_quota(
+        ask("alice"), units("0"), STUDENT, Ledger(), UNITS, tuple(map(on, ("MIG-20", "MIG-21", "MIG-22")))
+    )
+    assert refusal is not None
+    assert "3 of them in use by your python (pid 4711) outside" in refusal.text
+    assert refusal.fix == "end what you need no more (kill 4711)"
+
+
+def test_administrators_are_not_charged_for_it() -> None:
+    outside = tuple(on(unit.uuid, "root") for unit in UNITS)
+    assert over_quota(ask("root"), units("0", "1"), ADMIN, Ledger(), UNITS, outside) is None
+    assert over_quota(ask("root", most_units=2), units("0", "1"), ADMIN, Ledger(), UNITS, outside) is None
+    assert most_allowed(ask("root", most_units=2), ADMIN, Ledger(), outside) == 2
+
+
+@pytest.mark.parametrize(
+    ("uuids", "room"),
+    [
+        (("GPU-0",), Fraction("1.305") - 1),
+        (("MIG-20", "MIG-21"), Fraction("1.305") - Fraction(4, 7)),
+        # Of a process on one instance a driver may name the GPU alone.
+        (("GPU-2",), Fraction("1.305") - Fraction(2, 7)),
+        (("GPU-9",), Fraction("1.305")),
+    ],
+)
+def test_by_size_it_counts_with_what_it_is_on(uuids: tuple[str, ...], room: Fraction) -> None:
+    outside = tuple(on(uuid, "dan") for uuid in uuids)
+    assert room_by_size(ask("dan"), BY_SIZE, Ledger(), UNITS, outside) == room
+
+
+def test_a_refusal_by_size_names_it_too() -> None:
+    outside = (on("GPU-0", "dan"), on("GPU-2", "dan", 4712, "jupyter"))
+    refusal = over_quota(ask("dan"), units("1"), BY_SIZE, Ledger(), UNITS, outside)
+    assert refusal is not None
+    assert refusal.text == (
+        "dan holds 1.29 of 1.3 whole GPUs, 2 of them in use by your python (pid 4711), jupyter (pid 4712) outside a"
+        " container, and asks for 1 more"
+    )
+    assert [each.slot for each in refusal.holdings] == ["0", "2"]

@@ -135,6 +135,7 @@ def test_how_gpus_are_handed_out_comes_from_the_policy(policy: Policy) -> None:
     assert site_limits(silent, {}) == Limits({}, avoid_busy=True, enable_mig=True)
     rules = {**policy.document["enforcement"]["rules"], "gpu": "warn"}  # type: ignore[index] # the shipped policy has it
     assert site_limits(changed(policy, "enforcement", rules=rules), {}).mode is Mode.WARN
+    assert not site_limits(changed(policy, "bare_metal_access", count_in_quota=False), {}).count_outside
     assert wait_seconds(policy) == 180
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from tests.unit.runtime.gpu.hosts import LAB, LIMITS, NOON, held, ledger, outside, split, whole
 
 from ds01.core.value import replace
@@ -112,6 +114,57 @@ def test_what_is_in_the_way_is_said_in_one_line() -> None:
     assert [each.slot for each in several.holdings] == ["0", "1", "2:0", "2:1"]
     line = of.in_use(of.units, (units["3:0"], units["3:1"]), named=False, number=2)
     assert (line.reason, line.text) == (Reason.IN_LINE, "3:0, 3:1 would do, but others in the line come first")
+
+
+def test_what_computes_in_the_holders_container_is_named_with_its_start() -> None:
+    mine = held("alice", "2:0", name="nb")
+    start = NOON - timedelta(hours=2, minutes=48)
+    inside = [
+        GpuProcess(pid, GpuUuid(uuid), "root", command, container_id=mine.container_id, since=since)
+        for pid, uuid, command, since in (
+            (8, "MIG-20", "python", NOON),
+            (7, "MIG-20", "jupyter", start),
+            (9, "MIG-20", "bash", None),
+        )
+    ]
+    other = GpuProcess(5, GpuUuid("MIG-20"), "bob", "stray", container_id="f" * 64, since=start - timedelta(days=1))
+    book = ledger(mine, held("bob", "2:1", name="train"))
+    unit = {each.slot: each for each in LAB.units}["2:0"]
+
+    def said(*processes: GpuProcess, now: datetime | None = NOON) -> str:
+        of = View.of(Devices(LAB.gpus, processes), book, LIMITS, now)
+        return of.in_use((unit,), (), named=True, number=1).text
+
+    local = start.astimezone()
+    assert said(other, *inside) == f"GPU 2:0 is in use by alice's jupyter since {local:%H:%M}, in container nb"
+    assert said(inside[2]) == "GPU 2:0 is in use by alice's bash, in container nb"
+    later = said(inside[1], now=NOON + timedelta(days=1))
+    assert later == said(inside[1], now=None)
+    assert later == f"GPU 2:0 is in use by alice's jupyter since {local:%Y-%m-%d %H:%M}, in container nb"
+    assert said(other) == "GPU 2:0 is held by alice's nb"
+    # Of a process on an instance a driver may name the whole GPU.
+    assert said(replace(inside[1], uuid=GpuUuid("GPU-2"))) == said(inside[1])
+    assert View.of(Devices(LAB.gpus, (inside[1],)), book, LIMITS, NOON).in_use(
+        (unit,), (), named=True, number=1
+    ).holdings == (Holding("2:0", "alice", "nb", NOON, command="jupyter", command_since=start),)
+
+
+def test_a_process_outside_is_named_with_its_start_too() -> None:
+    busy = outside(LAB, "GPU-1", user="carol")
+    busy = replace(busy, processes=tuple(replace(each, since=NOON) for each in busy.processes))
+    of = View.of(busy, Ledger(), LIMITS, NOON)
+    assert of.in_use(of.units[1:2], (), named=True, number=1).text == (
+        f"GPU 1 is used by carol's python (pid 4711) outside a container since {NOON.astimezone():%H:%M}"
+    )
+
+
+def test_processes_on_the_host_count_where_policy_says_so_and_doubtful_ones_never() -> None:
+    busy = outside(LAB, "GPU-1")
+    doubtful = replace(busy.processes[0], doubt="it may run in a container")
+    inside = replace(busy.processes[0], container_id="f" * 64)
+    devices = replace(busy, processes=(*busy.processes, doubtful, inside))
+    assert View.of(devices, Ledger(), LIMITS).outside == busy.processes
+    assert View.of(devices, Ledger(), replace(LIMITS, count_outside=False)).outside == ()
 
 
 def test_of_several_processes_on_a_unit_one_is_named() -> None:

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -69,6 +69,20 @@ def open_terminal() -> Iterator[Callable[..., Terminal]]:
 def seen(reader: int) -> bytes:
     """Return what a terminal shows by now."""
     return os.read(reader, 65536) if select.select([reader], [], [], 0)[0] else b""
+
+
+def fill(name: str) -> None:
+    """Write to a terminal that nobody reads until it takes no more, also after the kernel has moved what it has."""
+    fd = os.open(f"/dev/{name}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    refused = 0
+    while refused < 5:
+        try:
+            os.write(fd, b"x" * 4096)
+            refused = 0
+        except BlockingIOError:
+            refused += 1
+            time.sleep(0.05)
+    os.close(fd)
 
 
 def notifier(host: HostPaths, now: datetime = NOW) -> Notifier:
@@ -253,11 +267,7 @@ def test_a_terminal_that_stands_still_is_not_waited_for(
     working, working_name = open_terminal()
     # Ctrl-S: the reader's side sends the character that stops the other.
     os.write(stopped, b"\x13")
-    fd = os.open(f"/dev/{full_name}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    with suppress(BlockingIOError):
-        while True:
-            os.write(fd, b"x" * 4096)
-    os.close(fd)
+    fill(full_name)
     told = notifier(terminals).tell(USER, TEXT, key="k")
     assert set(told.remarks) == {f"{name}: its reader stands still", f"{full_name}: its reader stands still"}
     assert (told.kept, told.terminals) == (True, (working_name,))

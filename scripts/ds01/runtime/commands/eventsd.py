@@ -1,0 +1,102 @@
+"""`ds01-eventsd`: the service that follows Docker's events, and keeps what there is written down."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import signal
+from collections.abc import Sequence
+
+from ds01.core.command import host_paths, parser, run_command
+from ds01.core.errors import ExitCode
+from ds01.core.events import EventLog
+from ds01.core.paths import HostPaths
+from ds01.core.typed import Final
+from ds01.runtime.containers.engine import Engine, engine_socket
+from ds01.runtime.containers.look import open_engine
+from ds01.runtime.containers.standing import Place
+from ds01.runtime.gpu.host import open_gpus
+from ds01.runtime.lifecycle.comeback import Checks, Reach
+from ds01.runtime.lifecycle.control import Control
+from ds01.runtime.lifecycle.notify import Notifier
+from ds01.runtime.machine import Machine
+from ds01.runtime.telemetry.aside import Aside
+from ds01.runtime.telemetry.catchup import Suspects
+from ds01.runtime.telemetry.chronicle import Chronicle
+from ds01.runtime.telemetry.daemon import LOOK_SECONDS, Daemon
+from ds01.runtime.telemetry.gpubook import GpuBook, units_again
+from ds01.runtime.telemetry.inforce import PolicyInForce
+from ds01.runtime.telemetry.roster import Roster
+from ds01.runtime.telemetry.steps import Steps
+from ds01.runtime.telemetry.writer import Writer
+
+_SHORTEST: Final = 0.5
+_LONGEST: Final = 86_400.0
+# How long a message of the engine may be on its way before what it would tell is told without it.
+_SETTLE_SECONDS: Final = 2.0
+# For one question; an engine that takes longer holds up neither the others nor the service's end.
+_ANSWER_SECONDS: Final = 5.0
+# Stops that are under way at once; each waits for its container to end.
+_STOPS: Final = 8
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until somebody ends it; returns the exit code."""
+    made = parser("ds01-eventsd", "Follow Docker's events: the event log, whose which container is, GPUs, come-backs.")
+    made.add_argument(
+        "--look",
+        type=_seconds,
+        default=LOOK_SECONDS,
+        metavar="SECONDS",
+        help=f"pause between two looks at all containers (default: {LOOK_SECONDS:g})",
+    )
+    return run_command(made, argv, _run)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not _SHORTEST <= seconds <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no pause; write {_SHORTEST:g} to {_LONGEST:g} seconds")
+    return seconds
+
+
+def _run(options: argparse.Namespace) -> int:
+    # The journal adds the time.
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    paths = host_paths(options.root)
+    policy = PolicyInForce(paths.policy)
+    policy()  # without one nothing can be told of anybody
+    daemon = _daemon(paths, policy, options.look)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: daemon.end())
+    return ExitCode.DONE if daemon.run() else ExitCode.FAILED
+
+
+def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float) -> Daemon:
+    engine = Engine(engine_socket(paths), timeout_seconds=_ANSWER_SECONDS)
+    machine, log = Machine(), EventLog(paths.events)
+    control, notifier = Control(engine_socket(paths)), Notifier(paths)
+    reach = Reach(
+        paths=paths,
+        place=Place(paths.cgroup, engine, Machine(paths.proc) if paths.proc.is_dir() else machine),
+        write=log.append,
+        tell=notifier.tell,
+        stop=lambda container_id, grace: control.stop(container_id, grace_seconds=grace),
+        units=lambda container: units_again(open_gpus(paths, policy()), engine, container),
+    )
+    steps = Steps(policy, lambda there: GpuBook(open_gpus(paths, there), engine), Checks(reach, Aside(_STOPS)))
+    chronicle = Chronicle(
+        engine=engine,
+        listing=open_engine(paths),
+        policy=policy,
+        roster=Roster(paths),
+        writer=Writer(log),
+        effects=steps,
+        suspects=Suspects(_SETTLE_SECONDS),
+        now=machine.now,
+    )
+    return Daemon(chronicle, policy, steps, look_seconds)

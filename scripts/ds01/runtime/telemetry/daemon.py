@@ -1,0 +1,235 @@
+"""The events daemon: takes the engine's messages to the event log and to what is known of containers, for ever.
+
+Never ends because of a container, a message, the engine or a full disk; what it could not do, the next look at all
+containers does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from ds01.core.errors import Ds01Error
+from ds01.core.jsonstate import StateError, read_json, write_bytes
+from ds01.core.policy import Policy
+from ds01.core.typed import Final
+from ds01.core.value import dataclass, field
+from ds01.runtime.containers.record import Row
+from ds01.runtime.telemetry.chronicle import Chronicle
+from ds01.runtime.telemetry.cursor import CursorError, Recent, from_document, key_of, recall, to_document
+from ds01.runtime.telemetry.happening import Action, Happening, Key, Passed, time_of
+from ds01.runtime.telemetry.inbox import Inbox
+from ds01.runtime.telemetry.logtail import read_tail
+from ds01.runtime.telemetry.steps import Steps
+from ds01.runtime.telemetry.stream import Broken, Connected, Item, Stream, Unreadable
+from ds01.runtime.telemetry.telling import tell_gap
+from ds01.runtime.telemetry.writer import Writer
+
+logger = logging.getLogger(__name__)
+LOOK_SECONDS: Final = 600.0
+_BATCH: Final = 500
+# More waiting than that: what a message says has to do, and the engine is asked about all of them afterwards.
+_BEHIND: Final = 1000
+_WAIT_SECONDS: Final = 1.0
+_WRITE_SECONDS: Final = 0.4
+_CURSOR_SECONDS: Final = 1.0
+# After a connection: what the engine remembers comes at once.
+_SOON_SECONDS: Final = 0.3
+_RETRY_SECONDS: Final = 10.0
+_END_SECONDS: Final = 5.0
+
+
+@dataclass(slots=True)
+class Daemon:
+    """The loop.
+
+    Attributes:
+        policy: of the moment.
+        look_seconds: between two looks at all containers.
+    """
+
+    chronicle: Chronicle
+    policy: Callable[[], Policy]
+    steps: Steps
+    look_seconds: float = LOOK_SECONDS
+    inbox: Inbox = field(default_factory=Inbox)
+    _recent: Recent = field(default_factory=Recent)
+    _before: Mapping[str, Row] | None = None
+    _ended: threading.Event = field(default_factory=threading.Event)
+    _look_at: float = 0.0
+    _written_at: float = 0.0
+    _cursor: Key | None = None
+    _cursor_at: float = 0.0
+    _broken_at: datetime | None = None
+    _trouble: str | None = None
+
+    @property
+    def _writer(self) -> Writer:
+        return self.chronicle.writer
+
+    def end(self) -> None:
+        """Make run() return; may be called in a signal's handler."""
+        self._ended.set()
+        self.inbox.wake()
+
+    def run(self) -> bool:
+        """Follow the engine until it is ended, and leave everything written; False when a fault ended it."""
+        begin = time.time_ns()
+        self._recover()
+        self._look()
+        stream = Stream(self.chronicle.engine, self.inbox.put, begin, self._recent.last)
+        threads = [threading.Thread(target=each, daemon=True) for each in (stream.run, self.steps.run)]
+        for thread in threads:
+            thread.start()
+        try:
+            # A thread that ended by a fault of ours takes the service down with it: systemd starts all of it anew.
+            while not self._ended.is_set() and all(each.is_alive() for each in threads):
+                self.turn(_WAIT_SECONDS)
+        finally:
+            stream.close()
+            self.steps.end()
+            self._keep(time.monotonic(), final=True)
+            for thread in threads:
+                thread.join(_END_SECONDS)
+        return self._ended.is_set()
+
+    def turn(self, wait_seconds: float) -> None:
+        """Deal with what came, and with what is due."""
+        for item in self.inbox.take(_BATCH, min(wait_seconds, self._until_due())):
+            if self._ended.is_set():
+                return  # the rest comes again
+            self._deal(item)
+        if dropped := self.inbox.dropped():
+            self._gap(f"{dropped} messages came faster than they could be dealt with")
+        self.chronicle.look_anew()
+        now = time.monotonic()
+        self._keep(now)
+        if now >= self._look_at and not len(self.inbox):
+            self._look()
+
+    def _until_due(self) -> float:
+        now = time.monotonic()
+        due = self._written_at + _WRITE_SECONDS if self._is_unwritten() else now + _WAIT_SECONDS
+        return max(0.01, min(due, self._look_at) - now)
+
+    # --- What comes ---------------------------------------------------------------------------------------------------
+
+    def _deal(self, item: Item) -> None:
+        match item:
+            case Happening():
+                if self._recent.add(item.key):
+                    self._happened(item)
+            case Passed(key):
+                self._recent.add(key)
+            case Connected(_, lost):
+                self._connected(lost)
+            case Broken(why):
+                self._broke_off(why or "the Docker engine ended the connection")
+            case Unreadable(why):
+                logger.warning("a message of the Docker engine cannot be read: %s", why)
+                self._soon(_SOON_SECONDS)
+
+    def _happened(self, happening: Happening) -> None:
+        behind = len(self.inbox) > _BEHIND
+        self.chronicle.happened(happening, ask=not behind)
+        if behind and happening.action in {Action.CREATE, Action.START}:
+            self._soon(_SOON_SECONDS)
+
+    def _connected(self, lost: str | None) -> None:
+        if self._broken_at is not None:
+            logger.info("containers are followed again")
+        if lost is not None:
+            self._gap(lost)
+        self._broken_at = None
+        self._soon(_SOON_SECONDS)
+
+    def _broke_off(self, why: str) -> None:
+        if self._broken_at is None:
+            logger.warning("containers are not followed: %s; trying again", why)
+            self._broken_at = self.chronicle.now()
+
+    def _gap(self, why: str) -> None:
+        last = None if self._recent.last is None else time_of(self._recent.last.time_nano)
+        # Up to its end a connection brought everything.
+        begin = max((each for each in (last, self._broken_at) if each is not None), default=None)
+        self._writer.write(tell_gap(begin, self.chronicle.now(), why))
+        self._soon(_SOON_SECONDS)
+
+    def _soon(self, seconds: float) -> None:
+        self._look_at = min(self._look_at, time.monotonic() + seconds)
+
+    # --- All containers -----------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        try:
+            seen = self.chronicle.look(now)
+        except Ds01Error as error:
+            if self._trouble != error.brief:
+                logger.warning("containers cannot be looked at: %s", error.render())
+            self._trouble, self._look_at = error.brief, now + _RETRY_SECONDS
+            return
+        self._trouble = None
+        suspects = self.chronicle.suspects
+        self._look_at = now + (min(suspects.settle_seconds, self.look_seconds) if suspects else self.look_seconds)
+        gpus = self.chronicle.roster.paths.gpu_state.exists() or any(
+            row.gpu is not None for row in self.chronicle.roster.rows.values()
+        )
+        self.steps.looked(seen, self._before, gpus=gpus)
+        self._before = None
+
+    # --- What is kept -------------------------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        """Take up where the daemon ended, however it did: the log may be ahead of everything else."""
+        roster = self.chronicle.roster
+        if trouble := roster.recover():
+            logger.warning("which containers there are is looked at anew: %s", trouble)
+        tail = read_tail(roster.paths.events)
+        self._recent = recall(self._read_cursor(), [key for each in tail if (key := key_of(each)) is not None])
+        self._cursor = self._recent.last
+        self.chronicle.recover(tail)
+        self._before = dict(roster.rows)
+
+    def _read_cursor(self) -> Key | None:
+        path = self.chronicle.roster.paths.event_cursor
+        try:
+            document = read_json(path, of_root=True)
+            return None if document is None else from_document(document)
+        except (StateError, CursorError) as error:
+            logger.warning("%s is not believed, the event log tells how far it goes: %s", path, error)
+            return None
+
+    def _is_unwritten(self) -> bool:
+        return self.chronicle.roster.changed or self._recent.last != self._cursor or not self._writer
+
+    def _keep(self, now: float, *, final: bool = False) -> None:
+        """Write what changed, not more often than now and then; at the end all of it."""
+        if not self._is_unwritten() or (now - self._written_at < _WRITE_SECONDS and not final):
+            return
+        self._written_at = now
+        self._writer.retry()
+        if self._writer and self._writer.lost:
+            number, self._writer.lost = self._writer.lost, 0
+            self._gap(f"{number} events could not be written")
+        self.chronicle.roster.write(self.policy(), self.chronicle.now())
+        if self._writer and (final or now - self._cursor_at >= _CURSOR_SECONDS):
+            self._write_cursor(now)
+
+    def _write_cursor(self, now: float) -> None:
+        last, path = self._recent.last, self.chronicle.roster.paths.event_cursor
+        if last is None or last == self._cursor:
+            return
+        self._cursor_at = now
+        try:
+            content = json.dumps(to_document(last, self.chronicle.now())).encode()
+            # After a power cut messages come again, and are found in the log.
+            write_bytes(path, content, durable=False)
+        except OSError as error:
+            logger.debug("%s: %s", path, error)
+        else:
+            self._cursor = last
