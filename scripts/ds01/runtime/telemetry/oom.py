@@ -88,17 +88,22 @@ class Victim:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A container that has ended since the last look, as Docker has it."""
+    """A container that has ended since the last look, as Docker has it.
+
+    Attributes:
+        oom_killed: whether Docker noticed why; it misses some.
+    """
 
     id: str
     exit_code: int
+    oom_killed: bool
     at: datetime | None
     memory_max_bytes: int | None
 
     @property
     def was_killed(self) -> bool:
-        """Whether its first process was."""
-        return self.exit_code == _KILLED
+        """Whether a process of it was, as far as Docker tells."""
+        return self.oom_killed or self.exit_code == _KILLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +169,8 @@ def _inside(before: SliceCounters | None, after: SliceCounters) -> Mapping[str, 
 def name_rest(kills: Kills, ended: Sequence[Ended], removed: Sequence[str]) -> tuple[Victim, ...]:
     """Return the containers that ended with the rest; none when nothing points at one.
 
-    Those whose first process was killed come first. Without any, the one that Docker does not have any more, or else
-    the one that failed, but never one of several.
+    Those come first of which Docker knows it, then those whose first process was killed. Without any, the one that
+    Docker does not have any more, or else the one that failed, but never one of several.
 
     Args:
         ended: those of this slice that have ended since the last look.
@@ -173,7 +178,7 @@ def name_rest(kills: Kills, ended: Sequence[Ended], removed: Sequence[str]) -> t
     """
     if kills.rest == 0:
         return ()
-    killed = [each for each in ended if each.was_killed]
+    killed = [each for each in ended if each.oom_killed] or [each for each in ended if each.was_killed]
     failed = [each for each in ended if each.exit_code != 0]
     if not killed and len(removed) == 1:
         return (_gone(removed[0], kills, kills.gone.get(removed[0]), None),)

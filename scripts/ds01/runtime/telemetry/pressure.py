@@ -41,6 +41,11 @@ class PressureRules:
     stall_after_seconds: float
     releases: bool
 
+    @property
+    def lifts(self) -> bool:
+        """Whether memory_high is lifted in fact, and not only would be."""
+        return self.mode is Mode.ENFORCE and self.releases
+
 
 def read_pressure_rules(policy: Policy) -> PressureRules:
     """Take the rules out of the compiled policy.
@@ -289,8 +294,7 @@ def _is_stuck(figures: Figures, full_avg10: float) -> bool | None:
 
 def _release(figures: Figures, rules: PressureRules) -> tuple[Change, ...]:
     high = figures.high_bytes
-    acts = rules.mode is Mode.ENFORCE and rules.releases
-    return (Release(high),) if acts and isinstance(high, int) else ()
+    return (Release(high),) if rules.lifts and isinstance(high, int) else ()
 
 
 def _restore(watch: Watch, figures: Figures, rules: PressureRules, *, killed: bool) -> tuple[Change, ...]:
@@ -299,7 +303,7 @@ def _restore(watch: Watch, figures: Figures, rules: PressureRules, *, killed: bo
         return ()
     if isinstance(figures.high_bytes, int):
         why = Why.ELSEWHERE
-    elif rules.mode is not Mode.ENFORCE or not rules.releases:
+    elif not rules.lifts:
         why = Why.POLICY
     elif killed:
         why = Why.OOM_KILL

@@ -5,6 +5,7 @@ Decides nothing itself; a limit that cannot be written is told of, and tried aga
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -44,6 +45,8 @@ from ds01.runtime.telemetry.victims import Containers
 
 # The kernel keeps memory limits in whole pages; those of some machines are this large.
 _PAGE_BYTES: Final = 64 * 1024
+# When a deploy let the service write control groups, and systemd has not read its unit since.
+_RELOAD: Final = "systemctl daemon-reload once no GPU container runs, then systemctl restart ds01-sampler"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +177,8 @@ class Acts:
         try:
             write_high(self.cgroup_root, subject.name, high_bytes)
         except OSError as error:
-            self.teller.trouble.tell(f"memory.high of {subject.name}", f"{error.filename}: {error.strerror}")
+            fix = f"; {_RELOAD}" if error.errno == errno.EROFS else ""
+            self.teller.trouble.tell(f"memory.high of {subject.name}", f"{error.filename}: {error.strerror}{fix}")
             return False
         self.teller.trouble.tell(f"memory.high of {subject.name}", None)
         return True

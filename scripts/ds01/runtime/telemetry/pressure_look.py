@@ -175,7 +175,7 @@ class PressureLook:
         if this.was_interrupted:
             watch = interrupted(watch)
         if this.starting:
-            watch = self._put_back(subject, watch)
+            watch = self._put_back(subject, watch, this.rules)
         kills = None
         if this.before is not None:
             kills = find_kills(None if earlier is None else earlier.counters, look.counters)
@@ -184,11 +184,12 @@ class PressureLook:
         watch, changes = step(watch, look.figures, this.rules, this.seconds, killed=kills is not None)
         return Remembered(look.counters, self._acts.apply(subject, watch, changes, this.rules))
 
-    def _put_back(self, subject: Subject, watch: Watch) -> Watch:
+    def _put_back(self, subject: Subject, watch: Watch, rules: PressureRules) -> Watch:
         """Put a memory_high back that an earlier sampler left lifted, whether or not it could write that down."""
         if watch.lifted is not None:
             return self._acts.restore(subject, watch, watch.lifted.was_bytes, Why.START)
-        left = subject.left_lifted()
+        # Where nothing is ever lifted, somebody else took it away, and verify says so.
+        left = subject.left_lifted() if rules.lifts else None
         return watch if left is None else self._acts.restore(subject, watch, left, Why.START)
 
     def _tell_of_gone(self, this: Round, here: Mapping[str, Remembered], owners: Mapping[str, str]) -> None:

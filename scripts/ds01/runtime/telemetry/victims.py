@@ -80,4 +80,4 @@ class Containers:
 def _ended(container: Container | None) -> Ended | None:
     if container is None or container.is_live:
         return None
-    return Ended(container.id, container.exit_code, container.finished_at, container.memory_bytes)
+    return Ended(container.id, container.exit_code, container.oom_killed, container.finished_at, container.memory_bytes)

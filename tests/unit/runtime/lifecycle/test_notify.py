@@ -136,6 +136,25 @@ def test_taking_back_what_is_not_there_leaves_no_trace(host: HostPaths) -> None:
     assert list(host.notices_folder.iterdir()) == []
 
 
+def test_what_everybody_was_told_is_taken_back_by_how_its_key_begins(host: HostPaths) -> None:
+    for key in ("quota.memory", "pressure.x", "oom.1"):
+        notifier(host).tell(USER, key, key=key)
+    notifier(host).tell("root", "quota.tasks", key="quota.tasks")
+    host.notices(4_000_000_000).write_bytes(format_notices([a_notice(key="quota.gpus")]))
+    host.notices(10**30).write_text("[]")
+    (host.notices_folder / "notes").write_text("not ours")
+    notifier(host).clear_everywhere(("quota.", "pressure."))
+    assert [each.key for each in kept(host)] == ["oom.1"]
+    assert not host.notices(0).exists()
+    assert host.notices(4_000_000_000).exists()
+
+
+def test_without_a_folder_nobody_was_told_anything(host: HostPaths) -> None:
+    host.notices_folder.rmdir()
+    notifier(host).clear_everywhere(("quota.",))
+    assert not host.notices_folder.exists()
+
+
 @pytest.mark.parametrize("user", ["nobody-has-this-name", "", "a\0b", "\x1b[31m"])
 def test_an_account_that_is_not_there_is_told_nothing(host: HostPaths, user: str) -> None:
     told = notifier(host).tell(user, TEXT, key="k")

@@ -136,8 +136,8 @@ def kills(whose: Whose = Whose.CONTAINER, rest: int = 1) -> Kills:
     return Kills(rest, (), rest, {A: 32 * GIB, B: None}, whose)
 
 
-def ended(id_: str, code: int) -> Ended:
-    return Ended(id_, code, AT, 16 * GIB)
+def ended(id_: str, code: int, *, oom: bool = False) -> Ended:
+    return Ended(id_, code, oom, AT, 16 * GIB)
 
 
 def gone(id_: str, limit: int | None, at: datetime | None = AT, whose: Whose = Whose.CONTAINER) -> Victim:
@@ -151,6 +151,8 @@ def gone(id_: str, limit: int | None, at: datetime | None = AT, whose: Whose = W
         ("one was killed", [ended(A, 137), ended(B, 1)], [], [gone(A, 16 * GIB)]),
         ("two were", [ended(A, 137), ended(B, 137)], [], [gone(A, 16 * GIB), gone(B, 16 * GIB)]),
         ("one was killed, another removed", [ended(A, 137)], [B], [gone(A, 16 * GIB)]),
+        ("Docker knows of one, another was killed", [ended(A, 137), ended(B, 0, oom=True)], [], [gone(B, 16 * GIB)]),
+        ("Docker knows of one, another is removed", [ended(A, 0, oom=True)], [B], [gone(A, 16 * GIB)]),
         ("one is removed, another failed", [ended(B, 1)], [A], [gone(A, 32 * GIB, None)]),
         ("two are removed", [], [A, B], []),
         ("one failed", [ended(A, 0), ended(B, 1)], [], [gone(B, 16 * GIB)]),

@@ -277,6 +277,16 @@ def test_also_when_nothing_is_remembered(tmp_path: Path) -> None:
     assert (host.high(), host.events()[-1].details["reason"], host.notices()) == (f"{HIGH}", "start", {})
 
 
+@pytest.mark.parametrize(("stall", "mode"), [("notify", "enforce"), ("release", "warn"), ("release", "off")])
+def test_where_nothing_is_lifted_a_missing_limit_is_somebody_elses_affair(
+    tmp_path: Path, stall: str, mode: str
+) -> None:
+    host = Host(tmp_path, stall=stall, mode=mode)
+    host.put(GIB, memory_high="max")
+    host.looks()
+    assert (host.high(), host.said()) == ("max", [])
+
+
 @pytest.mark.parametrize("memory_max", ["max", f"{MAX // 2}"])
 def test_a_slice_with_other_limits_than_the_policys_is_left_alone(host: Host, memory_max: str) -> None:
     host.put(GIB, memory_high="max")
