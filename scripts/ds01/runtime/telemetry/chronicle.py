@@ -219,10 +219,11 @@ class Chronicle:
         self._ordinary.clear()
         seen = {each.container.id: each for each in self._at().see_all(containers)}
         lacking = missed(self.roster.rows, containers, self.now())
-        for container_id, happened in self.suspects.settle(lacking, seconds).items():
+        lasted = self.suspects.settle(lacking, seconds)
+        for container_id, happened in lasted.items():
             self._reconstruct(happened, seen.get(container_id))
-        for each in seen.values():
-            self._refresh(each, settled=each.container.id not in lacking)
+        for container_id, each in seen.items():
+            self._refresh(each, settled=container_id not in lacking or container_id in lasted)
         return tuple(seen.values())
 
     def _reconstruct(self, happened: Iterable[Happening], seen: Seen | None) -> None:
