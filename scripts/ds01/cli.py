@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "emergency-stop": ("ds01.runtime.commands.emergency_stop", "end containers at once, past every rule"),
     "events": ("ds01.runtime.commands.events", "what happened on this host: the event log"),
     "health": ("ds01.runtime.commands.health", "whether DS01 is well: services, jobs, files, disks, Docker"),
+    "lifecycle": ("ds01.runtime.commands.lifecycle", "run a lifecycle job now, or say what it would do"),
     "verify": ("ds01.verify", "prove that this host is as it was deployed"),
     "history": ("ds01.deployer.commands.history", "the last deploys: who, when, what"),
     "rollback": ("ds01.deployer.commands.rollback", "deploy what an earlier generation wanted"),

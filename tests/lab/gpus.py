@@ -22,6 +22,8 @@ DESCRIPTION: Final = "/etc/lab-gpus"
 ENVIRONMENT: Final = {VARIABLE: DESCRIPTION}
 HARDWARE: Final = shipped_host()
 _SUDO: Final = "/etc/sudoers.d/lab-gpus"
+# Where services have it from: now, and after each boot.
+_SERVICES: Final = "/etc/systemd/system.conf.d/lab-gpus.conf"
 _LIBRARY: Final = "/usr/local/lib/libnvidia-ml.so.1"
 # That a program of this name is there is all that the engine looks for at its start; it tells it nothing of ours.
 # Source: moby, daemon/nvidia_linux.go, init().
@@ -36,6 +38,8 @@ def give_gpus(machine: Machine, hardware: Host = HARDWARE) -> None:
     machine.must(["tee", _HOOK], stdin="#!/bin/sh\n")
     machine.must(["tee", _SUDO], stdin="Defaults env_file=/etc/environment\n")
     machine.script(f"chmod 0440 {_SUDO}; echo {VARIABLE}={DESCRIPTION} >>/etc/environment")
+    machine.script(f"mkdir -p {_SERVICES.rpartition('/')[0]}; systemctl set-environment {VARIABLE}={DESCRIPTION}")
+    machine.must(["tee", _SERVICES], stdin=f"[Manager]\nDefaultEnvironment={VARIABLE}={DESCRIPTION}\n")
     machine.script(f"chmod 0755 {_HOOK} {_LIBRARY}; ldconfig; sync")
 
 

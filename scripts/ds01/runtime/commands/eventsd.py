@@ -13,7 +13,7 @@ from ds01.core.errors import ExitCode
 from ds01.core.events import EventLog
 from ds01.core.paths import HostPaths
 from ds01.core.typed import Final
-from ds01.runtime.containers.engine import engine_socket
+from ds01.runtime.containers.engine import Engine, engine_socket
 from ds01.runtime.containers.look import open_engine
 from ds01.runtime.containers.standing import Place
 from ds01.runtime.gpu.host import open_gpus
@@ -35,6 +35,8 @@ _SHORTEST: Final = 0.5
 _LONGEST: Final = 86_400.0
 # How long a message of the engine may be on its way before what it would tell is told without it.
 _SETTLE_SECONDS: Final = 2.0
+# For one question; an engine that takes longer holds up neither the others nor the service's end.
+_ANSWER_SECONDS: Final = 5.0
 # Stops that are under way at once; each waits for its container to end.
 _STOPS: Final = 8
 
@@ -75,7 +77,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float) -> Daemon:
-    engine, machine, log = open_engine(paths), Machine(), EventLog(paths.events)
+    engine = Engine(engine_socket(paths), timeout_seconds=_ANSWER_SECONDS)
+    machine, log = Machine(), EventLog(paths.events)
     control, notifier = Control(engine_socket(paths)), Notifier(paths)
     reach = Reach(
         paths=paths,
@@ -86,5 +89,14 @@ def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float) -> Dae
         units=lambda container: units_again(open_gpus(paths, policy()), engine, container),
     )
     steps = Steps(policy, lambda there: GpuBook(open_gpus(paths, there), engine), Checks(reach, Aside(_STOPS)))
-    chronicle = Chronicle(engine, policy, Roster(paths), Writer(log), steps, Suspects(_SETTLE_SECONDS), now=machine.now)
+    chronicle = Chronicle(
+        engine=engine,
+        listing=open_engine(paths),
+        policy=policy,
+        roster=Roster(paths),
+        writer=Writer(log),
+        effects=steps,
+        suspects=Suspects(_SETTLE_SECONDS),
+        now=machine.now,
+    )
     return Daemon(chronicle, policy, steps, look_seconds)

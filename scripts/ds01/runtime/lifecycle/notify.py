@@ -12,6 +12,7 @@ import pwd
 import stat
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -83,6 +84,15 @@ class Notifier:
             return _words(error)
         return None
 
+    def clear_everywhere(self, beginnings: tuple[str, ...]) -> None:
+        """Take back what any account was told under keys that begin so; what cannot be changed ends with its time."""
+        for uid in _numbers(self.paths.notices_folder):
+            with suppress(KeyError, OverflowError, OSError, Ds01Error):
+                self._change(
+                    pwd.getpwuid(uid),
+                    lambda notices: tuple(each for each in notices if not (each.key or "").startswith(beginnings)),
+                )
+
     def _keep(self, account: pwd.struct_passwd, notice: Notice) -> tuple[bool, tuple[str, ...]]:
         """Put a notice into the account's file; returns whether it is there, and remarks."""
         try:
@@ -112,6 +122,15 @@ def _account(user: str) -> pwd.struct_passwd | None:
         return pwd.getpwnam(user)
     except (KeyError, ValueError):
         return None
+
+
+def _numbers(folder: Path) -> tuple[int, ...]:
+    """Return what in a folder is called by a number, sorted; none without the folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return tuple(sorted(int(each.name) for each in entries if each.name.isascii() and each.name.isdigit()))
+    except OSError:
+        return ()
 
 
 def _words(error: OSError | Ds01Error) -> str:
@@ -163,7 +182,7 @@ def _write_to_all(folder: Path, uid: int, block: bytes) -> tuple[tuple[str, ...]
     """Write to an account's terminals; returns those that took it, and what was in the way of others."""
     reached: list[str] = []
     missed: list[str] = []
-    for name in sorted(_terminals(folder, uid), key=int):
+    for name in _terminals(folder, uid):
         shown = f"pts/{name}"
         try:
             whole = _write_to_one(folder / name, uid, block)
@@ -181,13 +200,11 @@ def _terminals(folder: Path, uid: int) -> Iterator[str]:
 
     Source: mesg(1); tty(4).
     """
-    try:
-        with os.scandir(folder) as entries:
-            found = [each for each in entries if each.name.isascii() and each.name.isdigit()]
-            yield from (each.name for each in found if _takes_messages(each.stat(follow_symlinks=False), uid))
-    except OSError:
-        # No sessions, or one that ended while it was looked at.
-        return
+    for number in _numbers(folder):
+        # One may end while it is looked at.
+        with suppress(OSError):
+            if _takes_messages((folder / str(number)).lstat(), uid):
+                yield str(number)
 
 
 def _takes_messages(found: os.stat_result, uid: int) -> bool:

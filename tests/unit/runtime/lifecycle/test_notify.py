@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -71,6 +71,20 @@ def seen(reader: int) -> bytes:
     return os.read(reader, 65536) if select.select([reader], [], [], 0)[0] else b""
 
 
+def fill(name: str) -> None:
+    """Write to a terminal that nobody reads until it takes no more, also after the kernel has moved what it has."""
+    fd = os.open(f"/dev/{name}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    refused = 0
+    while refused < 5:
+        try:
+            os.write(fd, b"x" * 4096)
+            refused = 0
+        except BlockingIOError:
+            refused += 1
+            time.sleep(0.05)
+    os.close(fd)
+
+
 def notifier(host: HostPaths, now: datetime = NOW) -> Notifier:
     return Notifier(host, lambda: now)
 
@@ -120,6 +134,25 @@ def test_taking_back_what_is_not_there_leaves_no_trace(host: HostPaths) -> None:
     assert notifier(host).clear(USER, "a") is None
     assert notifier(host).clear("nobody-has-this-name", "a") is None
     assert list(host.notices_folder.iterdir()) == []
+
+
+def test_what_everybody_was_told_is_taken_back_by_how_its_key_begins(host: HostPaths) -> None:
+    for key in ("quota.memory", "pressure.x", "oom.1"):
+        notifier(host).tell(USER, key, key=key)
+    notifier(host).tell("root", "quota.tasks", key="quota.tasks")
+    host.notices(4_000_000_000).write_bytes(format_notices([a_notice(key="quota.gpus")]))
+    host.notices(10**30).write_text("[]")
+    (host.notices_folder / "notes").write_text("not ours")
+    notifier(host).clear_everywhere(("quota.", "pressure."))
+    assert [each.key for each in kept(host)] == ["oom.1"]
+    assert not host.notices(0).exists()
+    assert host.notices(4_000_000_000).exists()
+
+
+def test_without_a_folder_nobody_was_told_anything(host: HostPaths) -> None:
+    host.notices_folder.rmdir()
+    notifier(host).clear_everywhere(("quota.",))
+    assert not host.notices_folder.exists()
 
 
 @pytest.mark.parametrize("user", ["nobody-has-this-name", "", "a\0b", "\x1b[31m"])
@@ -253,11 +286,7 @@ def test_a_terminal_that_stands_still_is_not_waited_for(
     working, working_name = open_terminal()
     # Ctrl-S: the reader's side sends the character that stops the other.
     os.write(stopped, b"\x13")
-    fd = os.open(f"/dev/{full_name}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    with suppress(BlockingIOError):
-        while True:
-            os.write(fd, b"x" * 4096)
-    os.close(fd)
+    fill(full_name)
     told = notifier(terminals).tell(USER, TEXT, key="k")
     assert set(told.remarks) == {f"{name}: its reader stands still", f"{full_name}: its reader stands still"}
     assert (told.kept, told.terminals) == (True, (working_name,))
