@@ -113,9 +113,10 @@ def spend(spent: Mapping[str, str], rows: Iterable[Row]) -> Mapping[str, str]:
 
 
 def _gpu(container: Container, *, admitted: bool) -> str | None:
-    if admitted and container.gpu_slots:
-        return ",".join(container.gpu_slots)
-    return None if container.gpu is None else _asked(container.gpu)
+    # Without a GPU a label of ours is its image's.
+    if container.gpu is None:
+        return None
+    return ",".join(container.gpu_slots) if admitted and container.gpu_slots else _asked(container.gpu)
 
 
 def _asked(request: GpuRequest) -> str:
@@ -131,10 +132,11 @@ def _asked(request: GpuRequest) -> str:
 
 
 def _uuids(container: Container, *, admitted: bool) -> tuple[str, ...]:
+    if container.gpu is None:
+        return ()
     if admitted and container.gpu_uuids:
         return container.gpu_uuids
-    names = container.gpu.names if container.gpu is not None else ()
-    return tuple(name for name in names if name.startswith(("GPU-", "MIG-")))
+    return tuple(name for name in container.gpu.names if name.startswith(("GPU-", "MIG-")))
 
 
 # --- As it is written -------------------------------------------------------------------------------------------------
