@@ -16,8 +16,8 @@ from ds01.runtime.containers.scan import token_of, type_of
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
 
 VERSION: Final = 1
-# Pages of accounts forget a token after 200 more, so one that is older than these can be used by nobody.
-_MOST_SPENT: Final = 20_000
+# Those that no page has any more are forgotten at each look at all containers; many more than can come in between.
+_MOST_SPENT: Final = 100_000
 
 
 class RecordError(ValueError):
@@ -113,10 +113,9 @@ def spend(spent: Mapping[str, str], rows: Iterable[Row]) -> Mapping[str, str]:
 
 
 def _gpu(container: Container, *, admitted: bool) -> str | None:
-    # Without a GPU a label of ours is its image's.
-    if container.gpu is None:
-        return None
-    return ",".join(container.gpu_slots) if admitted and container.gpu_slots else _asked(container.gpu)
+    if admitted and container.gpu_slots:
+        return ",".join(container.gpu_slots)
+    return None if container.gpu is None else _asked(container.gpu)
 
 
 def _asked(request: GpuRequest) -> str:
@@ -132,11 +131,10 @@ def _asked(request: GpuRequest) -> str:
 
 
 def _uuids(container: Container, *, admitted: bool) -> tuple[str, ...]:
-    if container.gpu is None:
-        return ()
     if admitted and container.gpu_uuids:
         return container.gpu_uuids
-    return tuple(name for name in container.gpu.names if name.startswith(("GPU-", "MIG-")))
+    names = container.gpu.names if container.gpu is not None else ()
+    return tuple(name for name in names if name.startswith(("GPU-", "MIG-")))
 
 
 # --- As it is written -------------------------------------------------------------------------------------------------

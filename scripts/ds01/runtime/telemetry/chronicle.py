@@ -21,6 +21,7 @@ from ds01.runtime.containers.container import Container
 from ds01.runtime.containers.engine import Engine
 from ds01.runtime.containers.look import Looker
 from ds01.runtime.containers.owners import service_users
+from ds01.runtime.containers.page import all_admitted
 from ds01.runtime.containers.record import Row, row_of
 from ds01.runtime.containers.seen import Seen
 from ds01.runtime.telemetry.catchup import Suspects, missed
@@ -222,6 +223,9 @@ class Chronicle:
         lasted = self.suspects.settle(lacking, seconds)
         for container_id, happened in lasted.items():
             self._reconstruct(happened, seen.get(container_id))
+        # What was seen here is older than what comes now: of two with one token the first to come has it.
+        self.look_anew()
+        self.roster.keep_spent(all_admitted(self.roster.paths.pages))
         for container_id, each in seen.items():
             self._refresh(each, settled=container_id not in lacking or container_id in lasted)
         return tuple(seen.values())

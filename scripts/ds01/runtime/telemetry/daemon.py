@@ -61,6 +61,10 @@ class Daemon:
     _before: Mapping[str, Row] | None = None
     _ended: threading.Event = field(default_factory=threading.Event)
     _look_at: float = 0.0
+    _settle_at: float = 0.0
+    _looked_at: float = 0.0
+    _looked: bool = False
+    _is_unreadable: bool = False
     _written_at: float = 0.0
     _cursor: Key | None = None
     _cursor_at: float = 0.0
@@ -108,13 +112,18 @@ class Daemon:
         self.chronicle.look_anew()
         now = time.monotonic()
         self._keep(now)
-        if now >= self._look_at and not len(self.inbox):
+        if self._is_due(now) and not len(self.inbox):
             self._look()
+
+    def _is_due(self, now: float) -> bool:
+        """Whether to look at all containers: it is time, or what differed at the last look is told by no message."""
+        return now >= self._look_at or (bool(self.chronicle.suspects) and now >= self._settle_at)
 
     def _until_due(self) -> float:
         now = time.monotonic()
         due = self._written_at + _WRITE_SECONDS if self._is_unwritten() else now + _WAIT_SECONDS
-        return max(0.01, min(due, self._look_at) - now)
+        settle = self._settle_at if self.chronicle.suspects else self._look_at
+        return max(0.01, min(due, self._look_at, settle) - now)
 
     # --- What comes ---------------------------------------------------------------------------------------------------
 
@@ -130,8 +139,11 @@ class Daemon:
             case Broken(why):
                 self._broke_off(why or "the Docker engine ended the connection")
             case Unreadable(why):
-                logger.warning("a message of the Docker engine cannot be read: %s", why)
-                self._soon(_SOON_SECONDS)
+                if not self._is_unreadable:
+                    logger.warning("a message of the Docker engine cannot be read: %s", why)
+                self._is_unreadable = True
+                # Anybody can have the engine write them, such as the check of a health with a long command.
+                self._soon(max(_SOON_SECONDS, self._looked_at + _RETRY_SECONDS - time.monotonic()))
 
     def _happened(self, happening: Happening) -> None:
         behind = len(self.inbox) > _BEHIND
@@ -165,17 +177,20 @@ class Daemon:
     # --- All containers -----------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        now = time.monotonic()
+        begin = time.monotonic()
         try:
-            seen = self.chronicle.look(now)
+            seen = self.chronicle.look(begin)
         except Ds01Error as error:
             if self._trouble != error.brief:
                 logger.warning("containers cannot be looked at: %s", error.render())
-            self._trouble, self._look_at = error.brief, now + _RETRY_SECONDS
+            self._trouble, self._looked_at = error.brief, time.monotonic()
+            self._look_at = self._settle_at = self._looked_at + _RETRY_SECONDS
             return
-        self._trouble = None
-        suspects = self.chronicle.suspects
-        self._look_at = now + (min(suspects.settle_seconds, self.look_seconds) if suspects else self.look_seconds)
+        self._trouble, self._is_unreadable, self._looked = None, False, True
+        now = self._looked_at = time.monotonic()
+        self._look_at = now + self.look_seconds
+        # The more containers there are, the longer a look takes: there is never more looking than listening.
+        self._settle_at = now + max(self.chronicle.suspects.settle_seconds, now - begin)
         gpus = self.chronicle.roster.paths.gpu_state.exists() or any(
             row.gpu is not None for row in self.chronicle.roster.rows.values()
         )
@@ -205,7 +220,8 @@ class Daemon:
             return None
 
     def _is_unwritten(self) -> bool:
-        return self.chronicle.roster.changed or self._recent.last != self._cursor or not self._writer
+        new = self._recent.last != self._cursor
+        return self.chronicle.roster.changed or new or not self._writer or self._looked
 
     def _keep(self, now: float, *, final: bool = False) -> None:
         """Write what changed, not more often than now and then; at the end all of it."""
@@ -216,6 +232,8 @@ class Daemon:
         if self._writer and self._writer.lost:
             number, self._writer.lost = self._writer.lost, 0
             self._gap(f"{number} events could not be written")
+        # Who is an administrator may be another since the last look, without any container.
+        self._looked = False
         self.chronicle.roster.write(self.policy(), self.chronicle.now())
         if self._writer and (final or now - self._cursor_at >= _CURSOR_SECONDS):
             self._write_cursor(now)

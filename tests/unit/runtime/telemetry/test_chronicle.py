@@ -493,3 +493,16 @@ def test_what_is_no_event_of_a_container_tells_nothing(scene: Scene) -> None:
     now = datetime.now(UTC)
     scene.it.recover([Event("gpu.released", None, "gpu", now, {"container": "train"}), Event("a.b", None, "x", now)])
     assert scene.it.roster.rows == {}
+
+
+def test_a_token_of_one_that_came_and_went_before_the_start_is_nobody_elses(scene: Scene) -> None:
+    """Seen at the first look: a copy of it. The messages that come then tell of the one that it was for."""
+    scene.admit()
+    scene.played.put("copy", labels=LABELS)
+    scene.it.look(scene.seconds)
+    for action, name in (("create", "train"), ("start", "train"), ("destroy", "train"), ("create", "copy")):
+        said = read_message(json.dumps(scene.played.tell(action, name, **LABELS)).encode())
+        assert isinstance(said, Happening)
+        scene.it.happened(said)
+    created = [(each.details["container"], each.user) for each in scene.events() if "create" in each.event_type]
+    assert created == [("train", ALICE), ("copy", None)]
