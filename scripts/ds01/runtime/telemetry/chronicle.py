@@ -26,6 +26,7 @@ from ds01.runtime.containers.record import Row, row_of
 from ds01.runtime.containers.seen import Seen
 from ds01.runtime.telemetry.catchup import Suspects, missed
 from ds01.runtime.telemetry.cursor import told_of
+from ds01.runtime.telemetry.flood import Flood
 from ds01.runtime.telemetry.happening import (
     EXIT_CODE,
     Action,
@@ -83,6 +84,7 @@ class Chronicle:
     _gone: dict[str, None] = field(default_factory=dict)
     _oomed: set[str] = field(default_factory=set)
     _overwritten: dict[str, frozenset[str]] = field(default_factory=dict)
+    _flood: Flood = field(default_factory=Flood)
     _ordinary: dict[str, bool] = field(default_factory=dict)
 
     def look_anew(self) -> None:
@@ -128,7 +130,7 @@ class Chronicle:
         if row is None and happening.id in self._gone:
             return
         last = row or row_of(self._see(container_from(happening)))
-        self.writer.write(tell_happening(happening, last, {}))
+        self.writer.write(tell_happening(happening, last, self._flood.unsaid(last.id)))
         self._forget(last)
 
     def _forget(self, row: Row) -> None:
@@ -137,6 +139,7 @@ class Chronicle:
         if len(self._gone) > _MOST_GONE:
             del self._gone[next(iter(self._gone))]
         self._oomed.discard(row.id)
+        self._flood.forget(row.id)
         self._overwritten.pop(row.id, None)
         if row.gpu is not None:
             self.effects.touch(row, None)
@@ -164,7 +167,8 @@ class Chronicle:
             row = row_of(seen, row)
         extra = self._extra(happening, row)
         row = after(row, happening)
-        self.writer.write(tell_happening(happening, row, extra))
+        if self._flood.lets(happening):
+            self.writer.write(tell_happening(happening, row, {**extra, **self._flood.unsaid(row.id)}))
         if seen is not None:
             row = self._tell_bypass(seen, row)
             self.effects.started(seen)

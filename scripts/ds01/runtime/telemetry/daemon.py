@@ -10,13 +10,13 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from ds01.core.errors import Ds01Error
 from ds01.core.jsonstate import StateError, read_json, write_bytes
 from ds01.core.policy import Policy
-from ds01.core.typed import Final
+from ds01.core.typed import Final, Protocol
 from ds01.core.value import dataclass, field
 from ds01.runtime.containers.record import Row
 from ds01.runtime.telemetry.chronicle import Chronicle
@@ -43,6 +43,16 @@ _RETRY_SECONDS: Final = 10.0
 _END_SECONDS: Final = 5.0
 
 
+class Beside(Protocol):
+    """What goes on beside it in a thread of its own."""
+
+    def run(self) -> None:
+        """Go on until it is ended."""
+
+    def end(self) -> None:
+        """Make run() return."""
+
+
 @dataclass(slots=True)
 class Daemon:
     """The loop.
@@ -50,6 +60,7 @@ class Daemon:
     Attributes:
         policy: of the moment.
         look_seconds: between two looks at all containers.
+        beside: what has to go on for as long as this does.
     """
 
     chronicle: Chronicle
@@ -57,6 +68,7 @@ class Daemon:
     steps: Steps
     look_seconds: float = LOOK_SECONDS
     inbox: Inbox = field(default_factory=Inbox)
+    beside: Sequence[Beside] = ()
     _recent: Recent = field(default_factory=Recent)
     _before: Mapping[str, Row] | None = None
     _ended: threading.Event = field(default_factory=threading.Event)
@@ -86,7 +98,9 @@ class Daemon:
         self._recover()
         self._look()
         stream = Stream(self.chronicle.engine, self.inbox.put, begin, self._recent.last)
-        threads = [threading.Thread(target=each, daemon=True) for each in (stream.run, self.steps.run)]
+        beside = (self.steps, *self.beside)
+        runs = (stream.run, *(each.run for each in beside))
+        threads = [threading.Thread(target=each, daemon=True) for each in runs]
         for thread in threads:
             thread.start()
         try:
@@ -95,7 +109,8 @@ class Daemon:
                 self.turn(_WAIT_SECONDS)
         finally:
             stream.close()
-            self.steps.end()
+            for each in beside:
+                each.end()
             self._keep(time.monotonic(), final=True)
             for thread in threads:
                 thread.join(_END_SECONDS)

@@ -416,6 +416,15 @@ def test_a_thread_that_fails_ends_the_daemon(host: Host) -> None:
     assert host.paths.containers.exists()
 
 
+def test_what_fails_beside_it_ends_the_daemon(host: Host) -> None:
+    """Timers that are armed no more would be missed by nobody."""
+    daemon, other = host.daemon(), Steps()
+    daemon.beside = (other,)
+    other.end()
+    assert daemon.run() is False
+    assert host.steps.ended.is_set()
+
+
 def test_it_looks_again_after_a_while(host: Host) -> None:
     daemon = host.daemon()
     daemon.look_seconds = 0.2
