@@ -145,12 +145,13 @@ def to_document(record: Record, now: datetime) -> Mapping[str, object]:
     return {
         "version": VERSION,
         "updated_at": format_instant(now, milliseconds=True),
-        "containers": {row.id: _entry(row) for row in record.rows.values()},
+        "containers": {row.id: entry_of(row) for row in record.rows.values()},
         "spent": dict(record.spent),
     }
 
 
-def _entry(row: Row) -> Mapping[str, object]:
+def entry_of(row: Row) -> Mapping[str, object]:
+    """Return what the file says of one container."""
     owner = row.owner
     return {
         "name": row.name,
