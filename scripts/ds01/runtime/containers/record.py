@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -148,6 +149,11 @@ def to_document(record: Record, now: datetime) -> Mapping[str, object]:
         "containers": {row.id: entry_of(row) for row in record.rows.values()},
         "spent": dict(record.spent),
     }
+
+
+def format_record(record: Record, now: datetime) -> bytes:
+    """Return to_document() as the file has it: short, since every docker command that makes a container reads it."""
+    return (json.dumps(to_document(record, now), ensure_ascii=False, separators=(",", ":")) + "\n").encode()
 
 
 def entry_of(row: Row) -> Mapping[str, object]:
