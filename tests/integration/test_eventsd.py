@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from tests.engine.fixture import StartEngine
     from tests.fake_nvml.fixture import FakeNvml
 
-# Each is made and removed, each tenth is started too: an engine of the tests takes a third of a second for a start.
-CHURNED, STARTED_EACH, WORKERS = 500, 10, 4
+# Each is made and removed, each twentieth is started too: an engine of the tests takes a third of a second for that.
+CHURNED, STARTED_EACH, WORKERS = 500, 20, 4
 SLEEP = [IMAGE, "sleep", "6000"]
 
 
