@@ -19,13 +19,6 @@ from ds01.runtime.lifecycle.decision import Action, Decision, LifecycleRule
 from ds01.runtime.lifecycle.jobs import SOURCE
 
 _ORDER: Final = (Action.WARN, Action.RELEASE, Action.REMOVE, Action.STOP)
-_EVENTS: Final = {
-    Action.WARN: "lifecycle.warned",
-    Action.STOP: "lifecycle.stopped",
-    Action.REMOVE: "lifecycle.removed",
-    Action.RELEASE: "lifecycle.released",
-}
-# What is only said is not done to a container: it may have ended meanwhile.
 _REMOVING: Final = frozenset({State.REMOVING})
 
 
@@ -106,7 +99,7 @@ class Enforcer:
                 words = f"{error.brief}: {error.details}" if error.details else error.brief
                 outcome = Outcome(decision, End.FAILED, words)
             if outcome.end is End.FAILED:
-                self._note("lifecycle.failed", decision, error=outcome.words)
+                self.log("lifecycle.failed", decision, error=outcome.words)
             yield outcome
 
     def clear(self, cleared: Iterable[tuple[str, str]]) -> None:
@@ -125,19 +118,19 @@ class Enforcer:
             case Action.REMOVE:
                 return self._remove(decision)
             case Action.RELEASE:
-                self._note(_EVENTS[Action.RELEASE], decision)
+                self.log("lifecycle.released", decision)
                 return Outcome(decision, End.DONE)
 
     def _warn(self, decision: Decision) -> Outcome:
         if not decision.binding:
-            self._note("lifecycle.overruled", decision)
+            self.log("lifecycle.overruled", decision)
             self._tell(decision)
             return Outcome(decision, End.DONE)
         why = self._tell(decision)
         if why is not None:
             # Who was not warned is not stopped; the next sweep tries again.
             return Outcome(decision, End.FAILED, f"{decision.user} could not be told: {why}")
-        self._note(_EVENTS[Action.WARN], decision)
+        self.log("lifecycle.warned", decision)
         return Outcome(decision, End.DONE)
 
     def _stop(self, decision: Decision) -> Outcome:
@@ -170,7 +163,7 @@ class Enforcer:
         return self._done(decision)
 
     def _done(self, decision: Decision) -> Outcome:
-        self._note(_EVENTS[decision.action], decision)
+        self.log("lifecycle.stopped" if decision.action is Action.STOP else "lifecycle.removed", decision)
         why = self._tell(decision)
         if why is not None:
             say(f"warning: {decision.user} could not be told what became of {decision.name}: {why}")
@@ -183,7 +176,8 @@ class Enforcer:
         told = self.tells.tell(decision.user, decision.text, key=decision.key)
         return None if told else "; ".join(told.remarks) or "nothing reached it"
 
-    def _note(self, event_type: str, decision: Decision, **more: str) -> None:
+    def log(self, event_type: str, decision: Decision, **more: str) -> None:
+        """Put what became of a decision into the event log; where it cannot be, that is said."""
         details: dict[str, object] = {"container": decision.name}
         if decision.rule is LifecycleRule.GPU_HOLD:
             details |= {"allocation": decision.container_id, "gpu_id": ",".join(decision.slots)}
