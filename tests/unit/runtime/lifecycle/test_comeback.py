@@ -99,7 +99,9 @@ class Scene:
         return Seen(container, kind, owner, admitted=kind is Kind.MANAGED, of_site=False, first_seen=NOON)
 
     def kinds(self) -> list[tuple[str, object]]:
-        return [(each.event_type, each.details["name"]) for each in self.events if "fail_open" not in each.event_type]
+        return [
+            (each.event_type, each.details["container"]) for each in self.events if "fail_open" not in each.event_type
+        ]
 
     def change(self, section: str, **values: Any) -> None:
         document = json.loads(json.dumps(self.policy.document))
@@ -142,9 +144,8 @@ def test_one_too_many_is_stopped_logged_and_told_of(scene: Scene) -> None:
     assert (event.user, event.source) == (ALICE, "eventsd")
     figures = "current usage 2 containers (a, b), requested 1 more (c), your limit 2 containers"
     reason = f"DS01 Container Quota Exceeded: {figures}"
-    assert event.details == {
-        "id": id_of("c"), "name": "c", "rule": "containers", "reason": reason, "current": 2, "requested": 1, "limit": 2,
-    }  # fmt: skip
+    which = {"container_id": id_of("c"), "container": "c", "rule": "containers", "reason": reason}
+    assert event.details == {**which, "current": 2, "requested": 1, "limit": 2}
     said = (
         f"your container c came to run again and was stopped. {reason}. "
         "Running and paused containers count, and those that are just being started."
