@@ -174,6 +174,8 @@ class Daemon:
             self._trouble, self._look_at = error.brief, now + _RETRY_SECONDS
             return
         self._trouble = None
+        # A night in which nothing happens is no reason to take the record for old: health goes by when it was written.
+        self.chronicle.roster.changed = True
         suspects = self.chronicle.suspects
         self._look_at = now + (min(suspects.settle_seconds, self.look_seconds) if suspects else self.look_seconds)
         gpus = self.chronicle.roster.paths.gpu_state.exists() or any(
