@@ -21,6 +21,7 @@ from tests.integration.watched_host import (
     BOB,
     BOB_UID,
     DEAF,
+    HEADLESS,
     PATIENCE_SECONDS,
     WatchedHost,
     ended_by,
@@ -152,6 +153,17 @@ def test_one_in_a_user_namespace_of_its_own_is_its_accounts_and_not_roots(watche
         assert (row["user"], row["uid"], row["verdict"]) == (ALICE, ALICE_UID, "warned")
         watched.look()
         assert ended_by(child) is signal.SIGTERM
+
+
+def test_one_whose_first_thread_has_ended_hides_from_nobody(watched: WatchedHost) -> None:
+    with working(script=HEADLESS) as child:
+        until(lambda: Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+        watched.on((child, A))
+        watched.look()
+        assert watched.verdicts == {child.pid: "warned"}
+        watched.look()
+        assert ended_by(child) is signal.SIGTERM
+    assert watched.told == [("baremetal.warned", ALICE, child.pid), ("baremetal.terminated", ALICE, child.pid)]
 
 
 def test_one_with_a_further_uid_of_an_account_is_that_accounts(watched: WatchedHost) -> None:

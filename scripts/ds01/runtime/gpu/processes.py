@@ -69,7 +69,7 @@ def identify(running: Iterable[Running], machine: Machine, account: Callable[[in
 def _identify(running: Running, machine: Machine, account: Callable[[int], str]) -> GpuProcess | None:
     pid = running.pid
     before, uid, command = machine.process(pid), machine.uid(pid), machine.command(pid)
-    groups = _groups(machine, pid)
+    groups = machine.groups(pid)
     if before is None or uid is None or groups is None or machine.process(pid) != before:
         # It has ended, or another process got its number meanwhile.
         return None
@@ -90,15 +90,8 @@ def _identify(running: Running, machine: Machine, account: Callable[[int], str])
 
 def is_on_host(machine: Machine, pid: int) -> bool:
     """Whether a process certainly runs outside any container, at this moment."""
-    groups = _groups(machine, pid)
+    groups = machine.groups(pid)
     return groups is not None and container_in(groups) is None and _doubt(groups) is None
-
-
-def _groups(machine: Machine, pid: int) -> str | None:
-    try:
-        return (machine.proc / str(pid) / "cgroup").read_text(errors="replace")
-    except OSError:
-        return None
 
 
 def _doubt(groups: str) -> str | None:

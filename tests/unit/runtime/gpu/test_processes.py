@@ -147,7 +147,8 @@ def test_a_command_is_safe_to_print(comm: str, shown: str, tmp_path: Path) -> No
 def test_one_that_has_ended_is_left_out(tmp_path: Path) -> None:
     put(tmp_path, 1)
     put(tmp_path, 4711)
-    (tmp_path / "4711/stat").write_text(f"4711 (python) Z 1 {' '.join(map(str, range(5, 53)))}\n")
+    fields = [*range(5, 20), 1, *range(21, 53)]
+    (tmp_path / "4711/stat").write_text(f"4711 (python) Z 1 {' '.join(map(str, fields))}\n")
     assert look([Running(4711, UNIT), Running(4712, UNIT)], tmp_path) == Identified(())
 
 
