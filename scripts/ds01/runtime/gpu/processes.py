@@ -36,10 +36,12 @@ class Identified:
 
     Attributes:
         unknown: of which it cannot be told whose they are, and why; None when all are known.
+        gone: numbers that no process has any more.
     """
 
     processes: tuple[GpuProcess, ...]
     unknown: str | None = None
+    gone: frozenset[int] = frozenset()
 
 
 def identify(running: Iterable[Running], machine: Machine, account: Callable[[int], str]) -> Identified:
@@ -51,16 +53,16 @@ def identify(running: Iterable[Running], machine: Machine, account: Callable[[in
     """
     # With hidepid others' processes look as if they had ended; then process 1 does too. Source: proc(5).
     hidden = machine.process(1) is None
-    found, dark = [], set()
+    found, absent = [], set()
     for each in sorted(running, key=lambda one: (one.uuid, one.pid)):
         process = _identify(each, machine, account)
         if process is not None:
             found.append(process)
-        elif hidden:
-            dark.add(each.pid)
-    if not dark:
-        return Identified(tuple(found))
-    pids = ", ".join(map(str, sorted(dark)))
+        else:
+            absent.add(each.pid)
+    if not absent or not hidden:
+        return Identified(tuple(found), gone=frozenset(absent))
+    pids = ", ".join(map(str, sorted(absent)))
     return Identified(
         tuple(found), f"whose process {pids} is may not be seen by this account; run the command as root (sudo)"
     )
