@@ -96,13 +96,15 @@ class Notifier:
     def _keep(self, account: pwd.struct_passwd, notice: Notice) -> tuple[bool, tuple[str, ...]]:
         """Put a notice into the account's file; returns whether it is there, and remarks."""
         try:
-            return True, self._change(account, lambda notices: added(notices, notice))
+            readable, remarks = self._change(account, lambda notices: added(notices, notice))
         except (OSError, Ds01Error) as error:
             return False, (f"the next login does not show it: {_words(error)}",)
+        return readable, remarks
 
     def _change(
         self, account: pwd.struct_passwd, change: Callable[[tuple[Notice, ...]], tuple[Notice, ...]]
-    ) -> tuple[str, ...]:
+    ) -> tuple[bool, tuple[str, ...]]:
+        """Change the account's file; returns whether its logins can read it, and remarks."""
         path = self.paths.notices(account.pw_uid)
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         lock = path.with_name(f".{path.name}.lock")
@@ -110,11 +112,12 @@ class Notifier:
             before, remarks = _read(path)
             after = current(change(before), self.now())
             if after == before:
-                return remarks
+                return True, remarks
             if not after:
                 path.unlink(missing_ok=True)
-                return remarks
-            return (*remarks, *_write(path, format_notices(after), account.pw_gid))
+                return True, remarks
+            trouble = _write(path, format_notices(after), account.pw_gid)
+            return not trouble, (*remarks, *trouble)
 
 
 def _account(user: str) -> pwd.struct_passwd | None:
@@ -156,6 +159,7 @@ def _read(path: Path) -> tuple[tuple[Notice, ...], tuple[str, ...]]:
 
 
 def _write(path: Path, content: bytes, group: int) -> tuple[str, ...]:
+    """Write the notices; what is returned is why the account cannot read them."""
     try:
         write_bytes(path, content, mode=_MODE, group=group)
     except PermissionError:

@@ -237,7 +237,7 @@ print(Notifier(HostPaths(Path(sys.argv[1]))).tell("games", "text", key="k"))
 """
 
 
-def test_a_service_that_may_not_give_files_away_says_so() -> None:
+def test_a_service_that_may_not_give_files_away_says_so_and_counts_nobody_as_told() -> None:
     """As nobody, which is to an account's group what root without CAP_CHOWN is."""
     with tempfile.TemporaryDirectory() as folder:
         host = HostPaths(Path(folder))
@@ -253,7 +253,7 @@ def test_a_service_that_may_not_give_files_away_says_so() -> None:
             text=True,
         )
         why = f"{host.notices(UID)} may be read by root alone: giving it to group {GID} is not permitted"
-        assert done.stdout == f"{Told(kept=True, remarks=(why,))}\n"
+        assert done.stdout == f"{Told(kept=False, remarks=(why,))}\n"
         assert stat.S_IMODE(host.notices(UID).stat().st_mode) == 0o640
 
 
