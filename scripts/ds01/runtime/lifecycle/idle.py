@@ -111,8 +111,11 @@ def sweep_idle(
 def busy_since_then(sight: IdleSight, spell: Spell, rules: LifecycleRules, moment: Moment) -> str | None:
     """Return why a container is idle no more than it was at the last check; None when it is.
 
-    For the look right before it is stopped, which may come much later than the sweep.
+    For the look right before it is stopped, which may come much later than the sweep. A .keep-alive file that has come
+    since then holds it too, as its owner was promised; for how long, the next sweep says.
     """
+    if sight.keep_alive is not False and spell.kept_since is None:
+        return "it has a .keep-alive file now"
     return None if moment.awake_seconds - spell.checked_at < _SHORTEST_SECONDS else _busy(sight, spell, rules, moment)
 
 

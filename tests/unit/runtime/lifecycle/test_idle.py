@@ -484,3 +484,13 @@ def test_the_look_before_the_stop_sees_what_happened_since_the_sweep():
     busy = replace(quiet, cpu_usec=watch.cpu + 10_000_000)
     assert busy_since_then(busy, spell, RULES, moment(2 * STEP + 20)) == "it used 50.0 % of a CPU"
     assert busy_since_then(busy, spell, RULES, moment(2 * STEP + 0.5)) is None
+
+
+def test_a_keep_alive_file_that_comes_between_the_sweep_and_the_stop_holds_it():
+    watch = Watch()
+    idle_until_warned(watch)
+    spell = watch.memory.spells[id_of("web")]
+    asked = IdleSight(subject(age=3 * STEP), watch.cpu, watch.net, {}, keep_alive=True)
+    assert busy_since_then(asked, spell, RULES, moment(2 * STEP + 20)) == "it has a .keep-alive file now"
+    used_up = replace(spell, kept_since=0.0)
+    assert busy_since_then(asked, used_up, RULES, moment(2 * STEP + 20)) is None

@@ -293,6 +293,16 @@ def test_a_terminal_that_stands_still_is_not_waited_for(
     assert TEXT.encode() in seen(working)
 
 
+def test_of_many_terminals_that_stand_still_a_few_are_named(
+    terminals: HostPaths, open_terminal: Callable[..., Terminal]
+) -> None:
+    for _ in range(5):
+        stopped, _name = open_terminal()
+        os.write(stopped, b"\x13")
+    told = notifier(terminals).tell(USER, TEXT, key="k")
+    assert (len(told.remarks), told.remarks[-1]) == (4, "and 2 more terminals")
+
+
 def test_what_is_no_terminal_is_not_written_to(host: HostPaths, tmp_path: Path) -> None:
     host.terminals.mkdir(parents=True)
     target = tmp_path / "target"
