@@ -115,7 +115,8 @@ def busy_since_then(sight: IdleSight, spell: Spell, rules: LifecycleRules, momen
     since then holds it too, as its owner was promised; for how long, the next sweep says.
     """
     if sight.keep_alive is not False and spell.kept_since is None:
-        return "it has a .keep-alive file now"
+        unknown = isinstance(sight.keep_alive, str)
+        return "it may have a .keep-alive file now" if unknown else "it has a .keep-alive file now"
     return None if moment.awake_seconds - spell.checked_at < _SHORTEST_SECONDS else _busy(sight, spell, rules, moment)
 
 
@@ -146,7 +147,7 @@ def _judge(
         why = _kept(sight, moment, left) if left > 0 else None
     spell = replace(_noted(sight, known, moment), kept_since=kept_since)
     if why is not None:
-        calm = replace(spell, idle_since=None, checks=0, warned_at=None, told=False)
+        calm = replace(spell, idle_since=None, checks=0, warned_at=None, promised=None, told=False)
         return _Judged(calm, words=why, cleared=True)
     idle_since = moment.awake_seconds if spell.idle_since is None else spell.idle_since
     spell = replace(spell, idle_since=idle_since, checks=spell.checks + 1)
@@ -284,9 +285,11 @@ def _decided(
     if spell.warned_at is None:
         if not (due or soon):
             return _Judged(spell, words=words)
-        earliest = moment.after(max(timeout - idle_for, timeout * WARNED_SHARE))
-        return _Judged(spell, _decision(sight, Action.WARN, words, _warning(sight, rules, clock(earliest))))
-    if due and moment.awake_seconds - spell.warned_at >= timeout * WARNED_SHARE:
+        ahead = max(timeout - idle_for, timeout * WARNED_SHARE)
+        warned = _decision(sight, Action.WARN, words, _warning(sight, rules, clock(moment.after(ahead))))
+        return _Judged(spell, replace(warned, ahead_seconds=ahead))
+    # Also when demand has become high since, it is not stopped before the time that its owner was told.
+    if due and moment.awake_seconds >= (spell.promised or 0.0):
         said = f"container {sight.subject.name} was stopped {clock(moment.now)}: it was idle for {spoken(idle_for)}; "
         again = f"docker start {sight.subject.name} starts it again"
         return _Judged(spell, _decision(sight, Action.STOP, words, said + again))

@@ -22,10 +22,18 @@ from ds01.core.paths import HostPaths
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field
 from ds01.core.visible import visible
-from ds01.runtime.lifecycle.notices import Notice, added, current, format_notices, new_notice, parse_notices, without
+from ds01.runtime.lifecycle.notices import (
+    KEEP_SECONDS,
+    Notice,
+    added,
+    current,
+    format_notices,
+    new_notice,
+    parse_notices,
+    without,
+)
 from ds01.runtime.machine import Machine
 
-KEEP_SECONDS: Final = 3 * 86400.0
 _WIDTH: Final = 78
 _MODE: Final = 0o640
 # Its holder writes one small file.

@@ -166,9 +166,9 @@ def _decided(subject: Subject, run: Run, rules: LifecycleRules, moment: Moment) 
     if share <= run.share:
         return words if run.warned_at is None else f"{words}; its owner was told"
     grace = last_grace(run.limit) - (0.0 if run.warned_at is None else moment.awake_seconds - run.warned_at)
-    ends = moment.after(max(run.limit - age, grace))
-    said = f"container {subject.name} is stopped {clock(ends)}: {words}; save what you need"
-    return replace(_decision(subject, Action.WARN, words, said), mark=share)
+    ahead = max(run.limit - age, grace)
+    said = f"container {subject.name} is stopped {clock(moment.after(ahead))}: {words}; save what you need"
+    return replace(_decision(subject, Action.WARN, words, said), mark=share, ahead_seconds=ahead)
 
 
 def _decision(subject: Subject, action: Action, reason: str, text: str) -> Decision:

@@ -88,6 +88,7 @@ def test_an_idle_container_is_warned_and_then_stopped():
         key=f"idle:{id_of('web')}",
         state_since=NOON,
         grace_seconds=60,
+        ahead_seconds=3 * MINUTE,
     )
     assert watch.check(3 * STEP) == "stop"
     now = clock(moment(3 * STEP).now)
@@ -280,6 +281,19 @@ def test_in_high_demand_a_container_with_a_gpu_is_stopped_sooner():
         said["without"].append(without.check(number * STEP, demand=1.0))
     assert {key: each.index("stop") for key, each in said.items()} == {"calm": 9, "pressed": 5, "without": 9}
     assert said["pressed"][3].endswith("(3 checks in a row); 80 % of the GPUs are taken, so it is shorter")
+
+
+def test_demand_that_becomes_high_after_the_warning_stops_nobody_before_the_time_that_was_told():
+    watch = Watch(settings={"times": replace(TIMES, idle_timeout=4 * HOUR)})
+    said = [watch.check(number * STEP, gpus=sign(), demand=0.5) for number in range(9)]
+    assert said[-1] == "warn"
+    told = clock(moment(9 * STEP).now)
+    assert f"is stopped after {told}," in str(watch.decision().text)
+    early = watch.check(9 * STEP - 2 * MINUTE, gpus=sign(), demand=1.0)
+    assert early == (
+        "idle for 3h58m of 2h (9 checks in a row); 100 % of the GPUs are taken, so it is shorter; its owner was told"
+    )
+    assert watch.check(9 * STEP, gpus=sign(), demand=1.0) == "stop"
 
 
 def test_demand_that_cannot_be_told_is_not_high():
