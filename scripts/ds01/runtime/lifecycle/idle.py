@@ -89,10 +89,12 @@ def sweep_idle(
     mode = rules.mode(LifecycleRule.IDLE)
     known = memory.of(moment.boot)
     if mode is Mode.OFF:
-        return IdleSweep(Decisions(cleared=_cleared(known)), IdleMemory(moment.boot))
+        return IdleSweep(Decisions(cleared=_cleared(memory.spells)), IdleMemory(moment.boot))
     judged = {
         each.subject.id: _judge(each, known.get(each.subject.id), rules, moment, demand=demand) for each in sights
     }
+    # What was said before the machine was booted is of runs that are over.
+    over = memory.spells if memory.boot != moment.boot else {}
     gone = {key: spell for key, spell in known.items() if key not in judged or judged[key].spell is None}
     calmed = {key: known[key] for key, each in judged.items() if each.cleared and key in known}
     decisions = Decisions(
@@ -102,7 +104,7 @@ def sweep_idle(
             for each in sights
             if (words := judged[each.subject.id].words)
         ),
-        cleared=_cleared(gone | calmed),
+        cleared=_cleared(over | gone | calmed),
     )
     spells = {key: each.spell for key, each in judged.items() if each.spell is not None}
     return IdleSweep(decisions, IdleMemory(moment.boot, spells))

@@ -347,6 +347,7 @@ def test_after_a_boot_watching_begins_anew():
     watch = Watch()
     idle_until_warned(watch)
     assert watch.check(3 * STEP, boot="boot-2", age=3 * STEP) == "it is watched from now on"
+    assert watch.last.cleared == (("alice", f"idle:{id_of('web')}"),)
 
 
 def test_after_a_new_start_watching_begins_anew_and_the_warning_is_cleared():

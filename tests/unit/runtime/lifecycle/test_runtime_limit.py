@@ -173,6 +173,7 @@ def test_after_a_boot_nothing_of_before_counts():
     watch = Watch()
     watch.actions(range(23))
     assert watch.check(50, boot="boot-2", age=50 * HOUR) == "warn"
+    assert watch.last.cleared == (("alice", KEY),)
 
 
 def test_a_lost_record_stops_nobody():
