@@ -20,7 +20,7 @@ import pytest
 from ds01.core.jsonstate import exclusive
 from ds01.core.paths import HostPaths
 from ds01.runtime.lifecycle.notices import Notice, format_notices, parse_notices
-from ds01.runtime.lifecycle.notify import Notifier, Told, terminal_block
+from ds01.runtime.lifecycle.notify import Notifier, Told, _write_to_one, terminal_block
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 # An account that is on every Debian machine and never logs in: no terminal is its own but those of the tests.
@@ -275,6 +275,13 @@ def test_a_terminal_that_takes_no_messages_is_left_alone(
 ) -> None:
     reader, _ = open_terminal(mode=0o600)
     assert notifier(terminals).tell(USER, TEXT, key="k") == Told(kept=True)
+    assert seen(reader) == b""
+
+
+def test_a_number_that_is_another_accounts_by_now_is_not_written_to(open_terminal: Callable[..., Terminal]) -> None:
+    reader, name = open_terminal(uid=0)
+    with pytest.raises(OSError, match="No such device"):
+        _write_to_one(Path(f"/dev/{name}"), UID, b"text")
     assert seen(reader) == b""
 
 
