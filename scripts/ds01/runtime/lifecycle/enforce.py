@@ -17,6 +17,7 @@ from ds01.core.value import dataclass, field
 from ds01.runtime.containers.container import Container, State
 from ds01.runtime.lifecycle.decision import Action, Decision, LifecycleRule
 from ds01.runtime.lifecycle.jobs import SOURCE
+from ds01.runtime.lifecycle.notices import KEEP_SECONDS
 
 _ORDER: Final = (Action.WARN, Action.RELEASE, Action.REMOVE, Action.STOP)
 _REMOVING: Final = frozenset({State.REMOVING})
@@ -35,8 +36,8 @@ class Acts(Protocol):
 class Tells(Protocol):
     """What tells accounts something; notify.Notifier on a host."""
 
-    def tell(self, user: str, text: str, *, key: str) -> Reached:
-        """Tell an account something."""
+    def tell(self, user: str, text: str, *, key: str, keep_seconds: float) -> Reached:
+        """Tell an account something; logins show it for so long."""
 
     def clear(self, user: str, key: str) -> str | None:
         """Take it back."""
@@ -173,7 +174,9 @@ class Enforcer:
         """Tell the owner; returns why that was not possible, None when it was, or when there is nobody to tell."""
         if decision.user is None or decision.text is None:
             return None
-        told = self.tells.tell(decision.user, decision.text, key=decision.key)
+        # Who logs in only shortly before the end is warned of it still.
+        keep_seconds = KEEP_SECONDS + decision.ahead_seconds
+        told = self.tells.tell(decision.user, decision.text, key=decision.key, keep_seconds=keep_seconds)
         return None if told else "; ".join(told.remarks) or "nothing reached it"
 
     def log(self, event_type: str, decision: Decision, **more: str) -> None:

@@ -41,6 +41,7 @@ class World:
     containers: dict[str, Container] = field(default_factory=dict)
     obeys: bool = True
     told: list[tuple[str, str, str]] = field(default_factory=list)
+    kept_seconds: list[float] = field(default_factory=list)
     cleared: list[tuple[str, str]] = field(default_factory=list)
     deaf: tuple[str, ...] = ()
     busy: Callable[[Decision, Container], str | None] = field(default=lambda _, __: None)
@@ -63,10 +64,11 @@ class World:
         if self.obeys:
             self.containers.pop(container_id)
 
-    def tell(self, user: str, text: str, *, key: str) -> Told:
+    def tell(self, user: str, text: str, *, key: str, keep_seconds: float) -> Told:
         if user in self.deaf:
             return Told(remarks=("the disk is full",))
         self.told.append((user, text, key))
+        self.kept_seconds.append(keep_seconds)
         return Told(kept=True)
 
     def clear(self, user: str, key: str) -> str | None:
@@ -111,6 +113,11 @@ def test_a_warning_is_told_and_logged(world: World):
     assert world.act(warn) == [Outcome(warn, End.DONE)]
     assert world.told == [("alice", "it is idle", f"idle:{id_of('web')}")]
     assert world.events == [("lifecycle.warned", "alice", details())]
+
+
+def test_a_warning_is_shown_up_to_what_it_is_of_and_longer(world: World):
+    world.act(decision(Action.WARN, ahead_seconds=14 * 86400.0), decision(Action.WARN))
+    assert world.kept_seconds == [17 * 86400.0, 3 * 86400.0]
 
 
 def test_one_that_reached_nobody_failed(world: World):

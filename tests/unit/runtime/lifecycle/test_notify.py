@@ -20,7 +20,7 @@ import pytest
 from ds01.core.jsonstate import exclusive
 from ds01.core.paths import HostPaths
 from ds01.runtime.lifecycle.notices import Notice, format_notices, parse_notices
-from ds01.runtime.lifecycle.notify import Notifier, Told, terminal_block
+from ds01.runtime.lifecycle.notify import Notifier, Told, _write_to_one, terminal_block
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 # An account that is on every Debian machine and never logs in: no terminal is its own but those of tests; of others at
@@ -237,7 +237,7 @@ print(Notifier(HostPaths(Path(sys.argv[1]))).tell("games", "text", key="k"))
 """
 
 
-def test_a_service_that_may_not_give_files_away_says_so() -> None:
+def test_a_service_that_may_not_give_files_away_says_so_and_counts_nobody_as_told() -> None:
     """As nobody, which is to an account's group what root without CAP_CHOWN is."""
     with tempfile.TemporaryDirectory() as folder:
         host = HostPaths(Path(folder))
@@ -253,7 +253,7 @@ def test_a_service_that_may_not_give_files_away_says_so() -> None:
             text=True,
         )
         why = f"{host.notices(UID)} may be read by root alone: giving it to group {GID} is not permitted"
-        assert done.stdout == f"{Told(kept=True, remarks=(why,))}\n"
+        assert done.stdout == f"{Told(kept=False, remarks=(why,))}\n"
         assert stat.S_IMODE(host.notices(UID).stat().st_mode) == 0o640
 
 
@@ -282,6 +282,13 @@ def test_a_terminal_that_takes_no_messages_is_left_alone(
     assert TEXT.encode() not in seen(reader)
 
 
+def test_a_number_that_is_another_accounts_by_now_is_not_written_to(open_terminal: Callable[..., Terminal]) -> None:
+    reader, name = open_terminal(uid=0)
+    with pytest.raises(OSError, match="No such device"):
+        _write_to_one(Path(f"/dev/{name}"), UID, b"text")
+    assert seen(reader) == b""
+
+
 def test_a_terminal_that_stands_still_is_not_waited_for(
     terminals: HostPaths, open_terminal: Callable[..., Terminal]
 ) -> None:
@@ -296,6 +303,16 @@ def test_a_terminal_that_stands_still_is_not_waited_for(
     assert told.kept
     assert {name, full_name, working_name}.intersection(told.terminals) == {working_name}
     assert TEXT.encode() in seen(working)
+
+
+def test_of_many_terminals_that_stand_still_a_few_are_named(
+    terminals: HostPaths, open_terminal: Callable[..., Terminal]
+) -> None:
+    for _ in range(5):
+        stopped, _name = open_terminal()
+        os.write(stopped, b"\x13")
+    told = notifier(terminals).tell(USER, TEXT, key="k")
+    assert (len(told.remarks), told.remarks[-1]) == (4, "and 2 more terminals")
 
 
 def test_what_is_no_terminal_is_not_written_to(host: HostPaths, tmp_path: Path) -> None:
