@@ -104,7 +104,7 @@ def sweep_idle(
             for each in sights
             if (words := judged[each.subject.id].words)
         ),
-        cleared=_cleared(over | gone | calmed),
+        cleared=_cleared({**over, **gone, **calmed}),
     )
     spells = {key: each.spell for key, each in judged.items() if each.spell is not None}
     return IdleSweep(decisions, IdleMemory(moment.boot, spells))
