@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.runtime.lifecycle.subjects import NOON, container, id_of
+from tests.unit.runtime.lifecycle.subjects import DAY, NOON, container, id_of
 
 from ds01.core.events import Event, EventLog, read_events
 from ds01.core.value import replace
@@ -27,6 +27,7 @@ def decision(action: Action, name: str = "web", **changes: Any) -> Decision:
         "reason": "idle for 2h",
         "text": "it is idle",
         "key": f"idle:{id_of(name)}",
+        "keep_seconds": DAY,
         "state_since": NOON,
         "grace_seconds": 30,
     } | changes
@@ -63,7 +64,8 @@ class World:
         if self.obeys:
             self.containers.pop(container_id)
 
-    def tell(self, user: str, text: str, *, key: str) -> Told:
+    def tell(self, user: str, text: str, *, key: str, keep_seconds: float) -> Told:
+        assert keep_seconds == DAY
         if user in self.deaf:
             return Told(remarks=("the disk is full",))
         self.told.append((user, text, key))
