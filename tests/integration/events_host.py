@@ -41,7 +41,8 @@ class EventsHost:
         """Start the daemon; what happens from now on is told."""
         assert self.daemon is None
         argv = [sys.executable, "-P", "-c", _PROGRAM, "--root", os.fspath(self.host.paths.root), *words]
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.fspath(SCRIPTS), "LANG": "C.UTF-8"}
+        own = {"PATH": os.environ["PATH"], "PYTHONPATH": os.fspath(SCRIPTS), "LANG": "C.UTF-8"}
+        environment = {**own, **self.host.environment}
         with self.log.open("ab") as out:
             self.daemon = subprocess.Popen(argv, env=environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         stat = self.host.paths.containers
@@ -63,23 +64,27 @@ class EventsHost:
 
     def events(self, prefix: str) -> list[Event]:
         """The events about containers whose name begins so."""
-        named = [each for each in self.host.events() if "name" in each.details]
-        return [each for each in named if str(each.details["name"]).startswith(prefix)]
+        named = [each for each in self.host.events() if "container" in each.details]
+        return [each for each in named if str(each.details["container"]).startswith(prefix)]
 
     def told(self, prefix: str) -> list[str]:
         """Type and name of each, without what begins with the prefix, with a mark for what was reconstructed."""
-        return [
-            f"{each.event_type.removeprefix('container.')} {str(each.details['name']).removeprefix(prefix).lstrip('-')}"
-            f"{'*' if each.details.get('reconstructed') else ''}".strip()
-            for each in self.events(prefix)
-        ]
+
+        def brief(event: Event) -> str:
+            mark = "*" if event.details.get("reconstructed") else ""
+            name = str(event.details["container"]).removeprefix(prefix).lstrip("-")
+            return f"{event.event_type.removeprefix('container.')} {name}{mark}".strip()
+
+        return [brief(each) for each in self.events(prefix)]
 
     def twice(self, prefix: str) -> dict[tuple[str, str, object], int]:
         """What was told twice: the same message, or that one container came to be or was gone."""
         found: Counter[tuple[str, str, object]] = Counter()
         for each in self.events(prefix):
             once = each.event_type in {"container.create", "container.destroy", "container.bypass"}
-            found[each.event_type, str(each.details["id"]), None if once else each.details.get("time_nano")] += 1
+            found[
+                each.event_type, str(each.details["container_id"]), None if once else each.details.get("time_nano")
+            ] += 1
         return {key: number for key, number in found.items() if number > 1}
 
     def gaps(self) -> list[Mapping[str, Any]]:

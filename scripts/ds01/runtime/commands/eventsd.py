@@ -5,30 +5,38 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import os
 import signal
+import threading
 from collections.abc import Sequence
+from datetime import datetime
 
 from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import ExitCode
 from ds01.core.events import EventLog
 from ds01.core.paths import HostPaths
+from ds01.core.policy import Policy
+from ds01.core.process import run
 from ds01.core.typed import Final
 from ds01.runtime.containers.engine import Engine, engine_socket
-from ds01.runtime.containers.look import open_engine
+from ds01.runtime.containers.look import look, open_engine
 from ds01.runtime.containers.standing import Place
 from ds01.runtime.gpu.host import open_gpus
 from ds01.runtime.lifecycle.comeback import Checks, Reach
 from ds01.runtime.lifecycle.control import Control
+from ds01.runtime.lifecycle.due import next_due
 from ds01.runtime.lifecycle.notify import Notifier
+from ds01.runtime.lifecycle.sights import Sights
 from ds01.runtime.machine import Machine
 from ds01.runtime.telemetry.aside import Aside
 from ds01.runtime.telemetry.catchup import Suspects
 from ds01.runtime.telemetry.chronicle import Chronicle
 from ds01.runtime.telemetry.daemon import LOOK_SECONDS, Daemon
-from ds01.runtime.telemetry.gpubook import GpuBook, units_again
+from ds01.runtime.telemetry.gpubook import GpuBook
 from ds01.runtime.telemetry.inforce import PolicyInForce
 from ds01.runtime.telemetry.roster import Roster
 from ds01.runtime.telemetry.steps import Steps
+from ds01.runtime.telemetry.timers import Timers
 from ds01.runtime.telemetry.writer import Writer
 
 _SHORTEST: Final = 0.5
@@ -71,9 +79,29 @@ def _run(options: argparse.Namespace) -> int:
     policy = PolicyInForce(paths.policy)
     policy()  # without one nothing can be told of anybody
     daemon = _daemon(paths, policy, options.look)
+    timers = Timers(
+        dues=lambda after: _due(paths, policy(), after),
+        argv=lambda job: _job(paths, job),
+        execute=run,
+        now=Machine().now,
+    )
+    threading.Thread(target=timers.run, daemon=True).start()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: daemon.end())
     return ExitCode.DONE if daemon.run() else ExitCode.FAILED
+
+
+def _due(paths: HostPaths, policy: Policy, after: datetime) -> tuple[datetime, str] | None:
+    """Return which job of the lifecycle rules is due next, and when."""
+    sights = Sights(paths, policy)
+    due = next_due(sights.timers(look(paths, policy)), sights.moment(), after=after)
+    return None if due is None else (due.at, due.job)
+
+
+def _job(paths: HostPaths, job: str) -> Sequence[str]:
+    """Return the command that runs a job, as cron runs it."""
+    root = () if paths.is_live else ("--root", os.fspath(paths.root))
+    return (os.fspath(paths.at("/opt/ds01/current/bin/ds01")), "lifecycle", job, *root)
 
 
 def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float) -> Daemon:
@@ -86,7 +114,7 @@ def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float) -> Dae
         write=log.append,
         tell=notifier.tell,
         stop=lambda container_id, grace: control.stop(container_id, grace_seconds=grace),
-        units=lambda container: units_again(open_gpus(paths, policy()), engine, container),
+        units=lambda container: GpuBook(open_gpus(paths, policy()), engine).again(container),
     )
     steps = Steps(policy, lambda there: GpuBook(open_gpus(paths, there), engine), Checks(reach, Aside(_STOPS)))
     chronicle = Chronicle(

@@ -51,7 +51,7 @@ class Reach:
         write: puts an event into the log.
         tell: as Notifier.tell.
         stop: stops a container by its id, with so many seconds between its signal and SIGKILL.
-        units: lets a container have its GPUs again; None when nobody knows which it had.
+        units: lets a container have its GPUs again, or returns why it may not.
     """
 
     paths: HostPaths
@@ -59,7 +59,7 @@ class Reach:
     write: Callable[[Event], object]
     tell: Tell
     stop: Callable[[str, float], None]
-    units: Callable[[Container], Grant | Refusal | None]
+    units: Callable[[Container], Refusal | None]
 
 
 @dataclass(slots=True)
@@ -153,7 +153,7 @@ class Checks:
         if there.gpu is None or there.allocation_id is None or mode is Mode.OFF:
             return None
         answer = self.reach.units(there)
-        if not isinstance(answer, Refusal):
+        if answer is None:
             return None
         if mode is Mode.ENFORCE:
             return answer
@@ -173,35 +173,35 @@ class Checks:
         try:
             self.reach.stop(there.id, grace_seconds)
         except Ds01Error as error:
-            self.reach.write(self._event("container.stop_failed", seen, {"text": _words(error)}))
+            self.log("container.stop_failed", seen, {"error": _words(error)})
             return
         finally:
             self._stopping.discard(there.id)
         rows = ", ".join(f"{name.lower()} {value}" for name, value in refusal.rows if name)
         reason = f"{refusal.title}: {rows}"
         details = {"rule": refusal.rule.value, "reason": reason, **refusal.figures}
-        self.reach.write(self._event("container.stopped_by_policy", seen, details))
+        self.log("container.stopped_by_policy", seen, details)
         text = f"your container {visible(there.name)} came to run again and was stopped. {reason}. {refusal.meaning}"
         self.reach.tell(user, text, key=f"comeback:{there.id[:12]}")
 
     def _tell_overruled(self, seen: Seen, refusal: Refusal) -> None:
         details = {"rule": refusal.rule.value, "verb": Verb.START.value, "text": refusal.title, **refusal.figures}
-        self.reach.write(self._event("admission.overruled", seen, details))
+        self.log("admission.overruled", seen, details)
 
     def _tell_open(self, seen: Seen, cause: str) -> None:
-        details = {"check": Verb.START.value, "text": f"FAIL-OPEN: {cause}"}
-        self._once(cause, self._event("admission.fail_open", seen, details))
+        """Tell once of each cause why a check could not be made."""
+        if cause in self._said:
+            return
+        if len(self._said) >= _MOST_SAID:
+            self._said.clear()
+        self._said.add(cause)
+        self.log("admission.fail_open", seen, {"check": Verb.START.value, "text": f"FAIL-OPEN: {cause}"})
 
-    def _once(self, what: str, event: Event) -> None:
-        if what not in self._said:
-            if len(self._said) >= _MOST_SAID:
-                self._said.clear()
-            self._said.add(what)
-            self.reach.write(event)
-
-    def _event(self, event_type: str, seen: Seen, details: Mapping[str, object]) -> Event:
-        which = {"id": seen.container.id, "name": seen.container.name}
-        return Event(event_type, seen.charged, SOURCE, self.reach.place.machine.now(), {**which, **details})
+    def log(self, event_type: str, seen: Seen, details: Mapping[str, object]) -> None:
+        """Put something about a container into the event log."""
+        which = {"container": seen.container.name, "container_id": seen.container.id}
+        now = self.reach.place.machine.now()
+        self.reach.write(Event(event_type, seen.charged, SOURCE, now, {**which, **details}))
 
 
 def _age(container: Container) -> tuple[datetime, str]:

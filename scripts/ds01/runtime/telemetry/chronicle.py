@@ -91,7 +91,7 @@ class Chronicle:
     def recover(self, logged: Iterable[Event]) -> None:
         """Take over what the end of the log tells beyond what was remembered: the log is written first."""
         for event in logged:
-            told, row = told_of(event), self.roster.rows.get(str(event.details.get("id")))
+            told, row = told_of(event), self.roster.rows.get(str(event.details.get("container_id")))
             if row is not None and event.event_type == BYPASS:
                 self.roster.put(replace(row, bypass_told=True))
             if told is None:

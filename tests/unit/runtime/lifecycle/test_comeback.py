@@ -28,7 +28,6 @@ from ds01.runtime.containers.pending import Pending
 from ds01.runtime.containers.request import Verb
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
 from ds01.runtime.containers.standing import Place
-from ds01.runtime.gpu.answer import Grant
 from ds01.runtime.lifecycle.comeback import Checks, Reach
 from ds01.runtime.machine import Machine
 
@@ -48,7 +47,7 @@ class Scene:
     events: list[Event] = field(default_factory=list)
     told: list[tuple[str, str, str]] = field(default_factory=list)
     stopped: list[tuple[str, float]] = field(default_factory=list)
-    units: Grant | Refusal | None = None
+    units: Refusal | None = None
     asked_units: list[str] = field(default_factory=list)
     fails: bool = False
     later: list[Callable[[], None]] | None = None
@@ -73,7 +72,7 @@ class Scene:
         self.stopped.append((self.played.containers[container_id]["Name"][1:], grace_seconds))
         del self.played.containers[container_id]
 
-    def _units(self, container: Container) -> Grant | Refusal | None:
+    def _units(self, container: Container) -> Refusal | None:
         self.asked_units.append(container.name)
         return self.units
 
@@ -99,7 +98,9 @@ class Scene:
         return Seen(container, kind, owner, admitted=kind is Kind.MANAGED, of_site=False, first_seen=NOON)
 
     def kinds(self) -> list[tuple[str, object]]:
-        return [(each.event_type, each.details["name"]) for each in self.events if "fail_open" not in each.event_type]
+        return [
+            (each.event_type, each.details["container"]) for each in self.events if "fail_open" not in each.event_type
+        ]
 
     def change(self, section: str, **values: Any) -> None:
         document = json.loads(json.dumps(self.policy.document))
@@ -142,9 +143,8 @@ def test_one_too_many_is_stopped_logged_and_told_of(scene: Scene) -> None:
     assert (event.user, event.source) == (ALICE, "eventsd")
     figures = "current usage 2 containers (a, b), requested 1 more (c), your limit 2 containers"
     reason = f"DS01 Container Quota Exceeded: {figures}"
-    assert event.details == {
-        "id": id_of("c"), "name": "c", "rule": "containers", "reason": reason, "current": 2, "requested": 1, "limit": 2,
-    }  # fmt: skip
+    which = {"container_id": id_of("c"), "container": "c", "rule": "containers", "reason": reason}
+    assert event.details == {**which, "current": 2, "requested": 1, "limit": 2}
     said = (
         f"your container c came to run again and was stopped. {reason}. "
         "Running and paused containers count, and those that are just being started."

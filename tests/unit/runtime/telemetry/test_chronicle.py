@@ -109,7 +109,7 @@ class Scene:
 
         def brief(event: Event) -> str:
             mark = "*" if "reconstructed" in event.details else ""
-            return f"{event.event_type.partition('.')[2]} {event.details['name']}{mark}"
+            return f"{event.event_type.partition('.')[2]} {event.details['container']}{mark}"
 
         return [brief(each) for each in self.events() if each.event_type != but]
 
@@ -167,8 +167,8 @@ def test_an_event_says_whose_the_container_is_and_how_it_came_to_be(scene: Scene
     assert [(each.event_type, each.user) for each in (create, start)] == [
         ("container.create", ALICE), ("container.start", ALICE),
     ]  # fmt: skip
-    assert {key: create.details[key] for key in ("id", "name", "type", "kind", "image")} == {
-        "id": id_of("train"), "name": "train", "type": "compose", "kind": "managed", "image": "pytorch",
+    assert {key: create.details[key] for key in ("container_id", "container", "type", "kind", "image")} == {
+        "container_id": id_of("train"), "container": "train", "type": "compose", "kind": "managed", "image": "pytorch",
     }  # fmt: skip
     assert isinstance(create.details["time_nano"], int)
 
@@ -198,8 +198,8 @@ def test_a_rename_says_what_it_was_called(scene: Scene) -> None:
     there["Name"] = "/other"
     scene.tell("rename", "other", id=id_of("train"), oldName="/a lie")
     assert scene.details("container.rename") | {"time_nano": 0} == {
-        "id": id_of("train"), "name": "other", "type": "docker", "kind": "unmanaged-docker", "image": "pytorch",
-        "old_name": "train", "time_nano": 0,
+        "container_id": id_of("train"), "container": "other", "type": "docker", "kind": "unmanaged-docker",
+        "image": "pytorch", "old_name": "train", "time_nano": 0,
     }  # fmt: skip
     assert scene.it.roster.rows[id_of("train")].name == "other"
 
@@ -329,7 +329,7 @@ def test_a_label_of_an_allocation_that_ds01_did_not_write_is_not_handed_on(scene
 
 
 def bypassed(scene: Scene) -> list[str]:
-    return [str(each.details["name"]) for each in scene.events() if each.event_type == "container.bypass"]
+    return [str(each.details["container"]) for each in scene.events() if each.event_type == "container.bypass"]
 
 
 def test_a_container_that_came_past_ds01_is_told_once(scene: Scene) -> None:

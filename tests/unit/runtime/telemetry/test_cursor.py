@@ -116,7 +116,12 @@ def event(event_type: str, **details: object) -> Event:
     return Event(event_type, None, "eventsd", NOON, details)
 
 
-TOLD: dict[str, object] = {"id": id_of("train"), "name": "train", "image": "pytorch", "time_nano": START_NANO + 1}
+TOLD: dict[str, object] = {
+    "container_id": id_of("train"),
+    "container": "train",
+    "image": "pytorch",
+    "time_nano": START_NANO + 1,
+}
 
 
 def test_a_line_of_the_log_tells_which_message_it_is_of() -> None:
@@ -137,8 +142,8 @@ def test_what_was_reconstructed_is_no_message_and_happened_at_its_time() -> None
         event("gpu.released", **TOLD),
         event("container.bypass", **TOLD),
         event("container.claimed", **TOLD),
-        event("container.die", **{**TOLD, "id": None}),
-        event("container.die", **{**TOLD, "name": 7}),
+        event("container.die", **{**TOLD, "container_id": None}),
+        event("container.die", **{**TOLD, "container": 7}),
         event("container.die", time_nano=START_NANO),
     ],
 )

@@ -105,7 +105,7 @@ class Host:
 
     def told(self) -> list[str]:
         return [
-            f"{each.event_type.removeprefix('container.')} {each.details.get('name', '')}".strip()
+            f"{each.event_type.removeprefix('container.')} {each.details.get('container', '')}".strip()
             for each in self.events()
             if each.event_type != "container.bypass"
         ]

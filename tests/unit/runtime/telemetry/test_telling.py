@@ -17,7 +17,7 @@ from ds01.runtime.telemetry.happening import Action, Happening
 from ds01.runtime.telemetry.telling import end_of, tell_bypass, tell_gap, tell_happening
 
 WHICH: dict[str, Any] = {
-    "id": id_of("train"), "name": "train", "type": "docker", "kind": "managed", "image": "pytorch",
+    "container_id": id_of("train"), "container": "train", "type": "docker", "kind": "managed", "image": "pytorch",
 }  # fmt: skip
 ASSERTED = Attribution("bob", Evidence.LABEL, asserted=True)
 

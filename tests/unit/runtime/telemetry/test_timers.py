@@ -25,16 +25,24 @@ class Clock:
 
     def __init__(self, folder: Path) -> None:
         self.seconds = 0.0
-        self.due: tuple[datetime, str] | None = None
+        self.dues: list[tuple[datetime, str]] = []
         self.ran = folder / "ran"
         self.ran.touch()
-        self.timers = Timers(lambda: self.due, self.argv, run, self.now, lambda: self.seconds)
+        self.timers = Timers(self.first, self.argv, run, self.now, lambda: self.seconds)
+        assert self.timers.tick() is None, "what was due before is cron's"
+
+    def first(self, after: datetime) -> tuple[datetime, str] | None:
+        return min((each for each in self.dues if each[0] > after), default=None)
+
+    def due(self, seconds: float, job: str) -> None:
+        self.dues.append((NOON + timedelta(seconds=seconds), job))
 
     def now(self) -> datetime:
         return NOON + timedelta(seconds=self.seconds)
 
     def argv(self, job: str) -> Sequence[str]:
-        code = "print('out of order'); raise SystemExit(3)" if job == "fails" else WRITE
+        ends = {"fails": "print('out of order'); raise SystemExit(3)", "busy": "raise SystemExit(5)"}
+        code = ends.get(job, WRITE)
         return [sys.executable, "-I", "-S", "-c", code, str(self.ran), job]
 
 
@@ -43,38 +51,50 @@ def clock(tmp_path: Path) -> Clock:
     return Clock(tmp_path)
 
 
-def test_a_job_runs_when_its_time_has_come(clock: Clock) -> None:
-    assert clock.timers.tick() is None
-    clock.due = (NOON + timedelta(seconds=30), "stale-gpu")
+def test_a_job_runs_once_when_its_time_has_come(clock: Clock) -> None:
+    clock.due(-60, "idle")
+    clock.due(30, "stale-gpu")
     assert clock.timers.tick() is None
     clock.seconds = 30
     assert clock.timers.tick() == "stale-gpu"
+    clock.seconds = 300
+    assert clock.timers.tick() is None
     assert clock.ran.read_text() == "stale-gpu "
 
 
-def test_a_job_that_stays_due_runs_once_a_minute(clock: Clock) -> None:
-    clock.due = (NOON, "idle")
+def test_a_job_that_is_due_again_and_again_runs_once_a_minute(clock: Clock) -> None:
+    for seconds in range(1, 150, 5):
+        clock.due(seconds, "idle")
     ran = []
     for seconds in range(0, 150, 10):
         clock.seconds = seconds
         if clock.timers.tick():
             ran.append(seconds)
-    assert ran == [0, 60, 120]
+    assert ran == [10, 70, 130]
 
 
-def test_one_job_does_not_hold_up_another(clock: Clock) -> None:
-    for job in ("idle", "stale-gpu"):
-        clock.due = (NOON, job)
-        assert clock.timers.tick() == job
+def test_what_was_due_while_another_ran_is_run_after_it(clock: Clock) -> None:
+    for seconds, job in ((1, "idle"), (2, "stale-gpu"), (2.5, "max-runtime")):
+        clock.due(seconds, job)
+    clock.seconds = 10
+    assert [clock.timers.tick() for _ in range(4)] == ["idle", "stale-gpu", "max-runtime", None]
+
+
+def test_a_clock_that_was_set_back_runs_nothing_early(clock: Clock) -> None:
+    clock.due(30, "idle")
+    clock.seconds = -100
+    assert clock.timers.tick() is None
+    clock.seconds = 30
+    assert clock.timers.tick() == "idle"
 
 
 def test_what_fails_is_said_once(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    clock.due = (NOON, "fails")
-    for seconds in (0, 60, 120):
+    for seconds in (1, 70, 140):
+        clock.due(seconds, "fails")
         clock.seconds = seconds
         assert clock.timers.tick() == "fails"
 
-    def broken() -> tuple[datetime, str] | None:
+    def broken(_: datetime) -> tuple[datetime, str] | None:
         raise Ds01Error("containers.json cannot be read")
 
     clock.timers.dues = broken
@@ -86,8 +106,16 @@ def test_what_fails_is_said_once(clock: Clock, caplog: pytest.LogCaptureFixture)
     ]
 
 
+def test_a_job_that_somebody_else_runs_just_now_has_not_failed(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    clock.due(1, "busy")
+    clock.seconds = 1
+    assert clock.timers.tick() == "busy"
+    assert caplog.records == []
+
+
 def test_it_looks_again_and_again_until_it_is_ended(clock: Clock) -> None:
-    clock.due = (NOON, "idle")
+    clock.due(1, "idle")
+    clock.seconds = 2
     thread = threading.Thread(target=clock.timers.run, args=(0.01,))
     thread.start()
     until(lambda: clock.ran.read_text() == "idle ")
