@@ -123,6 +123,7 @@ class Decision:
         reason: in words, for logs and administrators.
         text: what the account is told; None when it is told nothing.
         key: under which it is told: a later word replaces an earlier one.
+        keep_seconds: for how long its next login shows it.
         state_since: since when the container has been as it was found (its start, or its end); when that is another by
             now, the decision is about a container that is no more.
         grace_seconds: between stop signal and SIGKILL.
@@ -140,6 +141,7 @@ class Decision:
     reason: str
     text: str | None = None
     key: str = ""
+    keep_seconds: float = 3 * 86400.0
     state_since: datetime | None = None
     grace_seconds: float = 0
     binding: bool = True

@@ -17,7 +17,6 @@ from ds01.core.value import dataclass, field
 from ds01.runtime.containers.container import Container, State
 from ds01.runtime.lifecycle.decision import Action, Decision, LifecycleRule
 from ds01.runtime.lifecycle.jobs import SOURCE
-from ds01.runtime.lifecycle.notices import KEEP_SECONDS
 
 _ORDER: Final = (Action.WARN, Action.RELEASE, Action.REMOVE, Action.STOP)
 _REMOVING: Final = frozenset({State.REMOVING})
@@ -175,7 +174,7 @@ class Enforcer:
         if decision.user is None or decision.text is None:
             return None
         # Who logs in only shortly before the end is warned of it still.
-        keep_seconds = KEEP_SECONDS + decision.ahead_seconds
+        keep_seconds = decision.keep_seconds + decision.ahead_seconds
         told = self.tells.tell(decision.user, decision.text, key=decision.key, keep_seconds=keep_seconds)
         return None if told else "; ".join(told.remarks) or "nothing reached it"
 

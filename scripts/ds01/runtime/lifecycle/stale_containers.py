@@ -32,6 +32,8 @@ from ds01.runtime.lifecycle.decision import (
 )
 from ds01.runtime.lifecycle.settings import LifecycleRules
 
+# Some accounts leave many behind in a day, and what they are told must not push out all else.
+_KEEP_SECONDS: Final = 86400.0
 _STOPPED: Final = frozenset({State.EXITED, State.DEAD})
 
 
@@ -184,6 +186,7 @@ def _decision(subject: Subject, action: Action, reason: str, since: datetime, te
         reason=reason,
         text=text,
         key=key_of(LifecycleRule.CONTAINER_HOLD, subject.id),
+        keep_seconds=_KEEP_SECONDS,
         state_since=since,
     )
 

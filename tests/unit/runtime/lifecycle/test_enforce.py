@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.runtime.lifecycle.subjects import NOON, container, id_of
+from tests.unit.runtime.lifecycle.subjects import DAY, NOON, container, id_of
 
 from ds01.core.events import Event, EventLog, read_events
 from ds01.core.value import replace
@@ -27,6 +27,7 @@ def decision(action: Action, name: str = "web", **changes: Any) -> Decision:
         "reason": "idle for 2h",
         "text": "it is idle",
         "key": f"idle:{id_of(name)}",
+        "keep_seconds": DAY,
         "state_since": NOON,
         "grace_seconds": 30,
     } | changes
@@ -117,7 +118,7 @@ def test_a_warning_is_told_and_logged(world: World):
 
 def test_a_warning_is_shown_up_to_what_it_is_of_and_longer(world: World):
     world.act(decision(Action.WARN, ahead_seconds=14 * 86400.0), decision(Action.WARN))
-    assert world.kept_seconds == [17 * 86400.0, 3 * 86400.0]
+    assert world.kept_seconds == [14 * 86400.0 + DAY, DAY]
 
 
 def test_one_that_reached_nobody_failed(world: World):

@@ -85,6 +85,7 @@ def test_an_owner_is_told_until_when_a_stopped_container_is_kept_then_it_is_remo
         reason=words,
         text=f"container web is removed after {clock(NOON + timedelta(hours=1.5))}: {words}; docker start web keeps it",
         key=KEY,
+        keep_seconds=DAY,
         state_since=NOON + timedelta(hours=1),
         ahead_seconds=29 * MINUTE,
     )
