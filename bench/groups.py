@@ -14,6 +14,9 @@ _FILES: Final = {
     "pids.max": "4096\n",
     "cpu.stat": "usage_usec 7000000\n",
     "cpu.max": "max 100000\n",
+    "memory.pressure": (
+        "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
+    ),
 }
 
 

@@ -20,6 +20,7 @@ import peers
 import phases
 import plan
 import report
+import sweep
 import wrapper
 from machine import describe_machine
 from measure import BenchError
@@ -34,6 +35,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Lab], Section]]] = {
     "gpu": gpu.measure,
     "login": login.measure,
     "wrapper": wrapper.measure,
+    "sweep": sweep.measure,
 }
 
 

@@ -95,6 +95,11 @@ class HostPaths:
         """CPU rates of the last minute, by slice; gone with a reboot."""
         return self.at("/run/ds01/rates.json")
 
+    @property
+    def pressure(self) -> Path:
+        """Memory pressure of every account's slice at the last look; gone with a reboot."""
+        return self.at("/run/ds01/pressure.json")
+
     def notices(self, uid: int) -> Path:
         """What an account is to be told when it logs in next."""
         return self.at(f"/var/lib/ds01/notices/{uid}")

@@ -112,6 +112,7 @@ class Model:
         daemon: DS01's keys of daemon.json.
         wrapper: what stands before the docker client.
         jobs: what cron starts, in the order in which people read it.
+        lifts_memory_high: whether the sampler may write to control groups, to end what is stuck above memory_high.
         document: the compiled policy.
     """
 
@@ -125,6 +126,7 @@ class Model:
     daemon: Mapping[str, Any]
     wrapper: Wrapper
     jobs: tuple[Job, ...]
+    lifts_memory_high: bool
     document: Mapping[str, Any]
     switches: frozenset[str]
 
@@ -156,6 +158,7 @@ def make_model(document: Mapping[str, Any]) -> Model:
         daemon=daemon_keys(host["engine_version"]),
         wrapper=_wrapper(policy, document),
         jobs=_jobs(document),
+        lifts_memory_high=_lifts_memory_high(document),
         document=document,
         switches=_switches(policy, document),
     )
@@ -166,6 +169,11 @@ def _jobs(document: Mapping[str, Any]) -> tuple[Job, ...]:
     return tuple(
         Job(name, purpose, schedule[name.replace("-", "_")], _LONGEST_JOB_SECONDS) for name, purpose in JOBS.items()
     )
+
+
+def _lifts_memory_high(document: Mapping[str, Any]) -> bool:
+    rule, stall = document["enforcement"]["rules"]["pressure"], document["pressure"]["stall"]
+    return (rule, stall) == ("enforce", "release")
 
 
 def _switches(policy: Policy, document: Mapping[str, Any]) -> frozenset[str]:

@@ -138,6 +138,17 @@ def test_every_job_of_the_schedule_is_started_at_its_times() -> None:
     assert {name.replace("-", "_") for name in JOBS} == set(document["policies"]["schedule"])
 
 
+@pytest.mark.parametrize(
+    ("stall", "mode", "lifts"),
+    [("release", "enforce", True), ("release", "warn", False), ("release", "off", False), ("notify", "enforce", False)],
+)
+def test_the_sampler_may_write_control_groups_only_where_it_is_to(stall: str, mode: str, *, lifts: bool) -> None:
+    document = compiled("tests/golden/minimal/inventory")
+    document["pressure"]["stall"] = stall
+    document["enforcement"]["rules"]["pressure"] = mode
+    assert make_model(document).lifts_memory_high is lifts
+
+
 def test_without_a_gateway_the_command_has_its_helper_and_knows_who_sees_all():
     document = compiled("tests/golden/shipped/inventory")
     assert make_model(document).wrapper == Wrapper(

@@ -5,36 +5,46 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import os
 import signal
+import threading
 from collections.abc import Sequence
 
 from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import ExitCode
 from ds01.core.events import EventLog
 from ds01.core.paths import HostPaths
+from ds01.core.process import run
 from ds01.core.typed import Final
-from ds01.runtime.containers.engine import engine_socket
-from ds01.runtime.containers.look import open_engine
+from ds01.runtime.containers.engine import Engine, engine_socket
+from ds01.runtime.containers.look import look, open_engine
 from ds01.runtime.containers.standing import Place
 from ds01.runtime.gpu.host import open_gpus
 from ds01.runtime.lifecycle.comeback import Checks, Reach
 from ds01.runtime.lifecycle.control import Control
+from ds01.runtime.lifecycle.decision import Moment
+from ds01.runtime.lifecycle.due import Timers as TimersSeen
+from ds01.runtime.lifecycle.dues import Dues
 from ds01.runtime.lifecycle.notify import Notifier
+from ds01.runtime.lifecycle.sights import Sights
 from ds01.runtime.machine import Machine
 from ds01.runtime.telemetry.aside import Aside
 from ds01.runtime.telemetry.catchup import Suspects
 from ds01.runtime.telemetry.chronicle import Chronicle
 from ds01.runtime.telemetry.daemon import LOOK_SECONDS, Daemon
-from ds01.runtime.telemetry.gpubook import GpuBook, units_again
+from ds01.runtime.telemetry.gpubook import GpuBook
 from ds01.runtime.telemetry.inforce import PolicyInForce
 from ds01.runtime.telemetry.roster import Roster
 from ds01.runtime.telemetry.steps import Steps
+from ds01.runtime.telemetry.timers import Timers
 from ds01.runtime.telemetry.writer import Writer
 
 _SHORTEST: Final = 0.5
 _LONGEST: Final = 86_400.0
 # How long a message of the engine may be on its way before what it would tell is told without it.
 _SETTLE_SECONDS: Final = 2.0
+# For one question; an engine that takes longer holds up neither the others nor the service's end.
+_ANSWER_SECONDS: Final = 5.0
 # Stops that are under way at once; each waits for its container to end.
 _STOPS: Final = 8
 
@@ -69,13 +79,32 @@ def _run(options: argparse.Namespace) -> int:
     policy = PolicyInForce(paths.policy)
     policy()  # without one nothing can be told of anybody
     daemon = _daemon(paths, policy, options.look)
+    timers = Timers(_dues(paths, policy), lambda job: _job(paths, job), run, now=Machine().now)
+    threading.Thread(target=timers.run, daemon=True).start()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: daemon.end())
     return ExitCode.DONE if daemon.run() else ExitCode.FAILED
 
 
+def _dues(paths: HostPaths, policy: PolicyInForce) -> Dues:
+    """Return what tells which job of the lifecycle rules is due next."""
+
+    def look_at_timers() -> tuple[TimersSeen, Moment]:
+        sights = Sights(paths, policy())
+        return sights.timers(look(paths, policy())), sights.moment()
+
+    return Dues(look_at_timers)
+
+
+def _job(paths: HostPaths, job: str) -> Sequence[str]:
+    """Return the command that runs a job, as cron runs it."""
+    root = () if paths.is_live else ("--root", os.fspath(paths.root))
+    return (os.fspath(paths.at("/opt/ds01/current/bin/ds01")), "lifecycle", job, *root)
+
+
 def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float) -> Daemon:
-    engine, machine, log = open_engine(paths), Machine(), EventLog(paths.events)
+    engine = Engine(engine_socket(paths), timeout_seconds=_ANSWER_SECONDS)
+    machine, log = Machine(), EventLog(paths.events)
     control, notifier = Control(engine_socket(paths)), Notifier(paths)
     reach = Reach(
         paths=paths,
@@ -83,8 +112,17 @@ def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float) -> Dae
         write=log.append,
         tell=notifier.tell,
         stop=lambda container_id, grace: control.stop(container_id, grace_seconds=grace),
-        units=lambda container: units_again(open_gpus(paths, policy()), engine, container),
+        units=lambda container: GpuBook(open_gpus(paths, policy()), engine).again(container),
     )
     steps = Steps(policy, lambda there: GpuBook(open_gpus(paths, there), engine), Checks(reach, Aside(_STOPS)))
-    chronicle = Chronicle(engine, policy, Roster(paths), Writer(log), steps, Suspects(_SETTLE_SECONDS), now=machine.now)
+    chronicle = Chronicle(
+        engine=engine,
+        listing=open_engine(paths),
+        policy=policy,
+        roster=Roster(paths),
+        writer=Writer(log),
+        effects=steps,
+        suspects=Suspects(_SETTLE_SECONDS),
+        now=machine.now,
+    )
     return Daemon(chronicle, policy, steps, look_seconds)

@@ -1,15 +1,20 @@
-"""`ds01-sampler`: the service that keeps the accounts' CPU rates in /run/ds01/rates.json."""
+"""`ds01-sampler`: the service that keeps the accounts' CPU rates, and watches their memory and their quotas."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import math
+import signal
+import threading
 from collections.abc import Sequence
 
 from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import ExitCode
 from ds01.core.typed import Final
+from ds01.runtime.machine import Machine
+from ds01.runtime.telemetry.pressure_look import INTERVAL_SECONDS as PRESSURE_SECONDS
+from ds01.runtime.telemetry.pressure_look import PressureLook
 from ds01.runtime.telemetry.rates import WINDOW_SECONDS
 from ds01.runtime.telemetry.sampler import INTERVAL_SECONDS, Sampler
 
@@ -18,7 +23,11 @@ _SHORTEST: Final = 0.1
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until somebody ends it; returns the exit code."""
-    made = parser("ds01-sampler", "Measure how much CPU each account uses, and keep it in /run/ds01/rates.json.")
+    made = parser(
+        "ds01-sampler",
+        "Measure how much CPU each account uses, and tell accounts of memory pressure and of limits they come near;"
+        " keeps /run/ds01/rates.json and /run/ds01/pressure.json.",
+    )
     made.add_argument(
         "--interval",
         type=_seconds,
@@ -26,7 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="SECONDS",
         help=f"pause between two looks (default: {INTERVAL_SECONDS:g})",
     )
-    made.add_argument("--once", action="store_true", help="take one sample, write the file, and end")
+    made.add_argument(
+        "--pressure-interval",
+        type=_seconds,
+        default=PRESSURE_SECONDS,
+        metavar="SECONDS",
+        help=f"pause between two looks at memory and quotas (default: {PRESSURE_SECONDS:g})",
+    )
+    made.add_argument("--once", action="store_true", help="take one sample of the CPU, write the rates, and end")
     return run_command(made, argv, _run)
 
 
@@ -43,9 +59,16 @@ def _seconds(text: str) -> float:
 def _run(options: argparse.Namespace) -> int:
     # The journal adds the time.
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
-    sampler = Sampler(host_paths(options.root))
+    paths = host_paths(options.root)
+    sampler = Sampler(paths)
     if options.once:
         sampler.look()
         return ExitCode.FAILED if sampler.trouble else ExitCode.DONE
-    sampler.run(options.interval)
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    pressure = PressureLook(paths, Machine(), interval_seconds=options.pressure_interval)
+    try:
+        sampler.run(options.interval, ending.wait, pressure.look_when_due)
+    finally:
+        pressure.stop()
     return ExitCode.DONE

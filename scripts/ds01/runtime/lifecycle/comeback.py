@@ -6,7 +6,7 @@ They pass what a start passes. Who may not run is stopped, its owner told; where
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from ds01.core import labels
 from ds01.core.errors import Ds01Error
@@ -31,8 +31,6 @@ from ds01.runtime.gpu.answer import Grant
 from ds01.runtime.identity import Caller
 
 SOURCE: Final = "eventsd"
-# What Docker says of one start, and what was told of it, differ by less.
-_SAME_START: Final = timedelta(seconds=2)
 _NOBODY_SAYS: Final = 60
 _MOST_SAID: Final = 1000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,7 +51,7 @@ class Reach:
         write: puts an event into the log.
         tell: as Notifier.tell.
         stop: stops a container by its id, with so many seconds between its signal and SIGKILL.
-        units: lets a container have its GPUs again; None when nobody knows which it had.
+        units: lets a container have its GPUs again, or returns why it may not.
     """
 
     paths: HostPaths
@@ -61,7 +59,7 @@ class Reach:
     write: Callable[[Event], object]
     tell: Tell
     stop: Callable[[str, float], None]
-    units: Callable[[Container], Grant | Refusal | None]
+    units: Callable[[Container], Refusal | None]
 
 
 @dataclass(slots=True)
@@ -84,11 +82,8 @@ class Checks:
 
     def is_passed(self, seen: Seen) -> bool:
         """Whether this very start of a container is known to be with leave."""
-        there, started = seen.container, seen.container.started_at
-        if there.id not in self._passed:
-            return False
-        passed = self._passed[there.id]
-        return passed is None or started is None or abs(started - passed) <= _SAME_START
+        there = seen.container
+        return there.id in self._passed and self._passed[there.id] == there.started_at
 
     def keep(self, ids: Iterable[str]) -> None:
         """Forget all containers but these."""
@@ -129,7 +124,10 @@ class Checks:
         there, place = seen.container, self.reach.place
         account = Account(caller.name, slice_parts(rules.limits.slice_name, caller.name, caller.uid))
         with locked_page(self.reach.paths.pages, caller.uid) as page:
-            if any(each.id in {there.id, token_of(there)} for each in page.promises):
+            asked = [each for each in page.promises if each.id in {there.id, token_of(there)}]
+            if any(each.verb is not Verb.CREATE for each in asked):
+                # That was for this start; it runs, and counts as what it is.
+                page.promises = tuple(each for each in page.promises if each not in asked)
                 return None
             standing = read_standing(place, account, page.promises, self._without(seen, caller.name))
             page.promises = standing.promises
@@ -155,7 +153,7 @@ class Checks:
         if there.gpu is None or there.allocation_id is None or mode is Mode.OFF:
             return None
         answer = self.reach.units(there)
-        if not isinstance(answer, Refusal):
+        if answer is None:
             return None
         if mode is Mode.ENFORCE:
             return answer
@@ -175,35 +173,35 @@ class Checks:
         try:
             self.reach.stop(there.id, grace_seconds)
         except Ds01Error as error:
-            self.reach.write(self._event("container.stop_failed", seen, {"text": _words(error)}))
+            self.log("container.stop_failed", seen, {"error": _words(error)})
             return
         finally:
             self._stopping.discard(there.id)
         rows = ", ".join(f"{name.lower()} {value}" for name, value in refusal.rows if name)
         reason = f"{refusal.title}: {rows}"
         details = {"rule": refusal.rule.value, "reason": reason, **refusal.figures}
-        self.reach.write(self._event("container.stopped_by_policy", seen, details))
+        self.log("container.stopped_by_policy", seen, details)
         text = f"your container {visible(there.name)} came to run again and was stopped. {reason}. {refusal.meaning}"
         self.reach.tell(user, text, key=f"comeback:{there.id[:12]}")
 
     def _tell_overruled(self, seen: Seen, refusal: Refusal) -> None:
         details = {"rule": refusal.rule.value, "verb": Verb.START.value, "text": refusal.title, **refusal.figures}
-        self.reach.write(self._event("admission.overruled", seen, details))
+        self.log("admission.overruled", seen, details)
 
     def _tell_open(self, seen: Seen, cause: str) -> None:
-        details = {"check": Verb.START.value, "text": f"FAIL-OPEN: {cause}"}
-        self._once(cause, self._event("admission.fail_open", seen, details))
+        """Tell once of each cause why a check could not be made."""
+        if cause in self._said:
+            return
+        if len(self._said) >= _MOST_SAID:
+            self._said.clear()
+        self._said.add(cause)
+        self.log("admission.fail_open", seen, {"check": Verb.START.value, "text": f"FAIL-OPEN: {cause}"})
 
-    def _once(self, what: str, event: Event) -> None:
-        if what not in self._said:
-            if len(self._said) >= _MOST_SAID:
-                self._said.clear()
-            self._said.add(what)
-            self.reach.write(event)
-
-    def _event(self, event_type: str, seen: Seen, details: Mapping[str, object]) -> Event:
-        which = {"id": seen.container.id, "name": seen.container.name}
-        return Event(event_type, seen.charged, SOURCE, self.reach.place.machine.now(), {**which, **details})
+    def log(self, event_type: str, seen: Seen, details: Mapping[str, object]) -> None:
+        """Put something about a container into the event log."""
+        which = {"container": seen.container.name, "container_id": seen.container.id}
+        now = self.reach.place.machine.now()
+        self.reach.write(Event(event_type, seen.charged, SOURCE, now, {**which, **details}))
 
 
 def _age(container: Container) -> tuple[datetime, str]:

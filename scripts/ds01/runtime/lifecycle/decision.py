@@ -128,6 +128,7 @@ class Decision:
         grace_seconds: between stop signal and SIGKILL.
         binding: False for a warning of what would be done, were the rule enforced: nothing may follow from it.
         mark: what the rule notes when its owner was told; what it means is the rule's.
+        ahead_seconds: of a warning: so much earliest from now on follows what it is of, and so long it is to be seen.
         slots: which units are released.
     """
 
@@ -143,6 +144,7 @@ class Decision:
     grace_seconds: float = 0
     binding: bool = True
     mark: float = 0
+    ahead_seconds: float = 0
     slots: tuple[str, ...] = ()
 
 

@@ -75,6 +75,12 @@ def next_due(timers: Timers, moment: Moment, *, after: datetime) -> Due | None:
     return min(later, key=lambda each: (each.at, each.job), default=None)
 
 
+def due_now(timers: Timers, moment: Moment, *, after: datetime) -> frozenset[str]:
+    """Return the jobs that came due since a moment; `after` as in next_due()."""
+    since = min(after, moment.now)
+    return frozenset(each.job for each in _all(timers, moment) if since < each.at <= moment.now)
+
+
 def _all(timers: Timers, moment: Moment) -> Iterator[Due]:
     for allocation in timers.ledger.allocations.values():
         ends = hold_ends(allocation, timers.account_of)

@@ -12,6 +12,7 @@ import pwd
 import stat
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -21,14 +22,24 @@ from ds01.core.paths import HostPaths
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field
 from ds01.core.visible import visible
-from ds01.runtime.lifecycle.notices import Notice, added, current, format_notices, new_notice, parse_notices, without
+from ds01.runtime.lifecycle.notices import (
+    KEEP_SECONDS,
+    Notice,
+    added,
+    current,
+    format_notices,
+    new_notice,
+    parse_notices,
+    without,
+)
 from ds01.runtime.machine import Machine
 
-KEEP_SECONDS: Final = 3 * 86400.0
 _WIDTH: Final = 78
 _MODE: Final = 0o640
 # Its holder writes one small file.
 _WAIT_SECONDS: Final = 2.0
+# An account can open thousands of terminals that nobody reads; the journal need not name each.
+_MOST_MISSED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +94,27 @@ class Notifier:
             return _words(error)
         return None
 
+    def clear_everywhere(self, beginnings: tuple[str, ...]) -> None:
+        """Take back what any account was told under keys that begin so; what cannot be changed ends with its time."""
+        for uid in _numbers(self.paths.notices_folder):
+            with suppress(KeyError, OverflowError, OSError, Ds01Error):
+                self._change(
+                    pwd.getpwuid(uid),
+                    lambda notices: tuple(each for each in notices if not (each.key or "").startswith(beginnings)),
+                )
+
     def _keep(self, account: pwd.struct_passwd, notice: Notice) -> tuple[bool, tuple[str, ...]]:
         """Put a notice into the account's file; returns whether it is there, and remarks."""
         try:
-            return True, self._change(account, lambda notices: added(notices, notice))
+            readable, remarks = self._change(account, lambda notices: added(notices, notice))
         except (OSError, Ds01Error) as error:
             return False, (f"the next login does not show it: {_words(error)}",)
+        return readable, remarks
 
     def _change(
         self, account: pwd.struct_passwd, change: Callable[[tuple[Notice, ...]], tuple[Notice, ...]]
-    ) -> tuple[str, ...]:
+    ) -> tuple[bool, tuple[str, ...]]:
+        """Change the account's file; returns whether its logins can read it, and remarks."""
         path = self.paths.notices(account.pw_uid)
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         lock = path.with_name(f".{path.name}.lock")
@@ -100,11 +122,12 @@ class Notifier:
             before, remarks = _read(path)
             after = current(change(before), self.now())
             if after == before:
-                return remarks
+                return True, remarks
             if not after:
                 path.unlink(missing_ok=True)
-                return remarks
-            return (*remarks, *_write(path, format_notices(after), account.pw_gid))
+                return True, remarks
+            trouble = _write(path, format_notices(after), account.pw_gid)
+            return not trouble, (*remarks, *trouble)
 
 
 def _account(user: str) -> pwd.struct_passwd | None:
@@ -112,6 +135,15 @@ def _account(user: str) -> pwd.struct_passwd | None:
         return pwd.getpwnam(user)
     except (KeyError, ValueError):
         return None
+
+
+def _numbers(folder: Path) -> tuple[int, ...]:
+    """Return what in a folder is called by a number, sorted; none without the folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return tuple(sorted(int(each.name) for each in entries if each.name.isascii() and each.name.isdigit()))
+    except OSError:
+        return ()
 
 
 def _words(error: OSError | Ds01Error) -> str:
@@ -137,6 +169,7 @@ def _read(path: Path) -> tuple[tuple[Notice, ...], tuple[str, ...]]:
 
 
 def _write(path: Path, content: bytes, group: int) -> tuple[str, ...]:
+    """Write the notices; what is returned is why the account cannot read them."""
     try:
         write_bytes(path, content, mode=_MODE, group=group)
     except PermissionError:
@@ -163,7 +196,7 @@ def _write_to_all(folder: Path, uid: int, block: bytes) -> tuple[tuple[str, ...]
     """Write to an account's terminals; returns those that took it, and what was in the way of others."""
     reached: list[str] = []
     missed: list[str] = []
-    for name in sorted(_terminals(folder, uid), key=int):
+    for name in _terminals(folder, uid):
         shown = f"pts/{name}"
         try:
             whole = _write_to_one(folder / name, uid, block)
@@ -173,7 +206,8 @@ def _write_to_all(folder: Path, uid: int, block: bytes) -> tuple[tuple[str, ...]
                 missed.append(f"{shown}: {error.strerror}")
         else:
             (reached if whole else missed).append(shown if whole else f"{shown}: its reader stands still")
-    return tuple(reached), tuple(missed)
+    more = len(missed) - _MOST_MISSED
+    return tuple(reached), (*missed[:_MOST_MISSED], *((f"and {more} more terminals",) if more > 0 else ()))
 
 
 def _terminals(folder: Path, uid: int) -> Iterator[str]:
@@ -181,13 +215,11 @@ def _terminals(folder: Path, uid: int) -> Iterator[str]:
 
     Source: mesg(1); tty(4).
     """
-    try:
-        with os.scandir(folder) as entries:
-            found = [each for each in entries if each.name.isascii() and each.name.isdigit()]
-            yield from (each.name for each in found if _takes_messages(each.stat(follow_symlinks=False), uid))
-    except OSError:
-        # No sessions, or one that ended while it was looked at.
-        return
+    for number in _numbers(folder):
+        # One may end while it is looked at.
+        with suppress(OSError):
+            if _takes_messages((folder / str(number)).lstat(), uid):
+                yield str(number)
 
 
 def _takes_messages(found: os.stat_result, uid: int) -> bool:

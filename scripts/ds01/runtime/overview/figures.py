@@ -107,6 +107,8 @@ class Overview:
         slices: those of the account that exist; more than one after it changed its group.
         memory: without the page cache that the kernel would drop first.
         memory_cache_bytes: that page cache.
+        waited_some, waited_full: percent of the last minute in which at least one process, or all at once, waited for
+            memory; of several slices the one in which most did.
         cpu: percent of one CPU, in the last minute.
         gpus: units, held ones too.
         differing: limits for which the kernel has another value than the policy, in words.
@@ -117,6 +119,8 @@ class Overview:
     slices: tuple[SliceName, ...]
     memory: Measure
     memory_cache_bytes: Used
+    waited_some: Used
+    waited_full: Used
     tasks: Measure
     cpu: Measure
     gpus: Measure
@@ -136,6 +140,8 @@ def _unknowns(overview: Overview) -> Iterator[tuple[str, str]]:
     named: dict[str, object] = {
         "memory.used_bytes": overview.memory.used,
         "memory.cache_bytes": overview.memory_cache_bytes,
+        "pressure.memory_some_percent": overview.waited_some,
+        "pressure.memory_full_percent": overview.waited_full,
         "tasks.used": overview.tasks.used,
         "cpu.used_percent": overview.cpu.used,
         "gpus.used": overview.gpus.used,
@@ -174,6 +180,10 @@ def to_json(overview: Overview, names: Mapping[str, str] | None = None) -> dict[
             **_measure(overview.memory, "_bytes"),
             "cache_bytes": _known(overview.memory_cache_bytes),
             "high_bytes": limits["aggregate.memory_high"].value,
+        },
+        "pressure": {
+            "memory_some_percent": _known(overview.waited_some),
+            "memory_full_percent": _known(overview.waited_full),
         },
         "tasks": _measure(overview.tasks),
         "cpu": _measure(overview.cpu, "_percent"),

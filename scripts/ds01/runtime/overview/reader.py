@@ -11,11 +11,12 @@ from datetime import datetime
 
 from ds01.core.jsonstate import StateError, read_bytes, read_json
 from ds01.core.limits import BY_NAME, Kind, LimitValue, ResolvedLimits, format_value
-from ds01.core.names import slice_parts
+from ds01.core.names import cgroup_path, slice_parts
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy
 from ds01.core.typed import Final
 from ds01.runtime.accounts import limits_of, uid_of
+from ds01.runtime.cgroup.pressure import Resource, read_pressure
 from ds01.runtime.cgroup.tree import CannotTell, Cause, LimitReading, Reading
 from ds01.runtime.cgroup.usage import AccountUsage, ContainerUsage, SliceUsage, read_usage, slices_of
 from ds01.runtime.gpu.checksum import is_sealed
@@ -46,12 +47,15 @@ def read_overview(paths: HostPaths, policy: Policy, account: str, now: datetime)
     rates = _read_rates(paths, now)
     holdings = _read_holdings(paths, policy, limits)
     shares = _shares(usage, rates)
+    waited_some, waited_full = _waited(paths, usage)
     return Overview(
         limits=limits,
         account=account,
         slices=() if isinstance(usage, Unknown) else tuple(each.name for each in usage.slices),
         memory=_measure(_of(usage, lambda each: each.working_set_bytes), limits["aggregate.memory_max"]),
         memory_cache_bytes=_of(usage, lambda each: each.inactive_file_bytes),
+        waited_some=waited_some,
+        waited_full=waited_full,
         tasks=_measure(_of(usage, lambda each: each.pids_current), limits["aggregate.tasks_max"]),
         cpu=_measure(_cpu(usage, rates), limits["aggregate.cpu_quota"]),
         gpus=_measure(_units(holdings), limits["max_mig_instances"]),
@@ -83,6 +87,21 @@ def _of(usage: AccountUsage | Unknown, what: Callable[[AccountUsage], Reading]) 
 
 def _known(reading: Reading) -> int | Unknown:
     return Unknown(reading.words) if isinstance(reading, CannotTell) else reading
+
+
+def _waited(paths: HostPaths, usage: AccountUsage | Unknown) -> tuple[Used, Used]:
+    """Return the percent of the last minute in which some, and in which all processes waited for memory."""
+    if isinstance(usage, Unknown):
+        return usage, usage
+    some, full = 0.0, 0.0
+    for each in usage.slices:
+        found = read_pressure(paths.cgroup / cgroup_path(each.name), Resource.MEMORY)
+        if isinstance(found, CannotTell):
+            return Unknown(found.words), Unknown(found.words)
+        if isinstance(found.full, CannotTell):
+            return Unknown(found.full.words), Unknown(found.full.words)
+        some, full = max(some, found.some.avg60), max(full, found.full.avg60)
+    return some, full
 
 
 def _shares(usage: AccountUsage | Unknown, rates: Rates | Unknown) -> tuple[ContainerShare, ...] | Unknown:

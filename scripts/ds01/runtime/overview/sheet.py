@@ -15,9 +15,10 @@ from ds01.runtime.overview.words import (
     cpu_words,
     holding_words,
     memory_words,
-    notice_words,
+    notice_lines,
     rows,
     used_words,
+    waiting_words,
 )
 
 # What holds for each container, in the order people ask for it.
@@ -74,6 +75,9 @@ def _over_all(overview: Overview, style: Style) -> Iterator[str]:
         yield f"  {label:12}{bar(measure, style)} {words:{width}}  {style.whole(measure.origin)}"
     if not isinstance(overview.memory_cache_bytes, Unknown) and overview.memory_cache_bytes:
         yield f"  besides {memory_words(overview.memory_cache_bytes)} of page cache, which counts against nothing"
+    waiting = waiting_words(overview)
+    if waiting is not None and overview.slices:
+        yield f"  {waiting}"
     more = [limit for limit in AGGREGATES if limit.name not in _WITH_BAR]
     shown = [limit for limit in more if overview.limits[limit.name].value is not None]
     if overview.limits["max_gpu_equivalents"].value is not None:
@@ -118,7 +122,7 @@ def _gpus(overview: Overview, style: Style) -> Iterator[str]:
 def _notices(overview: Overview, style: Style) -> Iterator[str]:
     if not isinstance(overview.notices, Unknown) and overview.notices:
         yield "Notices"
-        yield from (f"  {style.fit(notice_words(each))}" for each in overview.notices)
+        yield from (f"  {line}" for each in overview.notices for line in notice_lines(each, style))
 
 
 def _remarks(overview: Overview, names: Mapping[str, str] | Unknown, style: Style) -> Iterator[str]:

@@ -21,6 +21,10 @@ _COLOURS: Final = {"low": "\033[32m", "high": "\033[33m", "full": "\033[31m", "d
 _PLAIN: Final = "\033[0m"
 _MOST_HOLDINGS: Final = 4
 _MOST_NOTICES: Final = 5
+# Of one notice.
+_MOST_LINES: Final = 3
+# Percent of a minute in which nothing of an account moved, from which on a login says so.
+_MUCH_WAITING: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,19 @@ def when(instant: datetime) -> str:
     return f"{instant.astimezone():%Y-%m-%d %H:%M}"
 
 
+def percent_words(percent: float) -> str:
+    """Return a share of the last minute in whole percent."""
+    return f"{percent:.0f} %"
+
+
+def waiting_words(overview: Overview) -> str | None:
+    """Return how long the account's processes waited for memory; None when nobody can tell."""
+    some, full = overview.waited_some, overview.waited_full
+    if isinstance(some, Unknown) or isinstance(full, Unknown):
+        return None
+    return f"waited for memory in {percent_words(some)} of the last minute, all at once in {percent_words(full)}"
+
+
 def rows(overview: Overview) -> Iterator[tuple[str, Measure, str]]:
     """Yield label, measure and words of everything that has a bar."""
     for label, measure, words, unit in (
@@ -162,10 +179,18 @@ def greeting(overview: Overview, style: Style) -> str:
     """Return what a login shows: bars, held GPUs, notices."""
     group = overview.limits.group
     who = style.fit(f"{overview.account} ({group}{'' if overview.limits.listed else ', not listed'})")
-    lines = [style.paint(who, "bold"), *bar_lines(overview, style), *_held_lines(overview, style)]
+    lines = [style.paint(who, "bold"), *bar_lines(overview, style), *_waiting_lines(overview, style)]
+    lines += _held_lines(overview, style)
     if isinstance(overview.notices, tuple):
         lines += _notice_lines(overview.notices, style)
     return "\n".join([*lines, "check-limits shows more."])
+
+
+def _waiting_lines(overview: Overview, style: Style) -> Iterator[str]:
+    """Yield how long everything stood still, when that is worth a word."""
+    full, words = overview.waited_full, waiting_words(overview)
+    if words is not None and not isinstance(full, Unknown) and full >= _MUCH_WAITING:
+        yield style.paint(f"Processes {words}", "high")
 
 
 def _held_lines(overview: Overview, style: Style) -> Iterator[str]:
@@ -180,11 +205,20 @@ def _held_lines(overview: Overview, style: Style) -> Iterator[str]:
 
 def _notice_lines(notices: tuple[Notice, ...], style: Style) -> Iterator[str]:
     for each in notices[-_MOST_NOTICES:]:
-        yield style.paint(style.fit(notice_words(each)), "high")
+        yield from (style.paint(line, "high") for line in notice_lines(each, style))
     if len(notices) > _MOST_NOTICES:
         yield f"and {len(notices) - _MOST_NOTICES} older notices"
 
 
-def notice_words(notice: Notice) -> str:
-    """Return a notice with its time."""
-    return f"{when(notice.at)}  {notice.text}"
+def notice_lines(notice: Notice, style: Style) -> Iterator[str]:
+    """Yield a notice with its time, in as many lines as it needs, but a few at most."""
+    time = f"{when(notice.at)}  "
+    rest = style.whole(f"{time}{notice.text}")
+    for _ in range(_MOST_LINES - 1):
+        if len(rest) <= style.width:
+            break
+        blank = rest.rfind(" ", len(time) + 1, style.width + 1)
+        end = style.width if blank < 0 else blank
+        yield rest[:end]
+        rest = " " * len(time) + rest[end:].lstrip(" ")
+    yield style.fit(rest)

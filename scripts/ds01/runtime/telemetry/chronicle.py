@@ -63,10 +63,13 @@ class Chronicle:
     """What is known of containers, and what was told.
 
     Attributes:
+        engine: asked about single containers.
+        listing: the same, with time enough to be asked about all.
         now: the wall clock.
     """
 
     engine: Engine
+    listing: Engine
     policy: Callable[[], Policy]
     roster: Roster
     writer: Writer
@@ -88,7 +91,7 @@ class Chronicle:
     def recover(self, logged: Iterable[Event]) -> None:
         """Take over what the end of the log tells beyond what was remembered: the log is written first."""
         for event in logged:
-            told, row = told_of(event), self.roster.rows.get(str(event.details.get("id")))
+            told, row = told_of(event), self.roster.rows.get(str(event.details.get("container_id")))
             if row is not None and event.event_type == BYPASS:
                 self.roster.put(replace(row, bypass_told=True))
             if told is None:
@@ -211,15 +214,16 @@ class Chronicle:
         Raises:
             EngineError: the engine cannot be asked; all is as before.
         """
-        containers = tuple(self.engine.inspect_all())
+        containers = tuple(self.listing.inspect_all())
         self.look_anew()
         self._ordinary.clear()
         seen = {each.container.id: each for each in self._at().see_all(containers)}
         lacking = missed(self.roster.rows, containers, self.now())
-        for container_id, happened in self.suspects.settle(lacking, seconds).items():
+        lasted = self.suspects.settle(lacking, seconds)
+        for container_id, happened in lasted.items():
             self._reconstruct(happened, seen.get(container_id))
-        for each in seen.values():
-            self._refresh(each, settled=each.container.id not in lacking)
+        for container_id, each in seen.items():
+            self._refresh(each, settled=container_id not in lacking or container_id in lasted)
         return tuple(seen.values())
 
     def _reconstruct(self, happened: Iterable[Happening], seen: Seen | None) -> None:
@@ -244,12 +248,13 @@ class Chronicle:
         if before is None:
             return
         row = row_of(seen, before)
-        if not settled:
-            row = replace(
-                row, name=before.name, state=before.state, started_at=before.started_at, finished_at=before.finished_at
-            )
-        old = there.created_at is None or self.now() - there.created_at > _NEW
-        self.roster.put(self._tell_bypass(seen, row) if there.is_live or old else row)
+        if settled:
+            old = there.created_at is None or self.now() - there.created_at > _NEW
+            self.roster.put(self._tell_bypass(seen, row) if there.is_live or old else row)
+        else:
+            told = {"name": before.name, "state": before.state}
+            times = {"started_at": before.started_at, "finished_at": before.finished_at}
+            self.roster.put(replace(row, **told, **times))  # type: ignore[arg-type] # fields by name
 
     def _tell_bypass(self, seen: Seen, row: Row) -> Row:
         """Tell once of a container that came past DS01, of an account that may not do that, or of nobody known."""

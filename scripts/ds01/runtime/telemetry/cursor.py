@@ -11,14 +11,14 @@ from ds01.core.events import Event
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field
 from ds01.runtime.telemetry.happening import Action, Happening, Key, nano_of, time_of
+from ds01.runtime.telemetry.telling import PREFIX
 
 VERSION: Final = 1
 # What the engine itself remembers, of everything that happens. Source: moby, daemon/events, eventsLimit.
 ENGINE_REMEMBERS: Final = 256
 # An engine tells again of no more than it remembers.
 _MOST_KEPT: Final = 8 * ENGINE_REMEMBERS
-_PREFIX: Final = "container."
-_ACTIONS: Final = {f"{_PREFIX}{each.value}": each for each in Action}
+_ACTIONS: Final = {f"{PREFIX}{each.value}": each for each in Action}
 
 
 class CursorError(ValueError):
@@ -90,7 +90,7 @@ def key_of(event: Event) -> Key | None:
 def told_of(event: Event) -> Happening | None:
     """Return what a line of the log tells of a container, as far as it says; None when it tells of none."""
     details, action = event.details, _ACTIONS.get(event.event_type)
-    identity, name, image = (details.get(key) for key in ("id", "name", "image"))
+    identity, name, image = (details.get(key) for key in ("container_id", "container", "image"))
     if action is None or not isinstance(identity, str) or not isinstance(name, str) or not isinstance(image, str):
         return None
     time_nano = details.get("time_nano")

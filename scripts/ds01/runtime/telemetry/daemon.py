@@ -74,12 +74,14 @@ class Daemon:
     def end(self) -> None:
         """Make run() return; may be called in a signal's handler."""
         self._ended.set()
+        self.inbox.wake()
 
     def run(self) -> bool:
         """Follow the engine until it is ended, and leave everything written; False when a fault ended it."""
+        begin = time.time_ns()
         self._recover()
         self._look()
-        stream = Stream(self.chronicle.engine, self.inbox.put, self._recent.last)
+        stream = Stream(self.chronicle.engine, self.inbox.put, begin, self._recent.last)
         threads = [threading.Thread(target=each, daemon=True) for each in (stream.run, self.steps.run)]
         for thread in threads:
             thread.start()
@@ -98,6 +100,8 @@ class Daemon:
     def turn(self, wait_seconds: float) -> None:
         """Deal with what came, and with what is due."""
         for item in self.inbox.take(_BATCH, min(wait_seconds, self._until_due())):
+            if self._ended.is_set():
+                return  # the rest comes again
             self._deal(item)
         if dropped := self.inbox.dropped():
             self._gap(f"{dropped} messages came faster than they could be dealt with")
@@ -170,6 +174,8 @@ class Daemon:
             self._trouble, self._look_at = error.brief, now + _RETRY_SECONDS
             return
         self._trouble = None
+        # A night in which nothing happens is no reason to take the record for old: health goes by when it was written.
+        self.chronicle.roster.changed = True
         suspects = self.chronicle.suspects
         self._look_at = now + (min(suspects.settle_seconds, self.look_seconds) if suspects else self.look_seconds)
         gpus = self.chronicle.roster.paths.gpu_state.exists() or any(

@@ -168,7 +168,7 @@ def judge_job(name: str, stamp: Ended | None, schedule: Schedule, now: datetime)
     if stamp is not None and not stamp.ok:
         return Check(label, Status.WARNING, f"it failed the last time: {stamp.summary}", fix)
     if last is None:
-        return Check(label, Status.OK, "it was not due yet")
+        return Check(label, Status.OK, "it need not have run yet")
     return Check(label, Status.OK, f"{_words(now - last)} ago: {stamp.summary if stamp is not None else ''}")
 
 

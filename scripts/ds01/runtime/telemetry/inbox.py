@@ -50,6 +50,11 @@ class Inbox:
             self._bytes -= sum(size for _, size in taken)
             return [item for item, _ in taken]
 
+    def wake(self) -> None:
+        """End the wait of whoever takes; also in a signal's handler, for a thread's own lock never holds it up."""
+        with self._changed:
+            self._changed.notify_all()
+
     def dropped(self) -> int:
         """Return how many messages were dropped since this was asked last."""
         with self._changed:

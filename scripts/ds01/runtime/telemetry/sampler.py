@@ -59,11 +59,23 @@ class Sampler:
         else:
             self._tell(None)
 
-    def run(self, interval_seconds: float, sleep: Callable[[float], object] = time.sleep) -> None:
-        """Look for ever, with pauses."""
+    def run(
+        self,
+        interval_seconds: float,
+        sleep: Callable[[float], object] = time.sleep,
+        besides: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Look again and again, with pauses.
+
+        Args:
+            sleep: returns true when it is time to end.
+            besides: done after each look.
+        """
         while True:
             self.look()
-            sleep(interval_seconds)
+            besides()
+            if sleep(interval_seconds):
+                return
 
     def _tell(self, trouble: str | None) -> None:
         if trouble == self.trouble:

@@ -148,13 +148,15 @@ class Steps:
     def _act(self, touched: Sequence[Touched], started: Sequence[Seen], *, reconcile: bool) -> None:
         policy = self.policy()
         if touched or reconcile:
-            book = self.book(policy)
-            for each in touched:
-                self._try("the record of a GPU", lambda each=each: self._settle(book, each))  # type: ignore[misc] # each is bound
-            if reconcile:
-                self._try("the record of GPUs", book.gpus.reconcile)
+            self._try("the record of GPUs", lambda: self._gpus(self.book(policy), touched, reconcile=reconcile))
         if started:
             self._try("whether a container may run", lambda: self.checks.check(policy, started))
+
+    def _gpus(self, book: GpuBook, touched: Sequence[Touched], *, reconcile: bool) -> None:
+        for each in touched:
+            self._try("the record of a GPU", lambda each=each: self._settle(book, each))  # type: ignore[misc] # each is bound
+        if reconcile:
+            book.gpus.reconcile()
 
     def _settle(self, book: GpuBook, touched: Touched) -> None:
         if book.settle(touched.row, touched.allocation) or touched.tries >= _MOST_TRIES:

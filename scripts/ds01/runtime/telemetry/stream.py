@@ -22,6 +22,10 @@ from ds01.runtime.telemetry.happening import Happening, Key, MessageError, Passe
 logger = logging.getLogger(__name__)
 _FILTERS: Final = quote(json.dumps({"type": ["container"]}))
 _NANO: Final = 10**9
+# An engine takes the time of a message before its place in the order, and looks back from the newest only as far as
+# the first that is older than asked for. So more is asked for than is new.
+# Source: moby, daemon/events/events.go, Log and loadBufferedEvents.
+_BACK_NANO: Final = 5 * _NANO
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 
@@ -65,12 +69,14 @@ class Stream:
     """The engine's messages about containers, without an end.
 
     Attributes:
-        put: takes what comes, with its size in bytes, and never waits.
-        last: the message after which to go on.
+        put: takes what comes, with its size in bytes, and never waits. After a connection some come again.
+        begin_nano: when to begin, as long as there was no message.
+        last: the message after which to go on; None as long as there was none.
     """
 
     engine: Engine
     put: Callable[[Item, int], None]
+    begin_nano: int
     last: Key | None = None
     _lines: Lines | None = None
     _ended: threading.Event = field(default_factory=threading.Event)
@@ -101,8 +107,10 @@ class Stream:
         Whether anything was lost is asked once the messages come: what the engine remembers then, it remembered when
         they began.
         """
-        since = "" if self.last is None else f"&since={_seconds(self.last.time_nano)}"
-        with self.engine.lines(f"/events?filters={_FILTERS}{since}") as self._lines:
+        since = _seconds(self.begin_nano if self.last is None else self.last.time_nano - _BACK_NANO)
+        with self.engine.lines(f"/events?filters={_FILTERS}&since={since}") as self._lines:
+            if self._ended.is_set():
+                return
             remembered = [] if self.last is None else self._remembered()
             self.put(Connected(self.last, what_is_lost(self.last, remembered)), 0)
             for line in self._lines:

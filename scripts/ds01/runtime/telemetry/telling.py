@@ -14,6 +14,7 @@ from ds01.runtime.containers.seen import Seen
 from ds01.runtime.telemetry.happening import Action, Happening
 
 SOURCE: Final = "eventsd"
+PREFIX: Final = "container."
 BYPASS: Final = "container.bypass"
 
 
@@ -29,7 +30,8 @@ def tell_happening(happening: Happening, row: Row, extra: Mapping[str, object]) 
         details["reconstructed"] = True
     else:
         details["time_nano"] = happening.time_nano
-    return Event(f"container.{happening.action.value}", row.charged, SOURCE, happening.at, details)
+    event_type = f"{PREFIX}{happening.action.value}"
+    return Event(event_type, row.charged, SOURCE, happening.at, details)
 
 
 def tell_bypass(seen: Seen, row: Row, now: datetime) -> Event:
@@ -42,7 +44,7 @@ def tell_bypass(seen: Seen, row: Row, now: datetime) -> Event:
         "gpu": row.gpu,
         "created_at": None if row.created_at is None else format_instant(row.created_at),
     }
-    return Event(BYPASS, row.charged, SOURCE, now, details)
+    return Event("container.bypass", row.charged, SOURCE, now, details)
 
 
 def tell_gap(since: datetime | None, now: datetime, why: str) -> Event:
@@ -59,8 +61,8 @@ def tell_gap(since: datetime | None, now: datetime, why: str) -> Event:
 def _which(row: Row) -> dict[str, object]:
     """Return which container it is; whom only its maker named is no more than that."""
     which: dict[str, object] = {
-        "id": row.id,
-        "name": row.name,
+        "container": row.name,
+        "container_id": row.id,
         "type": row.type.value,
         "kind": row.kind.value,
         "image": row.image,

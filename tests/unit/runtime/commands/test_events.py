@@ -19,6 +19,8 @@ import ds01
 from ds01.core.events import Event, EventLog, Torn
 from ds01.runtime.commands.events import follow, main
 from ds01.runtime.gpu.answer import Reason
+from ds01.runtime.telemetry.happening import Action
+from ds01.runtime.telemetry.telling import PREFIX
 
 SCRIPTS = Path(ds01.__file__).parents[1]
 CHECKOUT = SCRIPTS.parent
@@ -253,7 +255,7 @@ def test_a_reader_that_goes_away_gets_no_traceback(root: Path) -> None:
 
 def told_in_code() -> set[str]:
     """Every type that the code tells of, by what makes an event: directly, in a transaction, or as a correction."""
-    found = set()
+    found = {f"{PREFIX}{each.value}" for each in Action}
     for path in sorted((CHECKOUT / "scripts/ds01").rglob("*.py")):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and call.args:

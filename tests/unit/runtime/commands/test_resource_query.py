@@ -56,6 +56,7 @@ def test_the_whole_is_what_check_limits_prints(ask: Ask, host: HostPaths, capsys
     [
         ("memory.used", f"{32 * GIB}"),
         ("memory.used_bytes", f"{32 * GIB}"),
+        ("pressure.memory_full", "8.25"),
         ("memory.limit", f"{96 * GIB}"),
         ("memory.origin", "group:student"),
         ("cpu.used", "412.5"),

@@ -88,6 +88,7 @@ def test_the_words_name_the_end():
         state_since=NOON,
         grace_seconds=60,
         mark=0.75,
+        ahead_seconds=5.5 * HOUR,
     )
     assert watch.decision() == warning
     assert watch.check(19) == "it has run for 19h of 24h; its owner was told"
@@ -99,6 +100,7 @@ def test_the_words_name_the_end():
         text=f"container web was stopped {clock(NOON + timedelta(hours=24.5))}: it has run for 24h30m of 24h; "
         "docker start web starts it again",
         mark=0,
+        ahead_seconds=0,
     )
     assert watch.memory.runs == {}
 
@@ -171,6 +173,7 @@ def test_after_a_boot_nothing_of_before_counts():
     watch = Watch()
     watch.actions(range(23))
     assert watch.check(50, boot="boot-2", age=50 * HOUR) == "warn"
+    assert watch.last.cleared == (("alice", KEY),)
 
 
 def test_a_lost_record_stops_nobody():

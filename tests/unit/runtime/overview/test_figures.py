@@ -49,6 +49,7 @@ def test_the_whole_as_json(tmp_path: Path) -> None:
             "cache_bytes": 13 * GIB,
             "high_bytes": 86 * GIB,
         },
+        "pressure": {"memory_some_percent": 12.5, "memory_full_percent": 8.25},
         "tasks": {"used": 74, "limit": 12288, "origin": "group:student"},
         "cpu": {"used_percent": 412.5, "limit_percent": 9600, "origin": "group:student"},
         "gpus": {

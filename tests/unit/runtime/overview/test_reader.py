@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.cgroups import pressure_text
 from tests.unit.runtime.overview.hosts import (
     FIRST,
     LAB,
@@ -28,6 +29,7 @@ from tests.unit.runtime.overview.hosts import (
 )
 
 from ds01.core.errors import BadInputError
+from ds01.core.names import cgroup_path
 from ds01.core.paths import HostPaths
 from ds01.core.units import GIB
 from ds01.runtime.overview.figures import (
@@ -66,6 +68,25 @@ def test_usage_stands_beside_every_limit_with_its_origin(host: HostPaths) -> Non
         Measure(3, 3, "default"),
     ]
     assert (found.memory_cache_bytes, found.differing, unknowns(found)) == (13 * GIB, (), {})
+
+
+def test_of_several_slices_the_one_that_waited_most_is_shown(host: HostPaths) -> None:
+    assert (overview_of(host).waited_some, overview_of(host).waited_full) == (12.5, 8.25)
+    (host.cgroup / cgroup_path(LAB) / "memory.pressure").write_text(pressure_text(10, 30))
+    assert (overview_of(host).waited_some, overview_of(host).waited_full) == (12.5, 30.0)
+
+
+def test_who_runs_nothing_waits_for_nothing(host: HostPaths) -> None:
+    assert (overview_of(host, "carol").waited_some, overview_of(host, "carol").waited_full) == (0.0, 0.0)
+
+
+def test_a_kernel_that_tells_of_no_pressure_is_named(host: HostPaths) -> None:
+    path = host.cgroup / cgroup_path(LAB) / "memory.pressure"
+    path.unlink()
+    why = "there is no such file; its controller may be off; the kernel tells of pressure when booted with psi=1"
+    assert overview_of(host).waited_full == Unknown(f"{path}: {why}")
+    path.write_text(pressure_text(10, 30).partition("\n")[0])
+    assert overview_of(host).waited_some == Unknown(f"{path}: has no line `full`")
 
 
 def test_containers_are_shown_with_their_share(host: HostPaths) -> None:
@@ -136,7 +157,8 @@ def test_without_control_groups_the_rest_is_told(host: HostPaths, spoil: Callabl
     why = spoil(host)
     found = overview_of(host)
     lost = ("memory.used_bytes", "memory.cache_bytes", "tasks.used", "cpu.used_percent", "containers.used")
-    assert unknowns(found) == {**dict.fromkeys(lost, why), "containers.running": why}
+    waited = ("pressure.memory_some_percent", "pressure.memory_full_percent")
+    assert unknowns(found) == {**dict.fromkeys((*lost, *waited), why), "containers.running": why}
     assert (found.gpus.used, found.memory.limit) == (3, 96 * GIB)
 
 

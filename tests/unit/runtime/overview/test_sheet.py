@@ -35,6 +35,7 @@ Over all containers
   GPUs        [######--------------] 1 of 3            default
   Containers  [####################] 3 of 3            default
   besides 13G of page cache, which counts against nothing
+  waited for memory in 12 % of the last minute, all at once in 8 %
   Memory High                86G           group:student
 
 One container
@@ -106,3 +107,14 @@ def test_an_admin_has_no_limits_over_all(host: HostPaths) -> None:
     overview = overview_of(host)
     assert overview.limits.group == "admin"
     assert "  Memory      " + " " * 22 + " 32G, no limit" in sheet(overview, {}, STYLE)
+
+
+def test_who_runs_nothing_waits_for_nothing(host: HostPaths) -> None:
+    assert "waited for memory" not in sheet(overview_of(host, "carol"), {}, STYLE)
+
+
+def test_how_long_they_waited_is_unknown_with_its_reason(host: HostPaths) -> None:
+    overview = replace(overview_of(host), waited_some=Unknown("no psi"), waited_full=Unknown("no psi"))
+    shown = sheet(overview, {}, STYLE)
+    assert "waited for memory" not in shown
+    assert "unknown: no psi" in shown.split("\n")

@@ -30,6 +30,7 @@ from ds01.runtime.overview.words import (
     holding_words,
     measure_words,
     memory_words,
+    notice_lines,
     style_for,
 )
 
@@ -71,7 +72,11 @@ def test_a_greeting_without_utf8_is_ascii(overview: Overview) -> None:
     notice = Notice(NOW, "Speicher für „train“ voll " + "x" * 100)
     lines = greeting(replace(overview, notices=(notice,)), ASCII).split("\n")
     assert lines[1] == "Memory      [######--------------] 32G of 96G"
-    assert lines[7] == (r"2026-03-01 12:00  Speicher f\xfcr \u201etrain\u201c voll " + "x" * 100)[:77] + "..."
+    assert lines[7:10] == [
+        r"2026-03-01 12:00  Speicher f\xfcr \u201etrain\u201c voll",
+        " " * 18 + "x" * 62,
+        " " * 18 + "x" * 38,
+    ]
 
 
 def test_a_greeting_in_colour_warns_before_the_limit(overview: Overview) -> None:
@@ -104,6 +109,35 @@ def test_long_lists_are_cut_with_their_number(overview: Overview) -> None:
     ]
 
 
+OOM = "container train was ended at 09:12: out of memory (all your containers together reached 96G)"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("short", ["2026-03-01 12:00  short"]),
+        ("x" * 62, [f"2026-03-01 12:00  {'x' * 62}"]),
+        (
+            OOM,
+            [
+                "2026-03-01 12:00  container train was ended at 09:12: out of memory (all your",
+                "                  containers together reached 96G)",
+            ],
+        ),
+        ("y" * 250, [f"2026-03-01 12:00  {'y' * 62}", f"{' ' * 18}{'y' * 62}", f"{' ' * 18}{'y' * 59}..."]),
+    ],
+)
+def test_a_notice_is_shown_whole(text: str, lines: list[str]) -> None:
+    assert list(notice_lines(Notice(NOW, text), ASCII)) == lines
+
+
+def test_a_greeting_says_when_everything_stood_still(overview: Overview) -> None:
+    lines = greeting(replace(overview, waited_some=60.4, waited_full=10.0), ASCII).split("\n")
+    assert lines[6] == "Processes waited for memory in 60 % of the last minute, all at once in 10 %"
+    for some, full in ((60.4, 9.9), (Unknown("x"), Unknown("x"))):
+        assert "waited" not in greeting(replace(overview, waited_some=some, waited_full=full), ASCII)
+
+
 names = st.text(st.characters(), max_size=400)
 
 
@@ -113,9 +147,9 @@ def test_no_foreign_text_drives_the_terminal(overview_factory, text, name, utf8,
     held = (GpuHolding(name, (name,), ("u",), GpuState.HELD, NOW, None),)
     shown = replace(overview, account=name, holdings=held, notices=(Notice(NOW, text),))
     lines = greeting(shown, Style(utf8=utf8, width=width)).split("\n")
-    assert len(lines) == 9
+    assert 9 <= len(lines) <= 11
     assert all(line.isprintable() for line in lines)
-    assert all(len(line) <= width for line in (lines[0], lines[6], lines[7]))
+    assert all(len(line) <= width for line in (lines[0], *lines[6:-1]))
     assert utf8 or all(line.isascii() for line in lines)
 
 

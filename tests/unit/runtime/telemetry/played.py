@@ -57,6 +57,7 @@ class PlayedEngine:
         self.remembered: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self.garbage: bytes | None = None
+        self.hold: threading.Event | None = None  # whoever asks about one container waits for it
         self._clock = START_NANO
         self._listeners: list[queue.SimpleQueue[bytes | None]] = []
         self._lock = threading.Lock()
@@ -140,7 +141,7 @@ class PlayedEngine:
     def die(self, name: str, code: int = 0) -> None:
         there = self.containers[id_of(name)]
         there["State"] |= {"Status": "exited", "Pid": 0, "ExitCode": code, "FinishedAt": "2026-03-01T11:00:00Z"}
-        self.tell("die", name, exitCode=str(code), **there["Config"]["Labels"])
+        self.tell("die", name, **{"exitCode": str(code), **there["Config"]["Labels"]})
 
     def remove(self, name: str) -> None:
         del self.containers[id_of(name)]
@@ -163,11 +164,12 @@ class PlayedEngine:
         containers = "filters" in asked
         listener: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         with self._lock:
-            known = [
-                each
-                for each in self.remembered
-                if since is not None and each["timeNano"] >= since and (not containers or each["Type"] == "container")
-            ]
+            known: list[dict[str, Any]] = []
+            for each in reversed(self.remembered):
+                if since is None or each["timeNano"] < since:
+                    break
+                if not containers or each["Type"] == "container":
+                    known.insert(0, each)
             if "until" not in asked:
                 self._listeners.append(listener)
         yield b"".join(json.dumps(each).encode() + b"\n" for each in known)
@@ -181,6 +183,8 @@ class PlayedEngine:
     def _of_containers(self, path: str) -> tuple[str, object]:
         if path == "/containers/json":
             return "200 OK", [_summary(each) for each in list(self.containers.values())]
+        if self.hold is not None:
+            self.hold.wait(30)
         name = path.removesuffix("/json").rpartition("/")[2]
         for each in list(self.containers.values()):
             if name in {each["Id"], str(each["Name"])[1:]}:

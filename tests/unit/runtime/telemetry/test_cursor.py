@@ -16,9 +16,10 @@ from ds01.runtime.telemetry.cursor import (
     key_of,
     recall,
     to_document,
+    told_of,
     what_is_lost,
 )
-from ds01.runtime.telemetry.happening import Key
+from ds01.runtime.telemetry.happening import Action, Happening, Key
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -111,13 +112,40 @@ def test_another_form_is_not_believed(change: dict[str, object]) -> None:
         from_document({**to_document(key(1), NOON), **change})
 
 
-def test_a_line_of_the_log_tells_which_message_it_is_of() -> None:
-    def event(event_type: str, **details: object) -> Event:
-        return Event(event_type, None, "eventsd", NOON, details)
+def event(event_type: str, **details: object) -> Event:
+    return Event(event_type, None, "eventsd", NOON, details)
 
-    told = {"time_nano": START_NANO, "id": id_of("train")}
-    assert key_of(event("container.die", **told)) == Key(START_NANO, id_of("train"), "die")
-    assert key_of(event("gpu.released", **told)) is None
-    assert key_of(event("container.die", id=id_of("train"), reconstructed=True)) is None
-    assert key_of(event("container.die", time_nano=START_NANO)) is None
-    assert key_of(event("container.die", time_nano="1", id="x")) is None
+
+TOLD: dict[str, object] = {
+    "container_id": id_of("train"),
+    "container": "train",
+    "image": "pytorch",
+    "time_nano": START_NANO + 1,
+}
+
+
+def test_a_line_of_the_log_tells_which_message_it_is_of() -> None:
+    there = event("container.die", **TOLD, exit_code=1)
+    assert key_of(there) == Key(START_NANO + 1, id_of("train"), "die")
+    assert told_of(there) == Happening(Action.DIE, id_of("train"), "train", "pytorch", START_NANO + 1)
+
+
+def test_what_was_reconstructed_is_no_message_and_happened_at_its_time() -> None:
+    there = event("container.die", **{**TOLD, "time_nano": None}, reconstructed=True)
+    assert key_of(there) is None
+    assert told_of(there) == Happening(Action.DIE, id_of("train"), "train", "pytorch", START_NANO)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        event("gpu.released", **TOLD),
+        event("container.bypass", **TOLD),
+        event("container.claimed", **TOLD),
+        event("container.die", **{**TOLD, "container_id": None}),
+        event("container.die", **{**TOLD, "container": 7}),
+        event("container.die", time_nano=START_NANO),
+    ],
+)
+def test_other_lines_tell_of_nothing_that_happened(other: Event) -> None:
+    assert (told_of(other), key_of(other)) == (None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Listener:
     def __init__(self, path: Path, last: Key | None = None) -> None:
         self.items: list[Item] = []
         self.bytes = 0
-        self.stream = Stream(Engine(path), self._put, last)
+        self.stream = Stream(Engine(path), self._put, time.time_ns(), last)
         self.thread = threading.Thread(target=self.stream.run)
 
     def _put(self, item: Item, size: int) -> None:
@@ -74,8 +75,8 @@ def test_it_goes_on_after_the_last_message_and_knows_that_none_is_missing(played
     played.tell("die", "a")
     with Listener(played.path, last) as listener:
         assert listener.expect(Connected) == Connected(last, None)
-        listener.expect(Happening)
-        assert listener.actions() == ["exec_die", "die"]
+        listener.expect(Happening, 3)
+        assert listener.actions() == ["create", "start", "exec_die", "die"]
         assert listener.stream.last is not None
         assert listener.stream.last.action == "die"
     assert first["timeNano"] < second["timeNano"] < third["timeNano"]
@@ -95,6 +96,17 @@ def test_an_engine_that_comes_back_has_forgotten(played: PlayedEngine) -> None:
         listener.expect(Happening, 2)
         assert listener.actions() == ["create", "start"]
         assert Broken(None) in listener.items
+
+
+def test_messages_whose_times_are_not_in_their_order_all_come(played: PlayedEngine) -> None:
+    """As moby looks for them: from the newest back to the first that is older than asked for."""
+    first = played.tell("create", "a")
+    late = played.tell("create", "b")
+    late["timeNano"] = first["timeNano"] - 1000
+    with Listener(played.path, Key(first["timeNano"], id_of("a"), "create")) as listener:
+        assert listener.expect(Connected) == Connected(Key(first["timeNano"], id_of("a"), "create"), None)
+        listener.expect(Happening, 2)
+        assert [each.name for each in listener.of(Happening) if isinstance(each, Happening)] == ["a", "b"]
 
 
 def test_more_than_the_engine_remembers_is_missing(played: PlayedEngine) -> None:
@@ -133,7 +145,18 @@ def test_since_has_all_digits(played: PlayedEngine) -> None:
     last = Key(START_NANO + 7, id_of("a"), "create")
     with Listener(played.path, last) as listener:
         listener.expect(Connected)
-    assert any(each.endswith("&since=1772366400.000000007") for each in played.asked)
+    assert any(each.endswith("&since=1772366395.000000007") for each in played.asked)
+
+
+def test_the_first_time_it_begins_when_it_is_told(played: PlayedEngine) -> None:
+    played.tell("create", "before")
+    listener = Listener(played.path)
+    played.tell("create", "since")
+    with listener:
+        listener.expect(Happening)
+        played.tell("create", "after")
+        listener.expect(Happening, 2)
+    assert [each.name for each in listener.items if isinstance(each, Happening)] == ["since", "after"]
 
 
 def test_it_ends_at_once_also_while_it_waits(tmp_path: Path, played: PlayedEngine) -> None:

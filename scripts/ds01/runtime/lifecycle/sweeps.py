@@ -1,0 +1,217 @@
+"""The five jobs: what each looks at, which rule decides, and what is remembered. enforce.py acts, jobs.py runs them.
+
+A dry run looks and decides as the job does, and changes nothing: no container, no record, no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ds01.core.events import Event, EventLog
+from ds01.core.rules import Mode
+from ds01.core.typed import Final
+from ds01.core.value import dataclass, field, replace
+from ds01.runtime.accounts import is_admin, limits_of
+from ds01.runtime.containers.container import Container
+from ds01.runtime.containers.engine import Engine, engine_socket
+from ds01.runtime.containers.look import look
+from ds01.runtime.gpu.host import open_gpus
+from ds01.runtime.gpu.request import AccountLimits, account_limits
+from ds01.runtime.gpu.state import Book, GpuState, NoGpuStateError
+from ds01.runtime.lifecycle import idle_memory, memory, runtime_limit, stale_containers, stale_gpu, unmanaged
+from ds01.runtime.lifecycle.control import Control
+from ds01.runtime.lifecycle.decision import Action, Decision, Decisions, LifecycleRule
+from ds01.runtime.lifecycle.due import MAX_RUNTIME, STALE_CONTAINERS, STALE_GPU
+from ds01.runtime.lifecycle.enforce import End, Enforcer, Outcome
+from ds01.runtime.lifecycle.idle import busy_since_then, sweep_idle
+from ds01.runtime.lifecycle.idle_memory import IdleMemory
+from ds01.runtime.lifecycle.notify import Notifier
+from ds01.runtime.lifecycle.runtime_limit import RuntimeMemory, sweep_runtime
+from ds01.runtime.lifecycle.sights import Sights
+from ds01.runtime.lifecycle.stale_containers import KeptMemory, sweep_stale
+from ds01.runtime.lifecycle.stale_gpu import HoldMemory, sweep_holds
+from ds01.runtime.lifecycle.unmanaged import StrangerMemory, sweep_unmanaged
+
+IDLE: Final = "idle"
+UNMANAGED: Final = "unmanaged"
+JOBS: Final = (IDLE, MAX_RUNTIME, STALE_GPU, STALE_CONTAINERS, UNMANAGED)
+_DONE: Final = {
+    Action.WARN: "warned",
+    Action.RELEASE: "released",
+    Action.REMOVE: "removed",
+    Action.STOP: "stopped",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one sweep found and wants done.
+
+    Attributes:
+        looked_at: how many containers, or allocations.
+        settled: what is to be remembered when these were done.
+        damage: why what was remembered could not be believed; None when it could.
+        busy_again: as the enforcer asks right before a stop.
+    """
+
+    decisions: Decisions
+    looked_at: int
+    settled: Callable[[Sequence[Decision]], object]
+    damage: str | None = None
+    busy_again: Callable[[Decision, Container], str | None] = field(default=lambda _, __: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A sweep and what became of it.
+
+    Attributes:
+        outcomes: of the decisions in the order in which they were done; none in a dry run.
+    """
+
+    job: str
+    dry_run: bool
+    plan: Plan
+    outcomes: tuple[Outcome, ...] = ()
+
+    @property
+    def failures(self) -> tuple[Outcome, ...]:
+        """What could not be done."""
+        return tuple(each for each in self.outcomes if each.end is End.FAILED)
+
+    @property
+    def summary(self) -> str:
+        """Return all of it in one line."""
+        if self.dry_run:
+            counted = {f"would be {done}": self._wanted(action) for action, done in _DONE.items()}
+        else:
+            counted = {done: self._ended(action) for action, done in _DONE.items()}
+            counted["left after all"] = sum(each.end is End.NOT_NEEDED for each in self.outcomes)
+            counted["failed"] = len(self.failures)
+        words = ", ".join(f"{number} {done}" for done, number in counted.items() if number)
+        return f"{self.plan.looked_at} looked at: {words or 'nothing to do'}"
+
+    def _wanted(self, action: Action) -> int:
+        return sum(each.action is action for each in self.plan.decisions.wanted)
+
+    def _ended(self, action: Action) -> int:
+        return sum(each.decision.action is action and each.end is End.DONE for each in self.outcomes)
+
+
+def run_sweep(job: str, sights: Sights, *, dry_run: bool) -> Report:
+    """Look, decide and act.
+
+    Raises:
+        Ds01Error: nothing can be seen, or nothing can be remembered; what was done until then is in the log.
+    """
+    plan = _stale_gpu(sights, dry_run=dry_run) if job == STALE_GPU else _LOOKS[job](sights)
+    if dry_run:
+        return Report(job, dry_run, plan)
+    paths, now = sights.paths, sights.machine.now
+    if plan.damage is not None:
+        memory.put_aside(paths, job, plan.damage, now())
+    socket = engine_socket(paths)
+    enforcer = Enforcer(
+        acts=Control(socket),
+        tells=Notifier(paths, now),
+        events=EventLog(paths.events),
+        now=now,
+        inspect=Engine(socket).inspect,
+        busy_again=plan.busy_again,
+    )
+    outcomes: list[Outcome] = []
+    try:
+        enforcer.clear(plan.decisions.cleared)
+        for outcome in enforcer.act(plan.decisions.wanted):
+            outcomes += [outcome]
+    finally:
+        # Also when it is broken off: who was warned before that was warned.
+        memory.remember(paths, job, plan.settled([each.decision for each in outcomes if each.end is End.DONE]))
+    return Report(job, dry_run, plan, tuple(outcomes))
+
+
+# --- What each job looks at -------------------------------------------------------------------------------------------
+
+
+def _idle(sights: Sights) -> Plan:
+    known, damage = memory.recall(sights.paths, IDLE, idle_memory.from_document, IdleMemory())
+    seen = look(sights.paths, sights.policy)
+    found = sights.idle_sights(seen)
+    moment = sights.moment()
+    # Without a GPU in use nobody has to ask the driver.
+    demand = sights.demand() if any(each.has_gpu for each in found) else None
+    sweep = sweep_idle(found, known, sights.rules, moment, demand=demand)
+    by_id = {each.container.id: each for each in seen}
+
+    def busy_again(decision: Decision, container: Container) -> str | None:
+        again = Sights(sights.paths, sights.policy, sights.machine, sights.awake)
+        sight = again.idle_sight(again.subject(replace(by_id[container.id], container=container)))
+        return busy_since_then(sight, sweep.memory.spells[decision.container_id], sights.rules, again.moment())
+
+    return Plan(
+        sweep.decisions, len(seen), lambda done: idle_memory.settle(sweep.memory, done, moment), damage, busy_again
+    )
+
+
+def _max_runtime(sights: Sights) -> Plan:
+    known, damage = memory.recall(sights.paths, MAX_RUNTIME, runtime_limit.from_document, RuntimeMemory())
+    seen, moment = look(sights.paths, sights.policy), sights.moment()
+    sweep = sweep_runtime(sights.subjects(seen), known, sights.rules, moment)
+    return Plan(sweep.decisions, len(seen), lambda done: runtime_limit.settle(sweep.memory, done, moment), damage)
+
+
+def _stale_containers(sights: Sights) -> Plan:
+    known, damage = memory.recall(sights.paths, STALE_CONTAINERS, stale_containers.from_document, KeptMemory())
+    seen, moment = look(sights.paths, sights.policy), sights.moment()
+    sweep = sweep_stale(sights.subjects(seen), known, sights.rules, moment)
+    return Plan(sweep.decisions, len(seen), lambda done: stale_containers.settle(sweep.memory, done), damage)
+
+
+def _unmanaged(sights: Sights) -> Plan:
+    known, damage = memory.recall(sights.paths, UNMANAGED, unmanaged.from_document, StrangerMemory())
+    seen, moment = look(sights.paths, sights.policy), sights.moment()
+    sweep = sweep_unmanaged(sights.subjects(seen), known, sights.rules, moment)
+    return Plan(sweep.decisions, len(seen), lambda done: unmanaged.settle(sweep.memory, done), damage)
+
+
+def _stale_gpu(sights: Sights, *, dry_run: bool) -> Plan:
+    """Hold the ledger against Docker: that is one transaction, and done when it ends; a dry run does it on a copy."""
+    known, damage = memory.recall(sights.paths, STALE_GPU, stale_gpu.from_document, HoldMemory())
+    state = open_gpus(sights.paths, sights.policy).state
+    if dry_run:
+        notes, held = _would_note(state)
+    else:
+        with state.change() as book:
+            held = len(book.ledger.allocations)
+            state.reconcile(book)
+        notes = tuple(book.notes)
+    ending: tuple[Event, ...] = ()
+    if sights.rules.mode(LifecycleRule.GPU_HOLD) is Mode.WARN:
+        ending, _ = _would_note(replace(state, account_of=_holds_ending(sights)))
+    sweep = sweep_holds(notes, ending, known)
+    return Plan(sweep.decisions, held, lambda done: stale_gpu.settle(sweep.memory, done), damage)
+
+
+def _would_note(state: GpuState) -> tuple[tuple[Event, ...], int]:
+    """Return what holding the ledger against Docker would find, and how many allocations there are."""
+    try:
+        book = Book(state.read(), state.moment())
+    except NoGpuStateError:
+        return (), 0
+    held = len(book.ledger.allocations)
+    state.reconcile(book)
+    return tuple(book.notes), held
+
+
+def _holds_ending(sights: Sights) -> Callable[[str], AccountLimits]:
+    """Return what accounts may have where holds do end, whatever the rule's mode is."""
+    policy = sights.policy
+    return lambda user: account_limits(limits_of(policy, user), admin=is_admin(policy, user))
+
+
+_LOOKS: Final[Mapping[str, Callable[[Sights], Plan]]] = {
+    IDLE: _idle,
+    MAX_RUNTIME: _max_runtime,
+    STALE_CONTAINERS: _stale_containers,
+    UNMANAGED: _unmanaged,
+}

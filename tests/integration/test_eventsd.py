@@ -1,0 +1,323 @@
+"""The events daemon on a real engine: everything that happens is told once, whichever of the two is killed."""
+
+from __future__ import annotations
+
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.engine.image import IMAGE
+from tests.fake_nvml.samples import shipped_host
+from tests.integration.dockerapi import Api
+from tests.integration.dockers import docker, engine_socket
+from tests.integration.events_host import EventsHost
+from tests.integration.wrapper_host import ALICE, WrapperHost, make_host, uid_of, until
+
+from ds01.core.policy import read_policy
+from ds01.runtime.containers.look import look
+from ds01.runtime.containers.seen import Attribution, Evidence, Kind
+from ds01.runtime.gpu.record import parse_ledger
+from ds01.runtime.overview.notices import read_notices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.engine.fixture import StartEngine
+    from tests.fake_nvml.fixture import FakeNvml
+
+# Each is made and removed, each twentieth is started too: an engine of the tests takes a third of a second for that.
+CHURNED, STARTED_EACH, WORKERS = 500, 20, 4
+SLEEP = [IMAGE, "sleep", "6000"]
+
+
+@pytest.fixture
+def site(host: WrapperHost) -> Iterator[EventsHost]:
+    made = EventsHost(host)
+    yield made
+    if made.daemon is not None:
+        made.end(signal.SIGKILL)
+
+
+def listed(engine: Path) -> dict[str, tuple[str, str]]:
+    with Api(engine) as api:
+        return api.all()
+
+
+# --- One container ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.docker
+def test_a_containers_life_is_told_as_it_happens(site: EventsHost, image: list[str], prefix: str) -> None:
+    site.start()
+    docker("create", "--name", prefix, "--network=none", "-l", "exitCode=0", *image)
+    docker("start", prefix)
+    docker("rename", prefix, f"{prefix}-new")
+    docker("kill", f"{prefix}-new")
+    docker("wait", f"{prefix}-new")
+    docker("rm", f"{prefix}-new")
+    site.expect(prefix, "create", "start", "bypass", "rename new", "kill new", "die new", "destroy new")
+    events = {each.event_type: each for each in site.events(prefix)}
+    # Docker 20.10 puts the label in the exit code's place.
+    assert events["container.die"].details["exit_code"] == 137
+    assert events["container.rename"].details["old_name"] == prefix
+    assert events["container.kill"].details["signal"] in {"9", "SIGKILL"}
+    assert {each.user for each in events.values()} == {None}
+    assert events["container.bypass"].details["kind"] == "unmanaged-docker"
+    until(lambda: site.known(prefix) == {})
+    assert site.end() == 0
+
+
+@pytest.mark.docker
+def test_a_container_of_the_docker_command_is_its_users(site: EventsHost, image: list[str], prefix: str) -> None:
+    site.start()
+    site.host.must("create", "--name", prefix, *image)
+    site.host.must("start", prefix)
+    docker("run", "--detach", "--name", f"{prefix}-copy", "--network=none", "-l", f"ds01.user={ALICE}", *image)
+    site.expect(prefix, "create", "start", "create copy", "start copy", "bypass copy")
+    assert [each.user for each in site.events(prefix)] == [ALICE, ALICE, None, None, None]
+    assert site.events(prefix)[2].details["asserted"] == ALICE
+    until(lambda: len(site.known(prefix)) == 2)
+    mine = {each["name"]: each for each in site.owners()["containers"].values() if each["name"].startswith(prefix)}
+    assert mine == {
+        prefix: {"owner": ALICE, "name": prefix, "ds01_managed": True},
+        f"{prefix}-copy": {"owner": None, "name": f"{prefix}-copy", "ds01_managed": False},
+    }
+
+
+@pytest.mark.docker
+def test_the_scanner_sees_what_docker_lists(site: EventsHost, image: list[str], prefix: str) -> None:
+    site.host.must("create", "--name", prefix, *image)
+    docker("run", "--detach", "--name", f"{prefix}-runs", "--network=none", *image)
+    docker("run", "--detach", "--name", f"{prefix}-dev", "--network=none",
+           "-l", "devcontainer.local_folder=/home/bob/x", *image)  # fmt: skip
+    docker("kill", f"{prefix}-dev")
+    docker("wait", f"{prefix}-dev")
+    paths = site.host.paths
+    found = look(paths, read_policy(paths.policy))
+    listed = docker("ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.State}}").splitlines()
+    assert {f"{each.container.id} {each.container.name} {each.container.state.value}" for each in found} == set(listed)
+    mine = {each.container.name.removeprefix(prefix): each for each in found if each.container.name.startswith(prefix)}
+    assert {name: (each.kind, each.owner) for name, each in mine.items()} == {
+        "": (Kind.MANAGED, Attribution(ALICE, Evidence.LABEL)),
+        "-runs": (Kind.DOCKER, None),
+        "-dev": (Kind.DEVCONTAINER, Attribution("bob", Evidence.LABEL, asserted=True)),
+    }
+
+
+@pytest.mark.docker
+def test_what_happened_before_its_start_is_told_from_what_there_is(
+    site: EventsHost, image: list[str], prefix: str
+) -> None:
+    docker("run", "--detach", "--name", f"{prefix}-runs", "--network=none", *image)
+    docker("create", "--name", f"{prefix}-made", "--network=none", *image)
+    time.sleep(1)
+    site.start()
+    until(lambda: len(site.told(prefix)) >= 4)
+    assert sorted(site.told(prefix)) == ["bypass runs", "create made*", "create runs*", "start runs*"]
+    docker("rm", "--force", f"{prefix}-runs", f"{prefix}-made")
+    until(lambda: sum(each.startswith("destroy") for each in site.told(prefix)) == 2)
+    assert site.twice(prefix) == {}
+
+
+# --- Many -------------------------------------------------------------------------------------------------------------
+
+
+def churn(engine: Path, prefix: str, worker: int, *, count: int) -> None:
+    with Api(engine) as api:
+        for number in range(count):
+            name = f"{prefix}-{worker}-{number}"
+            container = api.create(name, SLEEP)
+            if number % STARTED_EACH == 0:
+                api.start(container)
+            api.remove(container)
+
+
+def expected(*, count: int, workers: int) -> dict[str, int]:
+    started = workers * -(-count // STARTED_EACH)
+    all_of_them = count * workers
+    return {"container.create": all_of_them, "container.destroy": all_of_them, "container.start": started,
+            "container.die": started}  # fmt: skip
+
+
+def counted(site: EventsHost, prefix: str) -> dict[str, int]:
+    wanted = expected(count=1, workers=1)
+    types = [each.event_type for each in site.events(prefix)]
+    return {event_type: types.count(event_type) for event_type in wanted}
+
+
+@pytest.mark.docker
+def test_hundreds_of_containers_at_once_are_told_whole_and_once(site: EventsHost, prefix: str) -> None:
+    if not docker("images", "--quiet", IMAGE):
+        pytest.skip(f"the engine has no {IMAGE}")
+    site.start()
+    each = CHURNED // WORKERS
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(lambda worker: churn(engine_socket(), prefix, worker, count=each), range(WORKERS)))
+    whole = expected(count=each, workers=WORKERS)
+    until(lambda: counted(site, prefix)["container.destroy"] >= whole["container.destroy"])
+    assert counted(site, prefix) == whole
+    assert site.twice(prefix) == {}
+    assert site.gaps() == []
+    until(lambda: site.known(prefix) == {})
+    assert site.end() == 0
+    assert "Traceback" not in site.said()
+
+
+@pytest.mark.docker
+def test_killed_amid_many_and_started_again_it_tells_nothing_twice(site: EventsHost, prefix: str) -> None:
+    if not docker("images", "--quiet", IMAGE):
+        pytest.skip(f"the engine has no {IMAGE}")
+    site.start()
+    with ThreadPoolExecutor(2) as pool:
+        # Less than the engine remembers, network messages included.
+        running = [pool.submit(churn, engine_socket(), prefix, worker, count=25) for worker in range(2)]
+        for _ in range(3):
+            before = len(site.events(prefix))
+            until(lambda before=before: len(site.events(prefix)) > before or all(each.done() for each in running))
+            site.end(signal.SIGKILL)
+            site.start()
+        for each in running:
+            each.result()
+    docker("create", "--name", f"{prefix}-last", "--network=none", *SLEEP)
+    until(lambda: f"{prefix}-last" in {name for name, _ in site.known(prefix).values()})
+    whole = expected(count=25, workers=2) | {"container.create": 51}
+    assert counted(site, prefix) == whole
+    assert site.twice(prefix) == {}
+    assert site.gaps() == []
+
+
+# --- The engine's restarts --------------------------------------------------------------------------------------------
+
+
+def test_an_engine_that_is_killed_leaves_a_gap_and_nothing_twice(another_engine: StartEngine, tmp_path: Path) -> None:
+    engine = another_engine({"live-restore": True})
+    site = EventsHost(make_host(tmp_path, engine.socket))
+    site.start()
+    try:
+        for name in ("stays", "ends", "goes"):
+            engine.docker("run", "--detach", "--name", name, "--network=none", "--init", *SLEEP)
+        site.expect("", "create stays", "start stays", "bypass stays", "create ends", "start ends", "bypass ends",
+                    "create goes", "start goes", "bypass goes")  # fmt: skip
+        engine.stop()
+        engine.start()
+        engine.docker("kill", "ends")
+        engine.docker("rm", "--force", "goes")
+        engine.docker("create", "--name", "new", "--network=none", *SLEEP)
+        until(lambda: site.known() == listed(engine.socket))
+        until(lambda: "destroy goes" in site.told("") and "die ends" in site.told("") and "create new" in site.told(""))
+        time.sleep(3)
+        assert site.known() == listed(engine.socket)
+        assert site.twice("") == {}
+        (gap,) = site.gaps()
+        assert gap["why"] == "the engine was started anew and remembers nothing from before"
+        assert not [each for each in site.told("") if each.endswith("*")]
+        assert site.end() == 0
+    finally:
+        if site.daemon is not None:
+            site.end(signal.SIGKILL)
+
+
+def test_what_an_engine_lost_with_its_containers_is_reconstructed(another_engine: StartEngine, tmp_path: Path) -> None:
+    """Both are away: containers end and go, and no message tells of it."""
+    engine = another_engine({"live-restore": True})
+    site = EventsHost(make_host(tmp_path, engine.socket))
+    site.start()
+    try:
+        for name in ("ends", "goes"):
+            engine.docker("run", "--detach", "--name", name, "--network=none", *SLEEP)
+        until(lambda: len(site.told("")) == 6)
+        assert site.end() == 0
+        engine.docker("kill", "ends")
+        engine.docker("rm", "--force", "goes")
+        engine.docker("create", "--name", "new", "--network=none", *SLEEP)
+        engine.stop()
+        engine.start()
+        site.start()
+        until(lambda: len(site.told("")) >= 9)
+        assert sorted(site.told("")[6:]) == ["create new*", "destroy goes*", "die ends*"]
+        (died,) = [each for each in site.host.events() if each.event_type == "container.die"]
+        assert died.details["exit_code"] == 137
+        assert len(site.gaps()) == 1
+        until(lambda: site.known() == listed(engine.socket))
+    finally:
+        if site.daemon is not None:
+            site.end(signal.SIGKILL)
+
+
+# --- Come-backs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.docker
+def test_a_container_that_comes_back_over_the_limits_is_stopped(
+    site: EventsHost, image: list[str], prefix: str
+) -> None:
+    site.host.override(max_containers=2, sigterm_grace_seconds=0)
+    site.start()
+    for name in ("a", "b"):
+        site.host.must("run", "--detach", "--name", f"{prefix}-{name}", "--restart=always", *image)
+    until(lambda: len(site.known(prefix)) == 2)
+    time.sleep(1)
+    assert "stopped_by_policy" not in " ".join(site.told(prefix))
+    site.host.override(max_containers=1, sigterm_grace_seconds=0)
+    docker("restart", "--time", "0", f"{prefix}-b")  # past the docker command
+    until(lambda: "stopped_by_policy b" in site.told(prefix))
+    wanted = {f"{prefix}-a": "running", f"{prefix}-b": "exited"}
+    until(lambda: dict(site.known(prefix).values()) == wanted)
+    assert dict(each for each in listed(engine_socket()).values() if each[0].startswith(prefix)) == wanted
+    (stopped,) = [each for each in site.events(prefix) if each.event_type == "container.stopped_by_policy"]
+    assert (stopped.user, stopped.details["rule"]) == (ALICE, "containers")
+    notices = read_notices(site.host.paths, uid_of(ALICE), datetime.now(UTC))
+    assert "came to run again and was stopped" in str(notices)
+    docker("restart", "--time", "0", f"{prefix}-a")
+    until(lambda: site.told(prefix)[-1] == "restart a")
+    time.sleep(1)
+    assert "stopped_by_policy a" not in site.told(prefix)
+
+
+# --- GPUs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.docker
+def test_the_record_of_gpus_follows_what_becomes_of_containers(
+    host: WrapperHost, fake_nvml: FakeNvml, prefix: str
+) -> None:
+    fake_nvml.write(shipped_host())
+    site = EventsHost(replace(host, environment=fake_nvml.environment))
+    state = host.paths.gpu_state
+
+    def held() -> dict[str, tuple[str | None, bool]]:
+        """User, and whether it is stopped, of what is held, by the container's name without the prefix."""
+        found = parse_ledger(state.read_bytes()).allocations if state.exists() else {}
+        return {
+            name.removeprefix(prefix): (each.user, each.stopped_at is not None)
+            for name, each in found.items()
+            if each.container_id is not None
+        }
+
+    site.start()
+    try:
+        site.host.must("run", "--detach", "--gpus", "1", "--name", prefix, *SLEEP)
+        until(lambda: held() == {"": (ALICE, False)})
+        docker("kill", prefix)
+        until(lambda: held() == {"": (ALICE, True)})
+        docker("rename", prefix, f"{prefix}-b")
+        until(lambda: held() == {"-b": (ALICE, True)})
+        docker("start", f"{prefix}-b")
+        until(lambda: held() == {"-b": (ALICE, False)})
+        docker("rm", "--force", f"{prefix}-b")
+        until(lambda: held() == {})
+        site.host.must("run", "--rm", "--gpus", "1", "--name", f"{prefix}-short", IMAGE, "true")
+        until(lambda: site.told(prefix)[-1] == "destroy short")
+        until(lambda: parse_ledger(state.read_bytes()).allocations == {})
+        assert "stopped_by_policy" not in " ".join(site.told(prefix))
+        kinds = [each.event_type for each in site.host.events() if each.event_type.startswith("gpu.")]
+        assert kinds == ["gpu.allocated", "gpu.held", "gpu.resumed", "gpu.released", "gpu.allocated", "gpu.released"]
+        assert site.end() == 0
+    finally:
+        if site.daemon is not None:
+            site.end(signal.SIGKILL)

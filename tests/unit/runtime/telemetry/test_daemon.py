@@ -1,0 +1,381 @@
+"""The daemon on a played engine: nothing twice and nothing missing, whichever of the two ends and however."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.runtime.containers.samples import SHIPPED
+from tests.unit.runtime.telemetry.played import PlayedEngine, id_of, until
+
+from ds01.core.events import Event, EventLog, read_events
+from ds01.core.paths import HostPaths
+from ds01.core.policy import Policy
+from ds01.core.value import dataclass, field
+from ds01.runtime.containers.engine import Engine
+from ds01.runtime.containers.look import read_record
+from ds01.runtime.containers.record import Row
+from ds01.runtime.containers.seen import Seen
+from ds01.runtime.machine import Machine
+from ds01.runtime.telemetry import daemon as module
+from ds01.runtime.telemetry.catchup import Suspects
+from ds01.runtime.telemetry.chronicle import Chronicle
+from ds01.runtime.telemetry.daemon import Daemon
+from ds01.runtime.telemetry.inbox import Inbox
+from ds01.runtime.telemetry.roster import Roster
+from ds01.runtime.telemetry.writer import Writer
+
+POLICY = Policy.from_document(json.loads(SHIPPED.read_text(encoding="utf-8")))
+
+
+@dataclass(slots=True)
+class Steps:
+    """Stands for what is done beside the events, which is tested for itself."""
+
+    looks: list[tuple[list[str], list[str] | None, bool]] = field(default_factory=list)
+    touched: list[str] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def touch(self, row: Row, allocation: str | None) -> None:
+        self.touched.append(row.name)
+
+    def started(self, seen: Seen) -> None:
+        self.begun.append(seen.container.name)
+
+    def looked(self, seen: Sequence[Seen], before: Mapping[str, Row] | None, *, gpus: bool) -> None:
+        known = None if before is None else sorted(row.name for row in before.values())
+        self.looks.append((sorted(each.container.name for each in seen), known, gpus))
+
+    def run(self) -> None:
+        self.ended.wait()
+
+    def end(self) -> None:
+        self.ended.set()
+
+
+@dataclass(slots=True)
+class Host:
+    """Where a daemon runs, again and again."""
+
+    paths: HostPaths
+    played: PlayedEngine
+    settle_seconds: float = 0.3
+    steps: Steps = field(default_factory=Steps)
+    runs: list[bool] = field(default_factory=list)
+
+    def daemon(self, inbox: Inbox | None = None) -> Daemon:
+        self.steps = Steps()
+        chronicle = Chronicle(
+            Engine(self.played.path),
+            Engine(self.played.path),
+            lambda: POLICY,
+            Roster(self.paths),
+            Writer(EventLog(self.paths.events)),
+            self.steps,
+            Suspects(self.settle_seconds),
+            now=Machine().now,
+        )
+        return Daemon(chronicle, lambda: POLICY, self.steps, inbox=Inbox() if inbox is None else inbox)  # type: ignore[arg-type] # stands for it
+
+    @contextmanager
+    def running(self, inbox: Inbox | None = None) -> Iterator[Daemon]:
+        daemon = self.daemon(inbox)
+        thread = threading.Thread(target=lambda: self.runs.append(daemon.run()))
+        thread.start()
+        try:
+            yield daemon
+        finally:
+            daemon.end()
+            thread.join(20)
+            assert not thread.is_alive()
+
+    def events(self) -> list[Event]:
+        if not self.paths.events.exists():
+            return []
+        return [each for each in read_events(self.paths.events) if isinstance(each, Event)]
+
+    def told(self) -> list[str]:
+        return [
+            f"{each.event_type.removeprefix('container.')} {each.details.get('container', '')}".strip()
+            for each in self.events()
+            if each.event_type != "container.bypass"
+        ]
+
+    def gaps(self) -> list[Mapping[str, Any]]:
+        return [each.details for each in self.events() if each.event_type == "events.gap"]
+
+    def known(self) -> dict[str, str]:
+        return {row.name: row.state.value for row in read_record(self.paths).rows.values()}
+
+    def cursor(self) -> dict[str, Any]:
+        if not self.paths.event_cursor.exists():
+            return {}
+        return dict(json.loads(self.paths.event_cursor.read_text()))
+
+    def expect(self, number: int) -> None:
+        until(lambda: len(self.told()) >= number)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    paths = HostPaths(tmp_path)
+    for path in (paths.containers, paths.events):
+        path.parent.mkdir(parents=True)
+    with PlayedEngine(tmp_path / "docker.sock") as played:
+        yield Host(paths, played)
+
+
+def test_what_happens_is_in_the_log_and_what_there_is_in_the_files(host: Host) -> None:
+    host.played.put("before")
+    with host.running():
+        host.expect(2)
+        host.played.run("train")
+        host.played.run("web")
+        host.played.remove("web")
+        host.expect(7)
+        until(lambda: host.known() == {"before": "running", "train": "running"})
+    assert host.told() == [
+        "create before", "start before", "create train", "start train", "create web", "start web", "destroy web",
+    ]  # fmt: skip
+    assert host.cursor()["action"] == "destroy"
+    owners = json.loads(host.paths.container_owners.read_text())["containers"]
+    assert {each["name"] for each in owners.values()} == {"before", "train"}
+    assert host.runs == [True]
+
+
+def test_its_end_leaves_everything_written(host: Host) -> None:
+    with host.running():
+        until(lambda: len(host.steps.looks) > 0)
+        for number in range(50):
+            host.played.run(f"c{number}")
+        host.expect(100)
+    assert len(host.known()) == 50
+    assert host.cursor()["id"] == id_of("c49")
+
+
+def test_it_goes_on_where_it_ended(host: Host) -> None:
+    with host.running():
+        until(lambda: len(host.steps.looks) > 0)
+        host.played.run("a")
+        host.expect(2)
+    host.played.run("b")
+    host.played.die("a", 1)
+    with host.running():
+        host.expect(5)
+        host.played.remove("a")
+        host.expect(6)
+        until(lambda: host.known() == {"b": "running"})
+    assert host.told() == ["create a", "start a", "create b", "start b", "die a", "destroy a"]
+
+
+@pytest.mark.parametrize("lost", [("containers",), ("event_cursor",), ("containers", "event_cursor")])
+def test_killed_before_it_wrote_anything_but_the_log_it_tells_nothing_twice(host: Host, lost: tuple[str, ...]) -> None:
+    with host.running():
+        until(lambda: len(host.steps.looks) > 0)
+        host.played.run("a")
+        host.expect(2)
+        time.sleep(0.6)
+        before = {name: getattr(host.paths, name).read_bytes() for name in lost if getattr(host.paths, name).exists()}
+        for number in range(40):
+            host.played.run(f"c{number}")
+            host.played.die(f"c{number}")
+            host.played.remove(f"c{number}")
+        host.played.die("a", 1)
+        host.expect(2 + 160 + 1)
+    for name, content in before.items():
+        getattr(host.paths, name).write_bytes(content)
+    host.played.run("b")
+    with host.running():
+        host.expect(2 + 160 + 1 + 2)
+        time.sleep(1)
+        until(lambda: host.known() == {"a": "exited", "b": "running"})
+    twice = {each: number for each, number in Counter(host.told()).items() if number > 1}
+    assert twice == {}
+    assert host.gaps() == []
+
+
+def test_an_engine_that_was_restarted_leaves_a_gap_and_what_can_be_known(host: Host) -> None:
+    with host.running():
+        until(lambda: len(host.steps.looks) > 0)
+        host.played.run("ended")
+        host.played.run("gone")
+        host.expect(4)
+        host.played.stop()
+        host.played.containers[id_of("ended")]["State"] |= {"Status": "exited", "ExitCode": 137}
+        del host.played.containers[id_of("gone")]
+        host.played.put("new", status="created")
+        host.played.start()
+        host.expect(8)
+        host.played.run("after")
+        host.expect(10)
+        until(lambda: host.known() == {"ended": "exited", "new": "created", "after": "running"})
+    assert host.told()[:5] == ["create ended", "start ended", "create gone", "start gone", "events.gap"]
+    assert sorted(host.told()[5:8]) == ["create new", "destroy gone", "die ended"]
+    assert len(host.told()) == 10
+    (gap,) = host.gaps()
+    assert gap["why"] == "the engine was started anew and remembers nothing from before"
+    assert gap["from"] < gap["to"]
+
+
+def test_more_than_the_engine_remembers_leaves_a_gap(host: Host) -> None:
+    with host.running():
+        until(lambda: len(host.steps.looks) > 0)
+        host.played.run("a")
+        host.expect(2)
+        time.sleep(0.6)
+    for number in range(200):
+        host.played.run(f"c{number}")
+    host.played.remove("a")
+    with host.running():
+        until(lambda: len(host.known()) == 200)
+        host.expect(2 + 400 + 1 + 1)
+    assert [gap["why"] for gap in host.gaps()] == ["more happened than the engine remembers (256 messages)"]
+    assert {each: number for each, number in Counter(host.told()).items() if number > 1} == {}
+    assert len(host.told()) == 2 + 400 + 1 + 1
+
+
+def test_messages_that_were_dropped_leave_a_gap_and_a_look(host: Host) -> None:
+    with host.running(Inbox(most_items=10)) as daemon:
+        until(lambda: len(host.steps.looks) > 0)
+        host.played.hold = threading.Event()
+        for number in range(100):
+            host.played.run(f"c{number}")
+        until(lambda: daemon.inbox._dropped >= 150)
+        host.played.hold.set()
+        until(lambda: len(host.known()) == 100)
+        host.expect(201)
+    assert {each: number for each, number in Counter(host.told()).items() if number > 1} == {}
+    assert len(host.told()) == 201
+    (gap,) = host.gaps()
+    assert "messages came faster than they could be dealt with" in gap["why"]
+
+
+def test_an_engine_that_is_not_there_yet_is_waited_for(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    host.played.stop()
+    host.played.put("before")
+    with host.running(), caplog.at_level(logging.INFO):
+        until(lambda: any("not followed" in each.getMessage() for each in caplog.records))
+        time.sleep(0.5)
+        host.played.start()
+        host.expect(2)
+    assert host.told() == ["create before", "start before"]
+    said = Counter(each.getMessage().partition(":")[0] for each in caplog.records)
+    assert said == {
+        "containers cannot be looked at": 1,
+        "containers are not followed": 1,
+        "containers are followed again": 1,
+    }
+
+
+def test_a_full_disk_loses_nothing(host: Host) -> None:
+    with host.running():
+        until(lambda: len(host.steps.looks) > 0)
+        host.played.run("a")
+        until(lambda: host.cursor().get("action") == "start")
+        moved = host.paths.events.parent.with_name("moved")
+        host.paths.events.parent.rename(moved)
+        host.played.run("b")
+        until(lambda: "b" in host.known())
+        time.sleep(1.2)
+        assert host.cursor()["id"] == id_of("a"), "it does not go beyond what is in the log"
+        moved.rename(host.paths.events.parent)
+        host.expect(4)
+        until(lambda: host.cursor()["id"] == id_of("b"))
+    assert host.told() == ["create a", "start a", "create b", "start b"]
+
+
+def test_events_that_were_given_up_leave_a_gap(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ds01.runtime.telemetry.writer._MOST_KEPT", 3)
+    with host.running():
+        until(lambda: len(host.steps.looks) > 0)
+        host.played.run("a")
+        host.expect(2)
+        moved = host.paths.events.parent.with_name("moved")
+        host.paths.events.parent.rename(moved)
+        for number in range(5):
+            host.played.run(f"c{number}")
+        until(lambda: len(host.known()) == 6)
+        moved.rename(host.paths.events.parent)
+        until(lambda: len(host.gaps()) == 1)
+    assert "events could not be written" in host.gaps()[0]["why"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"version": 1, "time_nano": "now"}', "\x00" * 50])
+def test_a_cursor_that_cannot_be_believed_is_read_off_the_log(host: Host, text: str) -> None:
+    with host.running():
+        until(lambda: len(host.steps.looks) > 0)
+        host.played.run("a")
+        host.expect(2)
+    host.paths.event_cursor.write_text(text)
+    host.played.run("b")
+    with host.running():
+        host.expect(4)
+    assert host.told() == ["create a", "start a", "create b", "start b"]
+    assert host.gaps() == []
+
+
+def test_a_record_that_cannot_be_believed_is_kept_aside_and_made_anew(host: Host) -> None:
+    with host.running():
+        until(lambda: len(host.steps.looks) > 0)
+        host.played.run("a")
+        host.expect(2)
+    host.paths.containers.write_text("{")
+    with host.running():
+        until(host.paths.containers.with_name("containers.json.bad").exists)
+        until(lambda: host.paths.containers.exists() and host.known() == {"a": "running"})
+    assert host.paths.containers.with_name("containers.json.bad").read_text() == "{"
+    assert host.told() == ["create a", "start a"]
+
+
+def test_the_first_look_hands_on_what_was_known_before(host: Host) -> None:
+    with host.running():
+        until(lambda: len(host.steps.looks) > 0)
+        host.played.run("a")
+        host.expect(2)
+    host.played.put("b", devices=["GPU-0"])
+    with host.running():
+        until(lambda: host.known() == {"a": "running", "b": "running"})
+        looks = list(host.steps.looks)
+        until(lambda: any(gpus for _, _, gpus in host.steps.looks))
+    assert looks[0] == (["a", "b"], ["a"], False)
+    assert {known is None for _, known, _ in looks[1:]} <= {True}
+
+
+def test_a_thread_that_fails_ends_the_daemon(host: Host) -> None:
+    daemon = host.daemon()
+    host.steps.end()
+    assert daemon.run() is False
+    assert host.paths.containers.exists()
+
+
+def test_it_looks_again_after_a_while(host: Host) -> None:
+    daemon = host.daemon()
+    daemon.look_seconds = 0.2
+    thread = threading.Thread(target=daemon.run)
+    thread.start()
+    until(lambda: len(host.steps.looks) >= 4)
+    daemon.end()
+    thread.join(20)
+    assert module.LOOK_SECONDS == 600
+
+
+def test_a_look_at_which_nothing_had_changed_renews_the_record_all_the_same(host: Host) -> None:
+    daemon = host.daemon()
+    daemon.look_seconds = 0.2
+    thread = threading.Thread(target=daemon.run)
+    thread.start()
+    until(lambda: len(host.steps.looks) >= 1 and host.paths.containers.exists())
+    first = read_record(host.paths)
+    until(lambda: read_record(host.paths).updated_at != first.updated_at)
+    assert read_record(host.paths).rows == first.rows
+    daemon.end()
+    thread.join(20)
