@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Collection, Mapping
+from itertools import takewhile
 from pathlib import Path
 
 from ds01.core.typed import Final
@@ -144,13 +145,17 @@ def _listeners(proc: Path, port: int) -> _Sockets:
 def _listening(table: Path, port: int, addresses: Collection[str]) -> _Sockets:
     """Return what listens at a port for any of some addresses.
 
+    The rest of the table is not read: it has a line for each connection, of which any account can make very many.
+
     Source: proc_pid_net(5), /proc/net/tcp: after the number local address, remote address, state, …, uid (field 7),
-    timeout, inode; ports in hexadecimal behind a colon, state 0A is LISTEN.
+    timeout, inode; ports in hexadecimal behind a colon, state 0A is LISTEN. Kernel, networking/proc_net_tcp: first all
+    that listen.
     """
+    places = {f"{address}:{port:04X}" for address in addresses}
     try:
-        lines = table.read_text(encoding="ascii").split("\n")[1:]
+        with table.open(encoding="ascii") as lines:
+            next(lines, None)
+            rows = takewhile(lambda row: row[3] == _LISTEN, map(str.split, lines))
+            return frozenset((int(row[7]), int(row[9])) for row in rows if row[1] in places)
     except FileNotFoundError:
         return frozenset()
-    rows = (line.split() for line in lines if line)
-    places = {f"{address}:{port:04X}" for address in addresses}
-    return frozenset((int(row[7]), int(row[9])) for row in rows if row[3] == _LISTEN and row[1] in places)

@@ -137,8 +137,8 @@ def _kill(child: int) -> None:
 def _answer(question: Callable[[], Seen], out: int) -> None:
     """Be the child: answer and end, whatever happens, without anything of its parent's."""
     answer: Seen | str
-    os.setpgid(0, 0)
     try:
+        os.setpgid(0, 0)
         answer = question()
     except Ds01Error as error:
         answer = ". ".join(part for part in (error.brief, error.details, error.resolution) if part).replace("\n", ". ")

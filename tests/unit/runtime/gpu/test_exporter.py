@@ -231,6 +231,25 @@ def test_only_who_listens_at_our_address_vouches_for_the_answer(
     assert found == (read_activity(METRICS.decode()) if believed else refused)
 
 
+def test_of_the_kernels_table_no_more_is_read_than_who_listens(tmp_path: Path) -> None:
+    """It has a line for each connection of the machine, of which any account can make more than fit in our memory."""
+    (tmp_path / "net").mkdir()
+    with http_server() as port:
+        rows = [
+            f"0: {address}:{port:04X} 00000000:0000 {state} 0:0 0:0 0 {uid} 0 4711"
+            for address, state, uid in (
+                ("0200007F", "0A", 0),
+                ("0100007F", "0A", 0),
+                ("0100007F", "06", 0),
+                # The kernel has none of these behind the others; whoever reads on would find it.
+                ("0100007F", "0A", 54321),
+            )
+        ]
+        (tmp_path / "net/tcp").write_text("\n".join(["sl local_address", *rows, ""]))
+        found = ask_exporter(port, tmp_path)
+    assert not isinstance(found, str)
+
+
 def test_one_that_is_gone_when_it_has_answered_is_not_believed() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
