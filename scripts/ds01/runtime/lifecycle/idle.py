@@ -291,7 +291,8 @@ def _decided(
         warned = _decision(sight, Action.WARN, words, _warning(sight, rules, clock(moment.after(ahead))))
         return _Judged(spell, replace(warned, ahead_seconds=ahead))
     # Also when demand has become high since, it is not stopped before the time that its owner was told.
-    if due and moment.awake_seconds >= (spell.promised or 0.0):
+    earliest = max(spell.warned_at + timeout * WARNED_SHARE, spell.promised or 0.0)
+    if due and moment.awake_seconds >= earliest:
         said = f"container {sight.subject.name} was stopped {clock(moment.now)}: it was idle for {spoken(idle_for)}; "
         again = f"docker start {sight.subject.name} starts it again"
         return _Judged(spell, _decision(sight, Action.STOP, words, said + again))
