@@ -281,9 +281,11 @@ def _decided(
     soon = spell.checks + 1 >= rules.idle_window and idle_for + max(step, timeout * WARNED_SHARE) >= timeout
     words = _idle_words(sight, spell, idle_for, timeout) + pressed
     if rules.mode(LifecycleRule.IDLE) is not Mode.ENFORCE:
+        # What was said while it was enforced holds no more: whoever enforces it again warns again.
+        calm, withdrawn = replace(spell, warned_at=None, promised=None), spell.warned_at is not None
         if not due or spell.told:
-            return _Judged(spell, words=words)
-        return _Judged(spell, would_be(_decision(sight, Action.STOP, words, "")))
+            return _Judged(calm, words=words, cleared=withdrawn)
+        return _Judged(calm, would_be(_decision(sight, Action.STOP, words, "")), cleared=withdrawn)
     if spell.warned_at is None:
         if not (due or soon):
             return _Judged(spell, words=words)
