@@ -94,7 +94,7 @@ def sweep_idle(
         each.subject.id: _judge(each, known.get(each.subject.id), rules, moment, demand=demand) for each in sights
     }
     # What was said before the machine was booted is of runs that are over.
-    over = memory.spells if memory.boot != moment.boot else {}
+    over = {} if memory.boot == moment.boot else dict(memory.spells)
     gone = {key: spell for key, spell in known.items() if key not in judged or judged[key].spell is None}
     calmed = {key: known[key] for key, each in judged.items() if each.cleared and key in known}
     decisions = Decisions(
