@@ -94,7 +94,7 @@ def sweep_idle(
         each.subject.id: _judge(each, known.get(each.subject.id), rules, moment, demand=demand) for each in sights
     }
     # What was said before the machine was booted is of runs that are over.
-    over = memory.spells if memory.boot != moment.boot else {}
+    over = {} if memory.boot == moment.boot else dict(memory.spells)
     gone = {key: spell for key, spell in known.items() if key not in judged or judged[key].spell is None}
     calmed = {key: known[key] for key, each in judged.items() if each.cleared and key in known}
     decisions = Decisions(
@@ -281,9 +281,11 @@ def _decided(
     soon = spell.checks + 1 >= rules.idle_window and idle_for + max(step, timeout * WARNED_SHARE) >= timeout
     words = _idle_words(sight, spell, idle_for, timeout) + pressed
     if rules.mode(LifecycleRule.IDLE) is not Mode.ENFORCE:
+        # What was said while it was enforced holds no more: whoever enforces it again warns again.
+        calm, withdrawn = replace(spell, warned_at=None, promised=None), spell.warned_at is not None
         if not due or spell.told:
-            return _Judged(spell, words=words)
-        return _Judged(spell, would_be(_decision(sight, Action.STOP, words, "")))
+            return _Judged(calm, words=words, cleared=withdrawn)
+        return _Judged(calm, would_be(_decision(sight, Action.STOP, words, "")), cleared=withdrawn)
     if spell.warned_at is None:
         if not (due or soon):
             return _Judged(spell, words=words)
@@ -291,7 +293,8 @@ def _decided(
         warned = _decision(sight, Action.WARN, words, _warning(sight, rules, clock(moment.after(ahead))))
         return _Judged(spell, replace(warned, ahead_seconds=ahead))
     # Also when demand has become high since, it is not stopped before the time that its owner was told.
-    if due and moment.awake_seconds >= (spell.promised or 0.0):
+    earliest = max(spell.warned_at + timeout * WARNED_SHARE, spell.promised or 0.0)
+    if due and moment.awake_seconds >= earliest:
         said = f"container {sight.subject.name} was stopped {clock(moment.now)}: it was idle for {spoken(idle_for)}; "
         again = f"docker start {sight.subject.name} starts it again"
         return _Judged(spell, _decision(sight, Action.STOP, words, said + again))

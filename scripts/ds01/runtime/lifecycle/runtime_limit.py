@@ -82,11 +82,15 @@ def sweep_runtime(
     if rules.mode(LifecycleRule.MAX_RUNTIME) is Mode.OFF:
         return RuntimeSweep(Decisions(cleared=_cleared(memory.runs)), RuntimeMemory(moment.boot))
     wanted, remarks, runs = [], [], {}
+    enforced = rules.mode(LifecycleRule.MAX_RUNTIME) is Mode.ENFORCE
     for subject in subjects:
         run = run_of(subject, known.get(subject.id), moment)
         if isinstance(run, str):
             remarks.append(Remark(subject.name, subject.user, run))
             continue
+        if not enforced:
+            # What was said while it was holds no more: whoever enforces it again warns again.
+            run = replace(run, warned_at=None, share=0.0)
         runs[subject.id] = run
         decision = _decided(subject, run, rules, moment)
         if isinstance(decision, Decision):
@@ -94,7 +98,8 @@ def sweep_runtime(
         else:
             remarks.append(Remark(subject.name, subject.user, decision))
     goes_on = {key for key, run in runs.items() if key in known and known[key].started_at == run.started_at}
-    over = {key: run for key, run in memory.runs.items() if key not in goes_on}
+    withdrawn = {key for key, run in known.items() if run.warned_at is not None and not enforced}
+    over = {key: run for key, run in memory.runs.items() if key not in goes_on - withdrawn}
     return RuntimeSweep(
         Decisions(tuple(wanted), tuple(remarks), _cleared(over)),
         RuntimeMemory(moment.boot, runs),

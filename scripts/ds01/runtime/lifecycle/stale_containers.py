@@ -82,18 +82,24 @@ def sweep_stale(subjects: Sequence[Subject], memory: KeptMemory, rules: Lifecycl
     if rules.mode(LifecycleRule.CONTAINER_HOLD) is Mode.OFF:
         return KeptSweep(Decisions(cleared=_cleared(memory.kept)), KeptMemory(moment))
     wanted, remarks, kept = [], [], {}
+    enforced = rules.mode(LifecycleRule.CONTAINER_HOLD) is Mode.ENFORCE
     for subject in subjects:
         found = _kept(subject, memory, rules, moment)
         if isinstance(found, str):
             remarks.append(Remark(subject.name, subject.user, found))
             continue
+        if not enforced:
+            # What was said while it was holds no more: whoever enforces it again tells it again.
+            found = replace(found, told_at=None, promised=0.0)
         kept[subject.id] = found
         decision = _decided(subject, found, rules, moment)
         if isinstance(decision, Decision):
             wanted.append(decision)
         else:
             remarks.append(Remark(subject.name, subject.user, decision))
-    gone = {key: each for key, each in memory.kept.items() if key not in kept or kept[key].since != each.since}
+    stays = {key for key, each in kept.items() if key in memory.kept and memory.kept[key].since == each.since}
+    withdrawn = {key for key, each in memory.kept.items() if each.told_at is not None and not enforced}
+    gone = {key: each for key, each in memory.kept.items() if key not in stays - withdrawn}
     return KeptSweep(Decisions(tuple(wanted), tuple(remarks), _cleared(gone)), KeptMemory(moment, kept))
 
 

@@ -81,19 +81,24 @@ def sweep_unmanaged(
     if rules.mode(LifecycleRule.UNMANAGED) is Mode.OFF:
         return StrangerSweep(Decisions(cleared=_cleared(memory.strangers)), StrangerMemory(moment))
     wanted, remarks, strangers = [], [], {}
+    enforced = rules.mode(LifecycleRule.UNMANAGED) is Mode.ENFORCE
     for subject in subjects:
         why = _accepted(subject, rules)
         if why is not None:
             remarks.append(Remark(subject.name, subject.user, why))
             continue
         stranger = _noticed(subject, memory, moment)
+        if not enforced:
+            # What was said while it was holds no more: whoever enforces it again gives the whole grace again.
+            stranger = Stranger(stranger.user, told=stranger.told)
         strangers[subject.id] = stranger
         decision = _decided(subject, stranger, rules, moment)
         if isinstance(decision, Decision):
             wanted.append(decision)
         else:
             remarks.append(Remark(subject.name, subject.user, decision))
-    gone = {key: each for key, each in memory.strangers.items() if key not in strangers}
+    withdrawn = {key for key, each in memory.strangers.items() if each.alerts and not enforced}
+    gone = {key: each for key, each in memory.strangers.items() if key not in strangers.keys() - withdrawn}
     return StrangerSweep(
         Decisions(tuple(wanted), tuple(remarks), _cleared(gone)),
         StrangerMemory(moment, strangers),

@@ -473,6 +473,18 @@ def test_what_it_says_then_announces_nothing():
     assert watch.check(5 * STEP) == "stop"
 
 
+def test_a_warning_of_before_the_rule_only_warned_is_taken_back_and_stops_nobody_later():
+    watch = Watch()
+    idle_until_warned(watch)
+    watch.rules = mode(LifecycleRule.IDLE, Mode.WARN)
+    assert watch.check(3 * STEP) == "warn"
+    assert (watch.decision().binding, watch.last.cleared) == (False, (("alice", f"idle:{id_of('web')}"),))
+    watch.rules = RULES
+    assert watch.check(4 * STEP) == "warn"
+    assert watch.decision().binding
+    assert watch.check(5 * STEP) == "stop"
+
+
 def test_a_rule_that_is_off_is_silent_and_takes_back_what_it_said():
     watch = Watch()
     idle_until_warned(watch)

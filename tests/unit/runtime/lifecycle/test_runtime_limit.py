@@ -239,6 +239,17 @@ def test_a_rule_that_only_warns_says_once_what_it_would_do():
     assert watch.actions([60.0, 60.5, 61.0]) == {60: "warn", 61: "stop"}
 
 
+def test_a_warning_of_before_the_rule_only_warned_is_taken_back_and_stops_nobody_later():
+    watch = Watch()
+    assert watch.actions(range(23)) == {18: "warn", 22: "warn"}
+    watch.rules = mode(LifecycleRule.MAX_RUNTIME, Mode.WARN)
+    assert watch.check(23) == "it has run for 23h of 24h"
+    assert watch.last.cleared == (("alice", KEY),)
+    watch.rules = RULES
+    assert watch.check(25) == "warn"
+    assert watch.check(26) == "stop"
+
+
 def test_a_rule_that_is_off_is_silent_and_takes_back_what_it_said():
     watch = Watch()
     watch.actions(range(23))

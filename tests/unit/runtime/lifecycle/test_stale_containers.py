@@ -243,6 +243,17 @@ def test_a_rule_that_only_warns_says_once_what_it_would_do():
     assert watch.check(STOPPED + 3 * HOUR + 3 * MINUTE) == "remove"
 
 
+def test_a_notice_of_before_the_rule_only_warned_is_taken_back_and_removes_nothing_later():
+    watch = running(STOPPED)
+    assert watch.check(STOPPED + 60) == "warn"
+    watch.rules = mode(LifecycleRule.CONTAINER_HOLD, Mode.WARN)
+    assert watch.check(STOPPED + HOUR) == "warn"
+    assert (watch.decision().binding, watch.last.cleared) == (False, (("alice", KEY),))
+    watch.rules = RULES
+    assert watch.check(STOPPED + 2 * HOUR) == "warn"
+    assert watch.check(STOPPED + 3 * HOUR) == "remove"
+
+
 def test_a_rule_that_is_off_is_silent_and_takes_back_what_it_said():
     watch = running(STOPPED - 10)
     watch.check(STOPPED + 60)

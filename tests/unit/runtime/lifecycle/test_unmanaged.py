@@ -224,6 +224,16 @@ def test_a_rule_that_only_warns_says_once_what_it_would_do():
     assert watch.actions(range(200, 249)) == {200: "warn", 224: "warn", 248: "stop"}
 
 
+def test_alerts_of_before_the_rule_only_warned_are_taken_back_and_stop_nobody_later():
+    watch = Watch()
+    assert watch.actions(range(41)) == {0: "warn", 24: "warn"}
+    watch.rules = mode(LifecycleRule.UNMANAGED, Mode.WARN)
+    assert watch.check(41) == "warn"
+    assert (watch.decision().binding, watch.last.cleared) == (False, (("alice", KEY),))
+    watch.rules = RULES
+    assert watch.actions(range(50, 99)) == {50: "warn", 74: "warn", 98: "stop"}
+
+
 def test_a_rule_that_is_off_is_silent_and_takes_back_what_it_said():
     watch = Watch()
     watch.check(0)
