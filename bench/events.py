@@ -39,9 +39,9 @@ def measure(lab: Lab) -> Section:
 
 _WORDS: Final = """
 The daemon's own loop with recorded messages: read, told from those it has had, put into the event log (a write of its
-own for each) and into what is known, and the state files as seldom as in a burst. Of eight messages of a container three
-are passed by. *Memory* is a tmpfs. Docker is asked about a container when it is made and when it starts, unless a thousand
-messages wait; the last row has a played Docker in a process of its own, which takes most of that time.
+own for each) and into what is known, and the state files as seldom as in a burst. Of eight messages of a container
+three are passed by. *Memory* is a tmpfs. Docker is asked about a container when it is made and when it starts, unless a
+thousand messages wait; the last row has a played Docker in a process of its own, which takes most of that time.
 """
 
 
