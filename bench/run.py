@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import events
 import gpu
 import login
 import peers
@@ -36,6 +37,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Lab], Section]]] = {
     "login": login.measure,
     "wrapper": wrapper.measure,
     "sweep": sweep.measure,
+    "events": events.measure,
 }
 
 

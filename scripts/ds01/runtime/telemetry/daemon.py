@@ -61,6 +61,7 @@ class Daemon:
     _before: Mapping[str, Row] | None = None
     _ended: threading.Event = field(default_factory=threading.Event)
     _look_at: float = 0.0
+    _settled_at: float = 0.0
     _written_at: float = 0.0
     _cursor: Key | None = None
     _cursor_at: float = 0.0
@@ -108,13 +109,17 @@ class Daemon:
         self.chronicle.look_anew()
         now = time.monotonic()
         self._keep(now)
-        if now >= self._look_at and not len(self.inbox):
+        if now >= self._next_look() and not len(self.inbox):
             self._look()
+
+    def _next_look(self) -> float:
+        """Return when to look at all containers: for what is suspected only as long as no message cleared it."""
+        return min(self._look_at, self._settled_at) if self.chronicle.suspects else self._look_at
 
     def _until_due(self) -> float:
         now = time.monotonic()
         due = self._written_at + _WRITE_SECONDS if self._is_unwritten() else now + _WAIT_SECONDS
-        return max(0.01, min(due, self._look_at) - now)
+        return max(0.01, min(due, self._next_look()) - now)
 
     # --- What comes ---------------------------------------------------------------------------------------------------
 
@@ -171,13 +176,13 @@ class Daemon:
         except Ds01Error as error:
             if self._trouble != error.brief:
                 logger.warning("containers cannot be looked at: %s", error.render())
-            self._trouble, self._look_at = error.brief, now + _RETRY_SECONDS
+            self._trouble = error.brief
+            self._look_at = self._settled_at = now + _RETRY_SECONDS
             return
         self._trouble = None
         # A night in which nothing happens is no reason to take the record for old: health goes by when it was written.
         self.chronicle.roster.changed = True
-        suspects = self.chronicle.suspects
-        self._look_at = now + (min(suspects.settle_seconds, self.look_seconds) if suspects else self.look_seconds)
+        self._look_at, self._settled_at = now + self.look_seconds, now + self.chronicle.suspects.settle_seconds
         gpus = self.chronicle.roster.paths.gpu_state.exists() or any(
             row.gpu is not None for row in self.chronicle.roster.rows.values()
         )

@@ -357,6 +357,31 @@ def test_a_thread_that_fails_ends_the_daemon(host: Host) -> None:
     assert host.paths.containers.exists()
 
 
+def test_what_a_message_explains_is_not_looked_for_again(host: Host) -> None:
+    """Where containers come and go all the time, each look finds one whose message is on its way."""
+    host.settle_seconds = 1.0
+    host.played.put("train", status="created")
+    with host.running():
+        until(lambda: len(host.steps.looks) >= 2)
+        before = len(host.steps.looks)
+        host.played.tell("create", "train")
+        host.expect(1)
+        time.sleep(1.5)
+        assert len(host.steps.looks) == before
+    assert host.told() == ["create train"]
+
+
+def test_an_engine_that_is_away_is_not_asked_all_the_time(host: Host) -> None:
+    """Also when something was suspected just before."""
+    host.played.put("train")
+    with host.running() as daemon:
+        until(lambda: bool(daemon.chronicle.suspects))
+        host.played.stop()
+        until(lambda: daemon._trouble is not None)
+        assert daemon.chronicle.suspects
+        assert daemon._next_look() > time.monotonic() + 5
+
+
 def test_it_looks_again_after_a_while(host: Host) -> None:
     daemon = host.daemon()
     daemon.look_seconds = 0.2
