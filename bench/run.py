@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import events
 import gpu
 import login
 import peers
 import phases
 import plan
 import report
+import sweep
 import wrapper
 from machine import describe_machine
 from measure import BenchError
@@ -34,6 +36,8 @@ BENCHMARKS: Final[Mapping[str, Callable[[Lab], Section]]] = {
     "gpu": gpu.measure,
     "login": login.measure,
     "wrapper": wrapper.measure,
+    "sweep": sweep.measure,
+    "events": events.measure,
 }
 
 

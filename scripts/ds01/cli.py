@@ -22,6 +22,7 @@ COMMANDS: Final = {
         "what computes on GPUs outside containers, and what becomes of it",
     ),
     "bare-metal": ("ds01.runtime.commands.bare_metal", "let an account use GPUs outside containers for a time"),
+    "containers": ("ds01.runtime.commands.containers", "every container, whose it is, and how that is known"),
     "claim": ("ds01.runtime.commands.claim", "say whose a container is that no label gives to anybody"),
     "emergency-stop": ("ds01.runtime.commands.emergency_stop", "end containers at once, past every rule"),
     "events": ("ds01.runtime.commands.events", "what happened on this host: the event log"),

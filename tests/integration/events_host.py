@@ -41,7 +41,8 @@ class EventsHost:
         """Start the daemon; what happens from now on is told."""
         assert self.daemon is None
         argv = [sys.executable, "-P", "-c", _PROGRAM, "--root", os.fspath(self.host.paths.root), *words]
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.fspath(SCRIPTS), "LANG": "C.UTF-8"}
+        own = {"PATH": os.environ["PATH"], "PYTHONPATH": os.fspath(SCRIPTS), "LANG": "C.UTF-8"}
+        environment = {**own, **self.host.environment}
         with self.log.open("ab") as out:
             self.daemon = subprocess.Popen(argv, env=environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         stat = self.host.paths.containers

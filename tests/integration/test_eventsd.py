@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.engine.image import IMAGE
+from tests.fake_nvml.samples import shipped_host
 from tests.integration.dockerapi import Api
 from tests.integration.dockers import docker, engine_socket
 from tests.integration.events_host import EventsHost
@@ -19,15 +21,17 @@ from tests.integration.wrapper_host import ADMIN, ALICE, WrapperHost, make_host,
 from ds01.core.policy import read_policy
 from ds01.runtime.containers.look import look
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind
+from ds01.runtime.gpu.record import parse_ledger
 from ds01.runtime.overview.notices import read_notices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.engine.fixture import StartEngine
+    from tests.fake_nvml.fixture import FakeNvml
 
-# Each is made and removed, each tenth is started too: an engine of the tests takes a third of a second for a start.
-CHURNED, STARTED_EACH, WORKERS = 500, 10, 4
+# Each is made and removed, each twentieth is started too: an engine of the tests takes a third of a second for that.
+CHURNED, STARTED_EACH, WORKERS = 500, 20, 4
 SLEEP = [IMAGE, "sleep", "6000"]
 
 
@@ -294,3 +298,47 @@ def test_what_the_docker_command_let_start_is_not_stopped_for_it(
     docker("kill", "--signal", "CHLD", f"{prefix}-b")
     until(lambda: site.told(prefix)[-1] == "kill b")
     assert set(dict(site.known(prefix).values()).values()) == {"running"}
+
+
+# --- GPUs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.docker
+def test_the_record_of_gpus_follows_what_becomes_of_containers(
+    host: WrapperHost, fake_nvml: FakeNvml, prefix: str
+) -> None:
+    fake_nvml.write(shipped_host())
+    site = EventsHost(replace(host, environment=fake_nvml.environment))
+    state = host.paths.gpu_state
+
+    def held() -> dict[str, tuple[str | None, bool]]:
+        """User, and whether it is stopped, of what is held, by the container's name without the prefix."""
+        found = parse_ledger(state.read_bytes()).allocations if state.exists() else {}
+        return {
+            name.removeprefix(prefix): (each.user, each.stopped_at is not None)
+            for name, each in found.items()
+            if each.container_id is not None
+        }
+
+    site.start()
+    try:
+        site.host.must("run", "--detach", "--gpus", "1", "--name", prefix, *SLEEP)
+        until(lambda: held() == {"": (ALICE, False)})
+        docker("kill", prefix)
+        until(lambda: held() == {"": (ALICE, True)})
+        docker("rename", prefix, f"{prefix}-b")
+        until(lambda: held() == {"-b": (ALICE, True)})
+        docker("start", f"{prefix}-b")
+        until(lambda: held() == {"-b": (ALICE, False)})
+        docker("rm", "--force", f"{prefix}-b")
+        until(lambda: held() == {})
+        site.host.must("run", "--rm", "--gpus", "1", "--name", f"{prefix}-short", IMAGE, "true")
+        until(lambda: site.told(prefix)[-1] == "destroy short")
+        until(lambda: parse_ledger(state.read_bytes()).allocations == {})
+        assert "stopped_by_policy" not in " ".join(site.told(prefix))
+        kinds = [each.event_type for each in site.host.events() if each.event_type.startswith("gpu.")]
+        assert kinds == ["gpu.allocated", "gpu.held", "gpu.resumed", "gpu.released", "gpu.allocated", "gpu.released"]
+        assert site.end() == 0
+    finally:
+        if site.daemon is not None:
+            site.end(signal.SIGKILL)

@@ -6,14 +6,18 @@ import json
 import signal
 import subprocess
 import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.engine.fixture import own_engine
 from tests.engine.image import IMAGE
+from tests.fake_nvml.samples import instance_uuid, shipped_host
 from tests.integration.lifecycle_host import DEAF, HEEDS, SLEEP, LifecycleHost, make_lifecycle_host
 from tests.integration.wrapper_host import ADMIN, ALICE, until
 
+from ds01.core.clock import format_instant
 from ds01.runtime.lifecycle.jobs import read_stamps
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.engine.daemon import Daemon
+    from tests.fake_nvml.fixture import FakeNvml
 
 
 @pytest.fixture(scope="module")
@@ -383,3 +388,75 @@ def test_only_root_runs_jobs(site: LifecycleHost):
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 4
     assert done.stderr.startswith("error: the lifecycle jobs are root's\n")
+
+
+# --- GPUs -------------------------------------------------------------------------------------------------------------
+
+FIRST = instance_uuid(2, 0)
+
+
+@pytest.fixture
+def lab(site: LifecycleHost, loaded_nvml: FakeNvml) -> LifecycleHost:
+    """The site on the shipped hardware: two whole GPUs, and two split in three."""
+    loaded_nvml.write(shipped_host())
+    return replace(site, wrapped=replace(site.wrapped, environment=loaded_nvml.environment))
+
+
+def activity(lab: LifecycleHost, **changes: str | None) -> None:
+    """Say of the first unit what who watches GPUs says: since an hour ago it was idle, but for the changes."""
+    now = datetime.now(UTC)
+    entry = {
+        "percent": 0.0, "busy_at": None, "since": format_instant(now.replace(microsecond=0) - timedelta(hours=1)),
+        "unknown": None, "known_at": None,
+    } | changes  # fmt: skip
+    if changes.get("unknown"):
+        entry["percent"] = None
+    lab.activity({FIRST: entry}, format_instant(now))
+
+
+def test_a_container_that_computes_on_its_gpu_is_not_idle(lab: LifecycleHost):
+    since = format_instant(datetime.now(UTC) - timedelta(hours=1))
+    lab.run("train", "--gpus", "1")
+    activity(lab, since=since)
+    lab.must("idle")
+    pause()
+    activity(lab, since=since, busy_at=format_instant(datetime.now(UTC)))
+    (left,) = lab.document("idle")["left_alone"]
+    assert left["why"].startswith(f"GPU {FIRST} was at 5 % or more at ")
+    pause()
+    activity(lab, since=since, unknown="no DCGM exporter")
+    (left,) = lab.document("idle")["left_alone"]
+    assert left["why"] == f"activity of {FIRST} cannot be told: no DCGM exporter"
+    pause()
+    lab.paths.gpu_activity.unlink()
+    (left,) = lab.document("idle")["left_alone"]
+    assert left["why"].startswith("GPU activity cannot be told: there is no ")
+
+
+def test_one_whose_gpu_is_idle_too_is_stopped_and_keeps_it_for_its_hold(lab: LifecycleHost):
+    since = format_instant(datetime.now(UTC) - timedelta(hours=1))
+    limits = {"idle_timeout_seconds": 1, "max_runtime_seconds": None, "sigterm_grace_seconds": 0}
+    lab.wrapped.override(ALICE, gpu_hold_after_stop_seconds=1, **limits)
+    lab.run("train", "--gpus", "1")
+    for expected in ([], [("train", "warn", "done")], [("train", "stop", "done")]):
+        activity(lab, since=since)
+        assert lab.decided("idle") == expected
+        pause()
+    # Nobody follows Docker's messages here: the first look finds it stopped, the next one its hold over.
+    assert lab.decided("stale-gpu", "--dry-run") == [("train", "release", None)]
+    before = lab.paths.gpu_state.read_text()
+    assert '"train"' in before
+    assert lab.decided("stale-gpu") == [("train", "release", "done")]
+    assert '"train"' not in lab.paths.gpu_state.read_text()
+    assert lab.events()[-1] == ("lifecycle.released", ALICE, "train")
+    assert lab.decided("stale-gpu") == []
+
+
+def test_what_runs_keeps_its_gpu(lab: LifecycleHost):
+    lab.wrapped.override(ALICE, gpu_hold_after_stop_seconds=0)
+    lab.run("train", "--gpus", "1")
+    pause()
+    assert lab.decided("stale-gpu") == []
+    assert '"train"' in lab.paths.gpu_state.read_text()
+    lab.engine.docker("rm", "--force", "train")
+    assert lab.decided("stale-gpu") == [("train", "release", "done")]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.lab.containers import CLIENT, states, wait_for
+from tests.lab.gpus import give_gpus
 from tests.lab.host import POLICY, deploy, edit
 from tests.lab.people import SLEEP, inspect, open_house, slice_of_alice, started, tidy
 
@@ -33,6 +34,12 @@ CAPABILITIES = {
     "ds01-eventsd": {"cap_chown", "cap_sys_ptrace"},
     "ds01-gpuwatch": {"cap_chown", "cap_kill", "cap_sys_ptrace"},
 }
+# Where each may write.
+WRITES = {
+    "ds01-sampler": ("/run/ds01", "/var/lib/ds01/notices", "/var/log/ds01"),
+    "ds01-eventsd": ("/run/ds01", "/var/lib/ds01", "/var/log/ds01"),
+    "ds01-gpuwatch": ("/run/ds01", "/var/lib/ds01", "/var/log/ds01"),
+}
 # cron looks at its tables once a minute, and at a new one when the next begins.
 TWO_MINUTES = 150
 
@@ -42,6 +49,7 @@ def machine(lab: Lab, suite: Suite) -> Iterator[Machine]:
     """A machine on which cron starts every job every minute."""
     with lab.prepared(f"services-{suite}", suite) as machine:
         every_minute = ", ".join(f'{job.replace("-", "_")}: "* * * * *"' for job in JOBS)
+        give_gpus(machine)
         edit(machine, POLICY, "\npolicies:\n", f"\npolicies:\n  schedule: {{{every_minute}}}\n")
         open_house(machine)
         yield machine
@@ -97,7 +105,7 @@ def test_a_service_is_shut_in_as_its_unit_says(machine: Machine, service: str):
     assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
     assert re.search(r"^Seccomp:\t2$", status, re.MULTILINE)
     inside = ["nsenter", f"--target={pid}", "--mount", "--"]
-    for folder in ("/var/lib/ds01", "/var/log/ds01", "/run/ds01"):
+    for folder in WRITES[service]:
         machine.must([*inside, "sh", "-c", f"touch {folder}/.lab && rm {folder}/.lab"])
     for folder in ("/etc", "/usr", "/var/lib/docker", "/opt/ds01"):
         done = machine.run([*inside, "touch", f"{folder}/.lab"])

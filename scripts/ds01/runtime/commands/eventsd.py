@@ -31,7 +31,7 @@ from ds01.runtime.telemetry.aside import Aside
 from ds01.runtime.telemetry.catchup import Suspects
 from ds01.runtime.telemetry.chronicle import Chronicle
 from ds01.runtime.telemetry.daemon import LOOK_SECONDS, Daemon
-from ds01.runtime.telemetry.gpubook import GpuBook, units_again
+from ds01.runtime.telemetry.gpubook import GpuBook
 from ds01.runtime.telemetry.inforce import PolicyInForce
 from ds01.runtime.telemetry.roster import Roster
 from ds01.runtime.telemetry.steps import Steps
@@ -113,7 +113,7 @@ def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float, timers
         write=writer.write,
         tell=notifier.tell,
         stop=lambda container_id, grace: control.stop(container_id, grace_seconds=grace),
-        units=lambda container: units_again(open_gpus(paths, policy()), engine, container),
+        units=lambda container: GpuBook(open_gpus(paths, policy()), engine).again(container),
     )
     steps = Steps(policy, lambda there: GpuBook(open_gpus(paths, there), engine), Checks(reach, Aside(_STOPS)))
     chronicle = Chronicle(

@@ -9,7 +9,7 @@ import pwd
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
-from ds01.core.jsonstate import StateError, read_json, write_json
+from ds01.core.jsonstate import StateError, read_json, write_bytes
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy
 from ds01.core.typed import Final
@@ -19,7 +19,7 @@ from ds01.runtime.containers.claims import Claim, read_claims
 from ds01.runtime.containers.container import Container
 from ds01.runtime.containers.engine import Engine, engine_socket
 from ds01.runtime.containers.page import admitted_on
-from ds01.runtime.containers.record import Record, RecordError, from_document, to_document
+from ds01.runtime.containers.record import Record, RecordError, format_record, from_document
 from ds01.runtime.containers.scan import (
     Findings,
     Promised,
@@ -84,7 +84,7 @@ def remember(paths: HostPaths, record: Record, now: datetime) -> None:
         OSError: it cannot be written; it is as it was.
     """
     paths.containers.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    write_json(paths.containers, to_document(record, now))
+    write_bytes(paths.containers, format_record(record, now))
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -145,12 +146,18 @@ def to_document(record: Record, now: datetime) -> Mapping[str, object]:
     return {
         "version": VERSION,
         "updated_at": format_instant(now, milliseconds=True),
-        "containers": {row.id: _entry(row) for row in record.rows.values()},
+        "containers": {row.id: entry_of(row) for row in record.rows.values()},
         "spent": dict(record.spent),
     }
 
 
-def _entry(row: Row) -> Mapping[str, object]:
+def format_record(record: Record, now: datetime) -> bytes:
+    """Return to_document() as the file has it: short, since every docker command that makes a container reads it."""
+    return (json.dumps(to_document(record, now), ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+
+
+def entry_of(row: Row) -> Mapping[str, object]:
+    """Return what the file says of one container."""
     owner = row.owner
     return {
         "name": row.name,

@@ -56,7 +56,7 @@ class Reach:
         write: puts an event into the log.
         tell: as Notifier.tell.
         stop: stops a container by its id, with so many seconds between its signal and SIGKILL.
-        units: lets a container have its GPUs again; None when nobody knows which it had.
+        units: lets a container have its GPUs again, or returns why it may not.
     """
 
     paths: HostPaths
@@ -64,7 +64,7 @@ class Reach:
     write: Callable[[Event], object]
     tell: Tell
     stop: Callable[[str, float], None]
-    units: Callable[[Container], Grant | Refusal | None]
+    units: Callable[[Container], Refusal | None]
 
 
 @dataclass(slots=True)
@@ -187,7 +187,7 @@ class Checks:
         if there.gpu is None or there.allocation_id is None or mode is Mode.OFF:
             return None
         answer = self.reach.units(there)
-        if not isinstance(answer, Refusal):
+        if answer is None:
             return None
         if mode is Mode.ENFORCE:
             return answer

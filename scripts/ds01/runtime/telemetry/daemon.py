@@ -73,9 +73,8 @@ class Daemon:
     _before: Mapping[str, Row] | None = None
     _ended: threading.Event = field(default_factory=threading.Event)
     _look_at: float = 0.0
-    _settle_at: float = 0.0
+    _settled_at: float = 0.0
     _looked_at: float = 0.0
-    _looked: bool = False
     _is_unreadable: bool = False
     _written_at: float = 0.0
     _cursor: Key | None = None
@@ -127,18 +126,17 @@ class Daemon:
         self.chronicle.look_anew()
         now = time.monotonic()
         self._keep(now)
-        if self._is_due(now) and not len(self.inbox):
+        if now >= self._next_look() and not len(self.inbox):
             self._look()
 
-    def _is_due(self, now: float) -> bool:
-        """Whether to look at all containers: it is time, or what differed at the last look is told by no message."""
-        return now >= self._look_at or (bool(self.chronicle.suspects) and now >= self._settle_at)
+    def _next_look(self) -> float:
+        """Return when to look at all containers: for what is suspected only as long as no message cleared it."""
+        return min(self._look_at, self._settled_at) if self.chronicle.suspects else self._look_at
 
     def _until_due(self) -> float:
         now = time.monotonic()
         due = self._written_at + _WRITE_SECONDS if self._is_unwritten() else now + _WAIT_SECONDS
-        settle = self._settle_at if self.chronicle.suspects else self._look_at
-        return max(0.01, min(due, self._look_at, settle) - now)
+        return max(0.01, min(due, self._next_look()) - now)
 
     # --- What comes ---------------------------------------------------------------------------------------------------
 
@@ -199,13 +197,15 @@ class Daemon:
             if self._trouble != error.brief:
                 logger.warning("containers cannot be looked at: %s", error.render())
             self._trouble, self._looked_at = error.brief, time.monotonic()
-            self._look_at = self._settle_at = self._looked_at + _RETRY_SECONDS
+            self._look_at = self._settled_at = self._looked_at + _RETRY_SECONDS
             return
-        self._trouble, self._is_unreadable, self._looked = None, False, True
+        self._trouble, self._is_unreadable = None, False
+        # A night in which nothing happens is no reason to take the record for old: health goes by when it was written.
+        self.chronicle.roster.changed = True
         now = self._looked_at = time.monotonic()
-        self._look_at = now + self.look_seconds
         # The more containers there are, the longer a look takes: there is never more looking than listening.
-        self._settle_at = now + max(self.chronicle.suspects.settle_seconds, now - begin)
+        self._settled_at = now + max(self.chronicle.suspects.settle_seconds, now - begin)
+        self._look_at = now + self.look_seconds
         gpus = self.chronicle.roster.paths.gpu_state.exists() or any(
             row.gpu is not None for row in self.chronicle.roster.rows.values()
         )
@@ -235,8 +235,7 @@ class Daemon:
             return None
 
     def _is_unwritten(self) -> bool:
-        new = self._recent.last != self._cursor
-        return self.chronicle.roster.changed or new or not self._writer or self._looked
+        return self.chronicle.roster.changed or self._recent.last != self._cursor or not self._writer
 
     def _keep(self, now: float, *, final: bool = False) -> None:
         """Write what changed, not more often than now and then; at the end all of it."""
@@ -247,8 +246,6 @@ class Daemon:
         if self._writer and self._writer.lost:
             number, self._writer.lost = self._writer.lost, 0
             self._gap(f"{number} events could not be written")
-        # Who is an administrator may be another since the last look, without any container.
-        self._looked = False
         self.chronicle.roster.write(self.policy(), self.chronicle.now())
         if self._writer and (final or now - self._cursor_at >= _CURSOR_SECONDS):
             self._write_cursor(now)

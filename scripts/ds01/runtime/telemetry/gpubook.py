@@ -14,7 +14,6 @@ from ds01.runtime.containers.container import Container, State
 from ds01.runtime.containers.engine import Engine
 from ds01.runtime.containers.record import Row
 from ds01.runtime.gpu import answer as gpu
-from ds01.runtime.gpu.answer import Grant
 from ds01.runtime.gpu.found import lost_request
 from ds01.runtime.gpu.ledger import Allocation, Ledger
 from ds01.runtime.gpu.operations import Gpus
@@ -52,12 +51,43 @@ class GpuBook:
         there = _of_container(self._read(), container.id)
         if there is None:
             self._unknown(container, row)
-        elif container.is_live:
-            if there.container != container.name or there.stopped_at is not None or there.reservation is not None:
-                self._runs(container)
-        elif container.state is not State.CREATED and there.stopped_at is None:
+            return True
+        if container.name not in {there.container, ""}:  # one whose removal is under way has none
+            self.gpus.rename(container.id, container.name)
+        if container.is_live and (there.stopped_at is not None or there.reservation is not None):
+            self._runs(container)
+        elif not container.is_live and container.state is not State.CREATED and there.stopped_at is None:
             self._stopped(container)
         return True
+
+    def again(self, container: Container) -> Refusal | None:
+        """Let a container that runs again have the units it had; returns why it may not, None when it may.
+
+        What the ledger has, it has; what it gave back is asked for anew. Of what nobody knows nothing is said.
+
+        Raises:
+            Ds01Error: the engine, the hardware or the ledger cannot be asked.
+        """
+        me = self.gpus.state.machine.process(os.getpid())
+        if me is None or _of_container(self._read(), container.id) is not None:
+            return None
+        wish = lost_request(self.engine, self.gpus.look(), container.name, self.gpus.state.account_of)
+        if wish is None:
+            return None
+        answer = self.gpus.clear_stopped(container.name, me, wish)
+        if isinstance(answer, gpu.Refusal):
+            self.gpus.tell_refused(wish, answer)
+            return _refusal(container, answer)
+        if answer is not None:
+            self.gpus.confirm(answer.allocation.id, container.name, container.id)
+            self._runs(container)
+            # It may have ended since it was told of.
+            found = self.engine.inspect(container.id)
+            if found is None:
+                self.gpus.release(answer.allocation)
+            elif not found.is_live:
+                self.gpus.mark_stopped(answer.allocation)
+        return None
 
     def _read(self) -> Ledger:
         try:
@@ -88,7 +118,6 @@ class GpuBook:
         return self.gpus.confirm(expected, container.name, container.id) is not None
 
     def _runs(self, container: Container) -> None:
-        self.gpus.rename(container.id, container.name)
         with self.gpus.state.change() as book:
             there = _of_container(book.ledger, container.id)
             if there is None:
@@ -127,30 +156,7 @@ class GpuBook:
         return kept is not None and self.gpus.state.machine.is_alive(kept.process)
 
 
-def units_again(gpus: Gpus, engine: Engine, container: Container) -> Grant | Refusal | None:
-    """Let a container that runs again have the units it had; None when nobody knows which those were.
-
-    Returns:
-        Refusal when they are somebody else's by now.
-
-    Raises:
-        Ds01Error: the engine, the hardware or the ledger cannot be asked.
-    """
-    me = gpus.state.machine.process(os.getpid())
-    with gpus.state.change() as book:
-        there = _of_container(book.ledger, container.id)
-    again = None
-    if there is None:
-        again = lost_request(engine, gpus.look(), container.name, gpus.state.account_of)
-    if me is None or (there is None and again is None):
-        return None
-    answer = gpus.clear_stopped(container.name if there is None else there, me, again)
-    if not isinstance(answer, gpu.Refusal):
-        if answer is not None:
-            _take_up(gpus, engine, container, answer.allocation)
-        return answer
-    if again is not None:
-        gpus.tell_refused(again, answer)
+def _refusal(container: Container, answer: gpu.Refusal) -> Refusal:
     had = ", ".join(container.gpu_slots) or "what it had"
     return Refusal(
         Rule.GPU,
@@ -160,23 +166,6 @@ def units_again(gpus: Gpus, engine: Engine, container: Container) -> Grant | Ref
         (answer.fix,),
         {"reason": answer.reason.value},
     )
-
-
-def _take_up(gpus: Gpus, engine: Engine, container: Container, granted: Allocation) -> None:
-    """Put down that a container has its units, or holds them when it has stopped meanwhile.
-
-    No reservation may stay: its process is this one, which does not end, and what is reserved is never held or freed.
-    """
-    gpus.confirm(granted.id, container.name, container.id)
-    with gpus.state.change() as book:
-        there = book.ledger.by_id(granted.id)
-        if there is not None:
-            book.ledger = book.ledger.changed(replace(there, reservation=None))
-    found = engine.inspect(container.id)
-    if found is None:
-        gpus.release(granted)
-    elif not found.is_live:
-        gpus.mark_stopped(granted)
 
 
 def _of_container(ledger: Ledger, container_id: str) -> Allocation | None:

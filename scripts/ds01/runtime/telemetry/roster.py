@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from ds01.core.jsonstate import StateError
@@ -38,7 +39,8 @@ class Roster:
             record = read_record(self.paths)
         except StateError as error:
             aside = self.paths.containers.with_name(f"{self.paths.containers.name}.bad")
-            self.paths.containers.replace(aside)
+            with suppress(OSError):  # where it cannot be kept, nothing can be written in its place either
+                self.paths.containers.replace(aside)
             self.changed = True
             return f"{error.brief}; it is kept as {aside}" + (f": {error.details}" if error.details else "")
         self.rows, self.spent = dict(record.rows), record.spent

@@ -13,6 +13,7 @@ from ds01.core.value import dataclass, replace
 from ds01.runtime.client.arguments import Parsed
 from ds01.runtime.client.named import containers_named
 from ds01.runtime.containers.admission import Admission, Refusal, admit, settings_for
+from ds01.runtime.containers.bypassed import bypassed_words
 from ds01.runtime.containers.container import Container, State
 from ds01.runtime.containers.denials import Telling
 from ds01.runtime.containers.page import Page, take_back
@@ -60,6 +61,8 @@ def admit_new(desk: Desk, parsed: Parsed) -> tuple[tuple[str, ...], Admission]:
     parent = _parent(desk, parsed)
     case = _Case(request, instant(), str(parsed.topic), lambda: _units(desk, request))
     admission = _admit(desk, case)
+    if (words := bypassed_words(desk.paths, desk.caller.name)) is not None:
+        say(f"ds01: notice: {words}")
     protected = desk.caller.is_admin and f"{PROTECTED}=true" in parsed.values("label")
     marks = Marks(desk.caller.name, case.id, parent, protected=protected)
     return write_line(parsed, request, admission, desk.rules, marks), admission

@@ -15,7 +15,16 @@ from ds01.core.labels import ContainerType
 from ds01.core.value import replace
 from ds01.runtime.containers import record as module
 from ds01.runtime.containers.container import Container, State
-from ds01.runtime.containers.record import Record, RecordError, Row, from_document, row_of, spend, to_document
+from ds01.runtime.containers.record import (
+    Record,
+    RecordError,
+    Row,
+    format_record,
+    from_document,
+    row_of,
+    spend,
+    to_document,
+)
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
 
 LATER = NOON + timedelta(hours=1, milliseconds=250)
@@ -183,3 +192,10 @@ def test_a_token_is_spent_once_and_by_those_that_were_admitted_alone(monkeypatch
     assert spend(after, rows) is after
     monkeypatch.setattr(module, "_MOST_SPENT", 2)
     assert spend(after, [row("e", token="t3")]) == {"t1": id_of("a"), "t3": id_of("e")}
+
+
+def test_the_file_is_short_and_whole() -> None:
+    record = Record({id_of("train"): row("train", image="pyt\N{LATIN SMALL LETTER O WITH DIAERESIS}rch")}, {"t": "id"})
+    text = format_record(record, LATER)
+    assert json.loads(text) == to_document(record, LATER)
+    assert (text.count(b"\n"), text.endswith(b"\n"), b": " in text) == (1, True, False)

@@ -29,7 +29,6 @@ from ds01.runtime.containers.pending import Pending
 from ds01.runtime.containers.request import Verb
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
 from ds01.runtime.containers.standing import Place
-from ds01.runtime.gpu.answer import Grant
 from ds01.runtime.identity import ProcessRef
 from ds01.runtime.lifecycle.comeback import Checks, Reach
 from ds01.runtime.machine import Machine
@@ -50,7 +49,7 @@ class Scene:
     events: list[Event] = field(default_factory=list)
     told: list[tuple[str, str, str]] = field(default_factory=list)
     stopped: list[tuple[str, float]] = field(default_factory=list)
-    units: Grant | Refusal | None = None
+    units: Refusal | None = None
     asked_units: list[str] = field(default_factory=list)
     fails: bool = False
     later: list[Callable[[], None]] | None = None
@@ -75,7 +74,7 @@ class Scene:
         self.stopped.append((self.played.containers[container_id]["Name"][1:], grace_seconds))
         del self.played.containers[container_id]
 
-    def _units(self, container: Container) -> Grant | Refusal | None:
+    def _units(self, container: Container) -> Refusal | None:
         self.asked_units.append(container.name)
         return self.units
 

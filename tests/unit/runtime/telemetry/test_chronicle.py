@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.unit.runtime.containers.samples import SHIPPED
-from tests.unit.runtime.telemetry.played import PlayedEngine, id_of
+from tests.unit.runtime.telemetry.played import START_NANO, PlayedEngine, id_of, message
 
 from ds01.core.events import Event, EventLog, read_events
 from ds01.core.paths import HostPaths
@@ -300,6 +300,19 @@ def test_an_engine_that_does_not_answer_holds_up_no_event(scene: Scene) -> None:
     assert isinstance(said, Happening)
     scene.it.happened(said)
     assert scene.details("container.die")["exit_code"] == 137
+
+
+def test_of_many_that_are_gone_nothing_is_left(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ds01.runtime.telemetry.chronicle._MOST_GONE", 50)
+    labels = {"exitCode": "0"}
+    for number in range(80):
+        for action in ("create", "oom", "destroy"):
+            said = message(action, f"c{number}", START_NANO + number, **labels)
+            happening = read_message(json.dumps(said).encode())
+            assert isinstance(happening, Happening)
+            scene.it.happened(happening, ask=False)
+    it = scene.it
+    assert (len(it._gone), len(it._oomed), len(it._overwritten), len(it.roster.rows)) == (50, 0, 0, 0)
 
 
 # --- GPUs -------------------------------------------------------------------------------------------------------------

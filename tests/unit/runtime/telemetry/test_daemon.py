@@ -186,22 +186,6 @@ def test_what_cannot_be_read_makes_it_look_once_and_not_again_and_again(
     ]
 
 
-def test_a_difference_that_a_message_explains_is_not_looked_at_again(host: Host) -> None:
-    with host.running() as daemon:
-        until(lambda: len(host.steps.looks) >= 2)
-        before = len(host.steps.looks)
-        host.played.put("a")
-        daemon._soon(0)
-        daemon.inbox.wake()
-        until(lambda: len(host.steps.looks) == before + 1)
-        host.played.tell("create", "a")
-        host.played.tell("start", "a")
-        host.expect(2)
-        time.sleep(1)
-        assert len(host.steps.looks) == before + 1
-    assert host.told() == ["create a", "start a"]
-
-
 def test_who_administrates_is_written_also_when_nothing_happens(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     with host.running() as daemon:
         until(lambda: len(host.steps.looks) >= 2)
@@ -425,6 +409,31 @@ def test_what_fails_beside_it_ends_the_daemon(host: Host) -> None:
     assert host.steps.ended.is_set()
 
 
+def test_what_a_message_explains_is_not_looked_for_again(host: Host) -> None:
+    """Where containers come and go all the time, each look finds one whose message is on its way."""
+    host.settle_seconds = 1.0
+    host.played.put("train", status="created")
+    with host.running():
+        until(lambda: len(host.steps.looks) >= 2)
+        before = len(host.steps.looks)
+        host.played.tell("create", "train")
+        host.expect(1)
+        time.sleep(1.5)
+        assert len(host.steps.looks) == before
+    assert host.told() == ["create train"]
+
+
+def test_an_engine_that_is_away_is_not_asked_all_the_time(host: Host) -> None:
+    """Also when something was suspected just before."""
+    host.played.put("train")
+    with host.running() as daemon:
+        until(lambda: bool(daemon.chronicle.suspects))
+        host.played.stop()
+        until(lambda: daemon._trouble is not None)
+        assert daemon.chronicle.suspects
+        assert daemon._next_look() > time.monotonic() + 5
+
+
 def test_it_looks_again_after_a_while(host: Host) -> None:
     daemon = host.daemon()
     daemon.look_seconds = 0.2
@@ -434,3 +443,16 @@ def test_it_looks_again_after_a_while(host: Host) -> None:
     daemon.end()
     thread.join(20)
     assert module.LOOK_SECONDS == 600
+
+
+def test_a_look_at_which_nothing_had_changed_renews_the_record_all_the_same(host: Host) -> None:
+    daemon = host.daemon()
+    daemon.look_seconds = 0.2
+    thread = threading.Thread(target=daemon.run)
+    thread.start()
+    until(lambda: len(host.steps.looks) >= 1 and host.paths.containers.exists())
+    first = read_record(host.paths)
+    until(lambda: read_record(host.paths).updated_at != first.updated_at)
+    assert read_record(host.paths).rows == first.rows
+    daemon.end()
+    thread.join(20)

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.unit.runtime.containers.rows import NOON, stray
 from tests.unit.runtime.gpu.engines import engine_with, inspected
 from tests.unit.runtime.wrapper.desks import GIB, desk_of, events, line, make_paths
 
 from ds01.core.errors import RefusedError
+from ds01.runtime.containers.look import remember
+from ds01.runtime.containers.record import Record
+from ds01.runtime.containers.seen import Attribution, Evidence
 from ds01.runtime.wrapper.admit import admit_new, admit_old
 from ds01.runtime.wrapper.desk import DeniedError
 
@@ -148,3 +152,15 @@ def test_a_torn_page_is_put_aside(paths: HostPaths):
     assert page.with_name(f"{page.name}.bad").read_text() == "{"
     assert len(promises(paths)) == 1
     assert any("could not be used" in each["details"]["text"] for each in events(paths))
+
+
+def test_who_makes_a_container_is_told_of_those_that_run_without_ds01(
+    paths: HostPaths, student: str, capfd: pytest.CaptureFixture[str]
+):
+    web = stray("web", owner=Attribution(student, Evidence.SLICE))
+    remember(paths, Record({web.id: web}), NOON)
+    with engine_with(paths.engine, container("old", student)):
+        admit_new(desk_of(paths), line("create", "-m1g", "alpine"))
+        assert "ds01: notice: a container of yours runs without DS01: web;" in capfd.readouterr().err
+        admit_old(desk_of(paths), line("start", "old"))
+        assert capfd.readouterr().err == ""
