@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import signal
-import threading
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -78,14 +77,13 @@ def _run(options: argparse.Namespace) -> int:
     paths = host_paths(options.root)
     policy = PolicyInForce(paths.policy)
     policy()  # without one nothing can be told of anybody
-    daemon = _daemon(paths, policy, options.look)
     timers = Timers(
         dues=lambda after: _due(paths, policy(), after),
         argv=lambda job: _job(paths, job),
         execute=run,
         now=Machine().now,
     )
-    threading.Thread(target=timers.run, daemon=True).start()
+    daemon = _daemon(paths, policy, options.look, timers)
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: daemon.end())
     return ExitCode.DONE if daemon.run() else ExitCode.FAILED
@@ -104,14 +102,15 @@ def _job(paths: HostPaths, job: str) -> Sequence[str]:
     return (os.fspath(paths.at("/opt/ds01/current/bin/ds01")), "lifecycle", job, *root)
 
 
-def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float) -> Daemon:
+def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float, timers: Timers) -> Daemon:
     engine = Engine(engine_socket(paths), timeout_seconds=_ANSWER_SECONDS)
-    machine, log = Machine(), EventLog(paths.events)
+    # What is stopped is told of through the same writer: a full disk loses nothing.
+    machine, writer = Machine(), Writer(EventLog(paths.events))
     control, notifier = Control(engine_socket(paths)), Notifier(paths)
     reach = Reach(
         paths=paths,
         place=Place(paths.cgroup, engine, Machine(paths.proc) if paths.proc.is_dir() else machine),
-        write=log.append,
+        write=writer.write,
         tell=notifier.tell,
         stop=lambda container_id, grace: control.stop(container_id, grace_seconds=grace),
         units=lambda container: GpuBook(open_gpus(paths, policy()), engine).again(container),
@@ -122,9 +121,9 @@ def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float) -> Dae
         listing=open_engine(paths),
         policy=policy,
         roster=Roster(paths),
-        writer=Writer(log),
+        writer=writer,
         effects=steps,
         suspects=Suspects(_SETTLE_SECONDS),
         now=machine.now,
     )
-    return Daemon(chronicle, policy, steps, look_seconds)
+    return Daemon(chronicle, policy, steps, look_seconds, beside=(timers,))
