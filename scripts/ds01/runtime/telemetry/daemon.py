@@ -73,8 +73,9 @@ class Daemon:
     _before: Mapping[str, Row] | None = None
     _ended: threading.Event = field(default_factory=threading.Event)
     _look_at: float = 0.0
-    _settled_at: float = 0.0
+    _settle_at: float = 0.0
     _looked_at: float = 0.0
+    _looked: bool = False
     _is_unreadable: bool = False
     _written_at: float = 0.0
     _cursor: Key | None = None
@@ -131,7 +132,7 @@ class Daemon:
 
     def _next_look(self) -> float:
         """Return when to look at all containers: for what is suspected only as long as no message cleared it."""
-        return min(self._look_at, self._settled_at) if self.chronicle.suspects else self._look_at
+        return min(self._look_at, self._settle_at) if self.chronicle.suspects else self._look_at
 
     def _until_due(self) -> float:
         now = time.monotonic()
@@ -197,15 +198,15 @@ class Daemon:
             if self._trouble != error.brief:
                 logger.warning("containers cannot be looked at: %s", error.render())
             self._trouble, self._looked_at = error.brief, time.monotonic()
-            self._look_at = self._settled_at = self._looked_at + _RETRY_SECONDS
+            self._look_at = self._settle_at = self._looked_at + _RETRY_SECONDS
             return
-        self._trouble, self._is_unreadable = None, False
+        self._trouble, self._is_unreadable, self._looked = None, False, True
         # A night in which nothing happens is no reason to take the record for old: health goes by when it was written.
         self.chronicle.roster.changed = True
         now = self._looked_at = time.monotonic()
-        # The more containers there are, the longer a look takes: there is never more looking than listening.
-        self._settled_at = now + max(self.chronicle.suspects.settle_seconds, now - begin)
         self._look_at = now + self.look_seconds
+        # The more containers there are, the longer a look takes: there is never more looking than listening.
+        self._settle_at = now + max(self.chronicle.suspects.settle_seconds, now - begin)
         gpus = self.chronicle.roster.paths.gpu_state.exists() or any(
             row.gpu is not None for row in self.chronicle.roster.rows.values()
         )
@@ -235,7 +236,8 @@ class Daemon:
             return None
 
     def _is_unwritten(self) -> bool:
-        return self.chronicle.roster.changed or self._recent.last != self._cursor or not self._writer
+        new = self._recent.last != self._cursor
+        return self.chronicle.roster.changed or new or not self._writer or self._looked
 
     def _keep(self, now: float, *, final: bool = False) -> None:
         """Write what changed, not more often than now and then; at the end all of it."""
@@ -246,6 +248,8 @@ class Daemon:
         if self._writer and self._writer.lost:
             number, self._writer.lost = self._writer.lost, 0
             self._gap(f"{number} events could not be written")
+        # Who is an administrator may be another since the last look, without any container.
+        self._looked = False
         self.chronicle.roster.write(self.policy(), self.chronicle.now())
         if self._writer and (final or now - self._cursor_at >= _CURSOR_SECONDS):
             self._write_cursor(now)

@@ -79,15 +79,25 @@ class GpuBook:
             self.gpus.tell_refused(wish, answer)
             return _refusal(container, answer)
         if answer is not None:
-            self.gpus.confirm(answer.allocation.id, container.name, container.id)
-            self._runs(container)
-            # It may have ended since it was told of.
-            found = self.engine.inspect(container.id)
-            if found is None:
-                self.gpus.release(answer.allocation)
-            elif not found.is_live:
-                self.gpus.mark_stopped(answer.allocation)
+            self._take_up(container, answer.allocation)
         return None
+
+    def _take_up(self, container: Container, granted: Allocation) -> None:
+        """Put down that a container has its units, or holds them when it has stopped meanwhile.
+
+        No reservation may stay: its process is this one, which does not end, and what is reserved is never held or
+        freed.
+        """
+        self.gpus.confirm(granted.id, container.name, container.id)
+        with self.gpus.state.change() as book:
+            there = book.ledger.by_id(granted.id)
+            if there is not None:
+                book.ledger = book.ledger.changed(replace(there, reservation=None))
+        found = self.engine.inspect(container.id)
+        if found is None:
+            self.gpus.release(granted)
+        elif not found.is_live:
+            self.gpus.mark_stopped(granted)
 
     def _read(self) -> Ledger:
         try:

@@ -186,6 +186,22 @@ def test_what_cannot_be_read_makes_it_look_once_and_not_again_and_again(
     ]
 
 
+def test_a_difference_that_a_message_explains_is_not_looked_at_again(host: Host) -> None:
+    with host.running() as daemon:
+        until(lambda: len(host.steps.looks) >= 2)
+        before = len(host.steps.looks)
+        host.played.put("a")
+        daemon._soon(0)
+        daemon.inbox.wake()
+        until(lambda: len(host.steps.looks) == before + 1)
+        host.played.tell("create", "a")
+        host.played.tell("start", "a")
+        host.expect(2)
+        time.sleep(1)
+        assert len(host.steps.looks) == before + 1
+    assert host.told() == ["create a", "start a"]
+
+
 def test_who_administrates_is_written_also_when_nothing_happens(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     with host.running() as daemon:
         until(lambda: len(host.steps.looks) >= 2)
@@ -400,15 +416,6 @@ def test_a_thread_that_fails_ends_the_daemon(host: Host) -> None:
     assert host.paths.containers.exists()
 
 
-def test_what_fails_beside_it_ends_the_daemon(host: Host) -> None:
-    """Timers that are armed no more would be missed by nobody."""
-    daemon, other = host.daemon(), Steps()
-    daemon.beside = (other,)
-    other.end()
-    assert daemon.run() is False
-    assert host.steps.ended.is_set()
-
-
 def test_what_a_message_explains_is_not_looked_for_again(host: Host) -> None:
     """Where containers come and go all the time, each look finds one whose message is on its way."""
     host.settle_seconds = 1.0
@@ -432,6 +439,15 @@ def test_an_engine_that_is_away_is_not_asked_all_the_time(host: Host) -> None:
         until(lambda: daemon._trouble is not None)
         assert daemon.chronicle.suspects
         assert daemon._next_look() > time.monotonic() + 5
+
+
+def test_what_fails_beside_it_ends_the_daemon(host: Host) -> None:
+    """Timers that are armed no more would be missed by nobody."""
+    daemon, other = host.daemon(), Steps()
+    daemon.beside = (other,)
+    other.end()
+    assert daemon.run() is False
+    assert host.steps.ended.is_set()
 
 
 def test_it_looks_again_after_a_while(host: Host) -> None:

@@ -16,7 +16,6 @@ from tests.unit.runtime.telemetry.played import PlayedEngine
 from ds01.core.errors import Ds01Error
 from ds01.core.value import replace
 from ds01.runtime.containers.admission import Refusal
-from ds01.runtime.containers.container import Container
 from ds01.runtime.containers.engine import Engine, EngineError
 from ds01.runtime.containers.seen import Attribution, Evidence
 from ds01.runtime.gpu.answer import Grant
@@ -258,30 +257,40 @@ def test_what_the_ledger_has_it_has(site: Site, played: PlayedEngine, book: GpuB
     assert site.paths.gpu_state.read_bytes() == before
 
 
-@pytest.mark.parametrize(("status", "held"), [("exited", [True]), (None, [])])
-def test_one_that_ended_before_it_had_its_units_again_holds_them_or_gives_them_back(
-    site: Site, played: PlayedEngine, status: str | None, held: list[bool]
+@pytest.mark.parametrize("lost", [False, True])
+def test_one_that_came_back_and_stops_again_holds_its_units(
+    site: Site, played: PlayedEngine, book: GpuBook, *, lost: bool
+) -> None:
+    """Who let it have them again goes on living, and keeps nothing reserved."""
+    allocation = grant(site)
+    put(played, allocation, "exited")
+    book.settle(ROW, allocation.id)
+    if lost:
+        site.gpus.release(allocation)
+    put(played, allocation)
+    assert again(site, played) is None
+    assert book.settle(ROW, None)
+    after = there(site)["train"]
+    assert (after.container_id, after.reservation, after.stopped_at) == (id_of("train"), None, None)
+    put(played, allocation, "exited")
+    assert book.settle(ROW, None)
+    assert there(site)["train"].stopped_at is not None
+
+
+@pytest.mark.parametrize(("status", "held"), [("exited", True), (None, None)])
+def test_one_that_is_over_before_it_has_its_units_again_keeps_none(
+    site: Site, played: PlayedEngine, status: str | None, held: object
 ) -> None:
     allocation = grant(site)
-    site.gpus.release(allocation)
     put(played, allocation)
-    engine = Engine(played.path)
-    book = GpuBook(site.gpus, engine)
-    container = engine.inspect("train")
+    container = Engine(played.path).inspect("train")
     assert container is not None
-
-    asked = engine.inspect
-
-    def inspect(name: str) -> Container | None:
-        found = asked(name)
-        played.containers.clear()
-        if status is not None:
-            put(played, allocation, status)
-        return found
-
-    engine.inspect = inspect  # type: ignore[method-assign,assignment] # ends right behind the question
-    assert book.again(container) is None
-    assert [each.stopped_at is not None for each in there(site).values()] == held
+    site.gpus.confirm(allocation.id, container.name, container.id)
+    played.containers.clear()
+    if status is not None:
+        put(played, allocation, status)
+    GpuBook(site.gpus, Engine(played.path))._take_up(container, allocation)
+    assert [each.stopped_at is not None for each in there(site).values()] == ([] if held is None else [held])
 
 
 def test_what_was_given_back_meanwhile_it_gets_when_it_is_free(site: Site, played: PlayedEngine, book: GpuBook) -> None:
