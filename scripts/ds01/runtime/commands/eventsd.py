@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import math
 import os
 import signal
 from collections.abc import Sequence
@@ -17,6 +15,7 @@ from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy
 from ds01.core.process import run
 from ds01.core.typed import Final
+from ds01.runtime.commands.service import Seconds, speak_to_journal
 from ds01.runtime.containers.engine import Engine, engine_socket
 from ds01.runtime.containers.look import look, open_engine
 from ds01.runtime.containers.standing import Place
@@ -38,8 +37,7 @@ from ds01.runtime.telemetry.steps import Steps
 from ds01.runtime.telemetry.timers import Timers
 from ds01.runtime.telemetry.writer import Writer
 
-_SHORTEST: Final = 0.5
-_LONGEST: Final = 86_400.0
+_SECONDS: Final = Seconds(0.5, 86_400.0)
 # How long a message of the engine may be on its way before what it would tell is told without it.
 _SETTLE_SECONDS: Final = 2.0
 # For one question; an engine that takes longer holds up neither the others nor the service's end.
@@ -53,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = parser("ds01-eventsd", "Follow Docker's events: the event log, whose which container is, GPUs, come-backs.")
     made.add_argument(
         "--look",
-        type=_seconds,
+        type=_SECONDS.read,
         default=LOOK_SECONDS,
         metavar="SECONDS",
         help=f"pause between two looks at all containers (default: {LOOK_SECONDS:g})",
@@ -61,19 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(made, argv, _run)
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not _SHORTEST <= seconds <= _LONGEST:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no pause; write {_SHORTEST:g} to {_LONGEST:g} seconds")
-    return seconds
-
-
 def _run(options: argparse.Namespace) -> int:
-    # The journal adds the time.
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    speak_to_journal()
     paths = host_paths(options.root)
     policy = PolicyInForce(paths.policy)
     policy()  # without one nothing can be told of anybody
