@@ -49,7 +49,6 @@ def test_without_a_command_it_lists_them_as_bad_input(capsys: pytest.CaptureFixt
         "  claim           say whose a container is that no label gives to anybody\n"
         "  emergency-stop  end containers at once, past every rule\n"
         "  events          what happened on this host: the event log\n"
-        "  lifecycle       run a lifecycle job now, or say what it would do\n"
         "  health          whether DS01 is well: services, jobs, files, disks, Docker\n"
         "  lifecycle       run a lifecycle job now, or say what it would do\n"
         "  verify          prove that this host is as it was deployed\n"
