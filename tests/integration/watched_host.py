@@ -34,6 +34,11 @@ SERVICE: Final = "import sys; from ds01.runtime.commands.gpuwatch import main; s
 WAITS: Final = "print('ready', flush=True); sys.stdin.read()"
 # SIGTERM is ignored, as a program does that has its hands full.
 DEAF: Final = f"signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAITS}"
+# Goes on in another thread when the first one has ended: to ps it is defunct. Source: pthread_exit(3).
+HEADLESS = (
+    "import _thread; _thread.start_new_thread(lambda: (print('ready', flush=True), sys.stdin.read(), os._exit(0)), ());"
+    " ctypes.CDLL(None).pthread_exit(None)"
+)
 # A user namespace of one's own, in which one is root. Who changed its uid may write its own /proc only when it is
 # dumpable again. Source: user_namespaces(7); prctl(2), PR_SET_DUMPABLE.
 APART: Final = (

@@ -33,7 +33,8 @@ _HOOK: Final = "/usr/local/bin/nvidia-container-runtime-hook"
 def give_gpus(machine: Machine, hardware: Host = HARDWARE) -> None:
     """Put in the library and what it tells of; Docker takes `--gpus` from its next start on."""
     with tempfile.TemporaryDirectory() as folder:
-        machine.push(build(Path(folder)), _LIBRARY)
+        # Programs that start others give them no environment but their own.
+        machine.push(build(Path(folder), DESCRIPTION), _LIBRARY)
     describe(machine, hardware)
     machine.must(["tee", _HOOK], stdin="#!/bin/sh\n")
     machine.must(["tee", _SUDO], stdin="Defaults env_file=/etc/environment\n")

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.lab.containers import CGROUP, hold, remove_all, states, wait_for
+from tests.lab.containers import CGROUP, at_signal, give_signal, hold, remove_all, states, wait_for
 from tests.lab.host import POLICY, deploy, override
 from tests.lab.people import MIB, at_terminal, slice_of_alice, started, typed
 
@@ -108,13 +108,12 @@ def test_the_limit_of_all_containers_is_told_where_their_owner_sits(machine: Mac
     machine.must(["su", "-", "alice", "-c", session])
     alice, before = slice_of_alice(machine), len(events(machine, "pressure.oom"))
     assert (alice.number("memory.high"), alice.number("memory.max")) == (HIGH, MAX)
-    # Lifted by hand, or it would stall first.
+    alice.start("one", at_signal(hold(80)))
+    alice.start("two", at_signal(f"sleep 5; {hold(150)}"))
+    # Lifted by hand, or it would stall first; systemd puts it back when a container starts or ends.
     machine.script(f"echo max >{CGROUP}{alice.path}/memory.high")
-    alice.start("one", hold(80))
-    wait_for("memory in use", lambda: alice.number("memory.current") > 80 * MIB)
-    alice.start("two", hold(150))
+    give_signal(machine)
     wait_for("the end of the larger one", lambda: not states(machine)["two"].running)
-    machine.script(f"echo {HIGH} >{CGROUP}{alice.path}/memory.high")
     wait_long("an event", LOOK_SECONDS, lambda: len(events(machine, "pressure.oom")) > before)
     event = events(machine, "pressure.oom")[-1]
     evidence(json.dumps(event["details"]))

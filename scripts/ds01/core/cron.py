@@ -104,7 +104,8 @@ def _numbers(text: str, field: _Field) -> Iterator[int]:
         first, last = field.number(low), field.number(high if is_range else low)
         if span == "*":
             first, last, is_range = field.least, field.most, "-"
-        every = field.number(step) if has_step and is_range else None if has_step else 1
+        steps = field.number(step) if is_range and step.isdecimal() else None
+        every = steps if has_step else 1
         if first is None or last is None or not every:
             raise TimesError(f"{part!r} is no {field.name}, for which cron would ignore its whole file")
         if last < first:

@@ -22,6 +22,11 @@ static struct handle *handles;
 
 static struct description current;
 static bool current_is_well;
+/* What is described where the environment says nothing; build.py may name a file. */
+#ifndef USUAL_DESCRIPTION
+#define USUAL_DESCRIPTION NULL
+#endif
+
 /* The file `current` came from stays open: as long as it is, no other file can get its inode number. */
 static FILE *source;
 static struct stat source_status;
@@ -38,6 +43,8 @@ static bool is_fresh(const char *path)
 static nvmlReturn_t refresh(void)
 {
     const char *path = getenv("FAKE_NVML_FILE");
+    if (path == NULL)
+        path = USUAL_DESCRIPTION;
     if (path == NULL) {
         fprintf(stderr, "fake_nvml: FAKE_NVML_FILE names no description\n");
         return NVML_ERROR_UNKNOWN;

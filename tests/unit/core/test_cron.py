@@ -51,6 +51,9 @@ BAD = [
     ("* * * * mon/2", "'mon/2' is no weekday"),
     ("*/0 * * * *", "'*/0' is no minute"),
     ("*/x * * * *", "'*/x' is no minute"),
+    # A name is no number of steps.
+    ("* * * */jan *", "'*/jan' is no month"),
+    ("* * * * 1-5/tue", "'1-5/tue' is no weekday"),
     ("1,,2 * * * *", "'' is no minute"),
     ("1- * * * *", "'1-' is no minute"),
     ("-1 * * * *", "'-1' is no minute"),

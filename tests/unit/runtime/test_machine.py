@@ -26,6 +26,20 @@ ctypes.CDLL(None).prctl(15, bytes.fromhex(sys.argv[1]), 0, 0, 0)
 print("ready", flush=True)
 sys.stdin.read()
 """
+# Goes on in another thread when the first one has ended. Source: pthread_exit(3).
+HEADLESS = """
+import ctypes, os, sys, threading, time
+
+def work():
+    while open("/proc/self/stat").read().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    print("ready", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+
+threading.Thread(target=work).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
 WAITS = "import sys; print('ready', flush=True); sys.stdin.read()"
 # Not in use: numbers end at 2^22. Source: proc_sys_kernel(5), pid_max.
 NOBODY = 2**22 + 1
@@ -87,6 +101,21 @@ def test_the_remains_of_a_process_are_no_process() -> None:
         assert (MACHINE.process(child), MACHINE.parent(child)) == (None, os.getpid())
     finally:
         os.waitpid(child, 0)
+
+
+def test_a_process_whose_first_thread_has_ended_lives_until_all_have() -> None:
+    with running(HEADLESS) as process:
+        found = MACHINE.process(process.pid)
+        assert found is not None
+        assert MACHINE.is_alive(found)
+        assert MACHINE.groups(process.pid) == MACHINE.groups(os.getpid())
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert (MACHINE.process(process.pid), MACHINE.groups(process.pid)) == (None, None)
+
+
+def test_the_groups_of_a_process_that_is_gone_are_none() -> None:
+    assert MACHINE.groups(NOBODY) is None
 
 
 def test_a_killed_process_lives_no_more() -> None:

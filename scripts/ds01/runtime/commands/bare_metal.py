@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from ds01.core.clock import format_instant
 from ds01.core.command import add_root, host_paths, run_command
-from ds01.core.errors import BadInputError, Ds01Error, ExitCode, RefusedError
+from ds01.core.errors import BadInputError, Ds01Error, ExitCode
 from ds01.core.events import Event, EventLog
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy, read_policy
@@ -20,13 +20,16 @@ from ds01.core.typed import Final
 from ds01.core.value import dataclass
 from ds01.core.visible import visible
 from ds01.core.words import table
-from ds01.runtime.accounts import caller, is_known
+from ds01.runtime.accounts import is_known
+from ds01.runtime.administrator import administrator, require_root
 from ds01.runtime.gpu.baremetal import read_bare_metal
 from ds01.runtime.gpu.grantbook import change_grants, read_grants
 from ds01.runtime.gpu.grants import LONGEST_REASON, Grant, grant_json, grant_of, granted, revoked
 
 SOURCE: Final = "bare-metal"
 JSON_VERSION: Final = 1
+# A second: a grant is kept to the second, and one that is over at once is none.
+_SHORTEST_HOURS: Final = 1 / 3600
 _LONGEST_HOURS: Final = 366 * 24.0
 
 
@@ -72,7 +75,7 @@ def _hours(text: str) -> float:
         hours = float(text)
     except ValueError:
         hours = math.nan
-    if not 0 < hours <= _LONGEST_HOURS:
+    if not _SHORTEST_HOURS <= hours <= _LONGEST_HOURS:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no time; write hours, up to {_LONGEST_HOURS:g}")
     return hours
 
@@ -84,16 +87,9 @@ def _desk(options: argparse.Namespace) -> _Desk:
         RefusedError: it does not, or root would be led astray.
     """
     paths = host_paths(options.root)
-    is_root = os.geteuid() == 0
-    if paths.is_live and not is_root:
-        raise RefusedError("who may use GPUs outside containers is said by root alone", None, "use sudo")
-    if not paths.is_live and is_root and paths.root.stat().st_uid != 0:
-        # Its links could lead anywhere, and its policy make anybody an administrator.
-        raise RefusedError(f"root changes nothing below {paths.root}, which is another account's", None, "use another")
+    require_root(paths, "who may use GPUs outside containers is said")
     policy = read_policy(paths.policy, of_root=True)
-    who = caller(policy, uid=os.getuid(), environment=os.environ)
-    if not who.is_admin:
-        raise RefusedError(f"{who.name} is not an administrator", None, "ask one; this command is theirs")
+    who = administrator(policy, uid=os.getuid(), environment=os.environ)
     return _Desk(paths, policy, who.name, datetime.now(UTC).replace(microsecond=0))
 
 

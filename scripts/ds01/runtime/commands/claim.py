@@ -21,6 +21,7 @@ from ds01.core.words import table
 from ds01.runtime.accounts import is_known
 from ds01.runtime.administrator import administrator, require_root
 from ds01.runtime.containers.claims import Claim, prune_claims, read_claims, remove_claim, write_claim
+from ds01.runtime.containers.container import Container
 from ds01.runtime.containers.engine import Engine, EngineError, engine_socket
 from ds01.runtime.containers.vouched import vouched_owner
 from ds01.runtime.identity import Caller
@@ -77,7 +78,7 @@ def _claim(paths: HostPaths, policy: Policy, who: Caller, options: argparse.Name
             f"there is no account {visible(options.account)!r}", None, "write it as in the inventory, or as id -un does"
         )
     engine = Engine(engine_socket(paths))
-    container = engine.inspect(options.container, by_beginning=True)
+    container = _meant(engine, options.container)
     if container is None:
         raise BadInputError(
             f"there is no container {visible(options.container)!r}", None, "docker ps --all shows those there are"
@@ -130,7 +131,7 @@ def _find(paths: HostPaths, called: str) -> Claim | None:
     """
     claims = read_claims(paths)
     try:
-        container = Engine(engine_socket(paths)).inspect(called, by_beginning=True)
+        container = _meant(Engine(engine_socket(paths)), called)
     except EngineError as error:
         say(f"notice: {error.brief}; names are those of the time when the containers were claimed")
         container = None
@@ -170,6 +171,26 @@ def as_json(claim: Claim) -> Mapping[str, object]:
 
 
 # --- Both -------------------------------------------------------------------------------------------------------------
+
+
+def _meant(engine: Engine, called: str) -> Container | None:
+    """Return the container that is meant; None when there is none.
+
+    Raises:
+        BadInputError: no container can be called so; or one has the beginning of another's id for its name, as anybody
+            may call his: Docker takes the name then, and whoever wrote the id means the other.
+    """
+    container = engine.inspect(called, by_beginning=True)
+    if container is None or container.id.startswith(called):
+        return container
+    for each in engine.containers():
+        if each.id.startswith(called):
+            raise BadInputError(
+                f"{visible(called)!r} is the name of a container, and the beginning of the id of {visible(each.name)}",
+                None,
+                "write the whole id of the one you mean (docker ps --all --no-trunc)",
+            )
+    return container
 
 
 def _forget_gone(paths: HostPaths, engine: Engine) -> None:

@@ -181,18 +181,31 @@ def _policy(paths: HostPaths) -> Policy | None:
 
 
 def _without_docker(stop: Stop) -> str:
-    """Return what can be done when Docker does not answer.
+    """Return what can be done when Docker does not answer; of one account nothing that ends others' work.
 
-    Source: systemctl(1), kill: of a slice, every process in it and below it.
+    Source: systemctl(1), kill: of a slice, every process in it and below it; PATTERN.
     """
-    unit: str = ROOT_SLICE
-    if stop.policy is not None and stop.scope.user is not None:
-        with suppress(BadInputError):
-            unit = limits_of(stop.policy, stop.scope.user).slice_name
-    return (
-        f"sudo systemctl kill --signal=KILL {unit} ends what runs there without Docker;"
-        " then look after Docker (systemctl status docker), and call this again"
+    look_after = "look after Docker (systemctl status docker), and call this again"
+    units = _slices(stop)
+    if not units:
+        return look_after
+    what = (
+        "all that runs there without Docker, also what has no GPU"
+        if stop.scope.what is What.GPU
+        else ("what runs there without Docker")
     )
+    return f"sudo systemctl kill --signal=KILL {' '.join(units)} ends {what}; then {look_after}"
+
+
+def _slices(stop: Stop) -> Sequence[str]:
+    """Return the slices with all that is meant, as a shell takes them; none for a name that no slice can have."""
+    user = stop.scope.user
+    if user is None:
+        return (ROOT_SLICE,)
+    if stop.policy is not None:
+        with suppress(BadInputError):
+            return (limits_of(stop.policy, user).slice_name,)
+    return [f"'ds01-*-{part}.slice'" for part in sorted(stop.scope.parts)]
 
 
 def _check_user(stop: Stop, user: str, choice: Choice) -> None:

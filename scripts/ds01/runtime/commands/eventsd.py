@@ -9,11 +9,13 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
+from datetime import datetime
 
 from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import ExitCode
 from ds01.core.events import EventLog
 from ds01.core.paths import HostPaths
+from ds01.core.policy import Policy
 from ds01.core.process import run
 from ds01.core.typed import Final
 from ds01.runtime.containers.engine import Engine, engine_socket
@@ -22,9 +24,7 @@ from ds01.runtime.containers.standing import Place
 from ds01.runtime.gpu.host import open_gpus
 from ds01.runtime.lifecycle.comeback import Checks, Reach
 from ds01.runtime.lifecycle.control import Control
-from ds01.runtime.lifecycle.decision import Moment
-from ds01.runtime.lifecycle.due import Timers as TimersSeen
-from ds01.runtime.lifecycle.dues import Dues
+from ds01.runtime.lifecycle.due import next_due
 from ds01.runtime.lifecycle.notify import Notifier
 from ds01.runtime.lifecycle.sights import Sights
 from ds01.runtime.machine import Machine
@@ -79,21 +79,23 @@ def _run(options: argparse.Namespace) -> int:
     policy = PolicyInForce(paths.policy)
     policy()  # without one nothing can be told of anybody
     daemon = _daemon(paths, policy, options.look)
-    timers = Timers(_dues(paths, policy), lambda job: _job(paths, job), run, now=Machine().now)
+    timers = Timers(
+        dues=lambda after: _due(paths, policy(), after),
+        argv=lambda job: _job(paths, job),
+        execute=run,
+        now=Machine().now,
+    )
     threading.Thread(target=timers.run, daemon=True).start()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: daemon.end())
     return ExitCode.DONE if daemon.run() else ExitCode.FAILED
 
 
-def _dues(paths: HostPaths, policy: PolicyInForce) -> Dues:
-    """Return what tells which job of the lifecycle rules is due next."""
-
-    def look_at_timers() -> tuple[TimersSeen, Moment]:
-        sights = Sights(paths, policy())
-        return sights.timers(look(paths, policy())), sights.moment()
-
-    return Dues(look_at_timers)
+def _due(paths: HostPaths, policy: Policy, after: datetime) -> tuple[datetime, str] | None:
+    """Return which job of the lifecycle rules is due next, and when."""
+    sights = Sights(paths, policy)
+    due = next_due(sights.timers(look(paths, policy)), sights.moment(), after=after)
+    return None if due is None else (due.at, due.job)
 
 
 def _job(paths: HostPaths, job: str) -> Sequence[str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import ExitCode
 from ds01.core.typed import Final
+from ds01.runtime.administrator import require_root
 from ds01.runtime.gpu.ending import Ender
 from ds01.runtime.gpu.looking import LIMIT_SECONDS, Looker
 from ds01.runtime.gpu.watch import INTERVAL_SECONDS, Watcher
@@ -60,6 +61,7 @@ def _run(options: argparse.Namespace) -> int:
     # The journal adds the time.
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
     paths = host_paths(options.root)
+    require_root(paths, "GPUs are watched")
     machine = Machine(paths.proc)
     watcher = Watcher(
         paths=paths,

@@ -44,7 +44,7 @@ def read_devices(paths: HostPaths, run: Run = run, *, live: bool = False, who: b
         remember(paths, gpus, sign, machine.boot_seconds())
     found = identify(seen.running, machine, Owners(paths.subuids))
     unknown = "; ".join(filter(None, (seen.unknown, found.unknown)))
-    return Devices(gpus, found.processes, unknown or None)
+    return Devices(gpus, found.processes, unknown or None, found.gone)
 
 
 def read_usage(paths: HostPaths, run: Run = run) -> Mapping[GpuUuid, Usage]:

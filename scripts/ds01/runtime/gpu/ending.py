@@ -95,8 +95,12 @@ class Ender:
         return None
 
     def spare(self, condemned: Collection[Key]) -> tuple[HostProcess, ...]:
-        """Let those live that are condemned no more and were not killed yet; returns them."""
-        spared = [each for key, each in self.under_way.items() if key not in condemned and not each.killed]
+        """Let those live that are condemned no more and were not killed yet; returns them.
+
+        One that has ended as it was told is condemned no more either; proceed() says so of it.
+        """
+        others = [each for key, each in self.under_way.items() if key not in condemned and not each.killed]
+        spared = [each for each in others if not _has_ended(each.fd)]
         for each in spared:
             self._close(each)
         return tuple(each.process for each in spared)

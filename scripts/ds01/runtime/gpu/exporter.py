@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import takewhile
 from pathlib import Path
 
 from ds01.core.typed import Final
@@ -105,6 +107,19 @@ def _body(answer: bytes) -> str:
 _Sockets = frozenset[tuple[int, int]]
 
 
+def _hexadecimal(family: socket.AddressFamily, address: str) -> str:
+    """Return an address as the kernel's table has it: words of 32 bits, each in the machine's own order."""
+    packed = socket.inet_pton(family, address)
+    words = (packed[start : start + 4] for start in range(0, len(packed), 4))
+    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
+
+
+_OURS: Final = tuple(_hexadecimal(socket.AF_INET, each) for each in (_ADDRESS, "0.0.0.0"))  # noqa: S104 - looked for, not bound
+_OURS_MAPPED: Final = tuple(
+    _hexadecimal(socket.AF_INET6, each) for each in ("::", f"::ffff:{_ADDRESS}", "::ffff:0.0.0.0")
+)
+
+
 def _trust(before: _Sockets, after: _Sockets) -> None:
     """Refuse an answer where a person's account listens, or where it cannot be told who did all the while.
 
@@ -119,19 +134,28 @@ def _trust(before: _Sockets, after: _Sockets) -> None:
 
 
 def _listeners(proc: Path, port: int) -> _Sockets:
-    """Return who listens at a port, at whatever address.
+    """Return who may get what is sent to our address at a port.
+
+    At a port no two sockets listen for one address, so what is there for IPv4 leaves none of IPv6 anything of it; and
+    who listens at another address, as anybody may, is nobody here. Source: socket(7), SO_REUSEADDR; ipv6(7), NOTES.
+    """
+    return _listening(proc / "net/tcp", port, _OURS) or _listening(proc / "net/tcp6", port, _OURS_MAPPED)
+
+
+def _listening(table: Path, port: int, addresses: Collection[str]) -> _Sockets:
+    """Return what listens at a port for any of some addresses.
+
+    The rest of the table is not read: it has a line for each connection, of which any account can make very many.
 
     Source: proc_pid_net(5), /proc/net/tcp: after the number local address, remote address, state, …, uid (field 7),
-    timeout, inode; ports in hexadecimal behind a colon, state 0A is LISTEN.
+    timeout, inode; ports in hexadecimal behind a colon, state 0A is LISTEN. Kernel, networking/proc_net_tcp: first all
+    that listen.
     """
-    found = set()
-    for name in ("tcp", "tcp6"):
-        try:
-            lines = (proc / "net" / name).read_text(encoding="ascii").split("\n")[1:]
-        except FileNotFoundError:
-            continue
-        for line in lines:
-            fields = line.split()
-            if fields and fields[1].endswith(f":{port:04X}") and fields[3] == _LISTEN:
-                found.add((int(fields[7]), int(fields[9])))
-    return frozenset(found)
+    places = {f"{address}:{port:04X}" for address in addresses}
+    try:
+        with table.open(encoding="ascii") as lines:
+            next(lines, None)
+            rows = takewhile(lambda row: row[3] == _LISTEN, map(str.split, lines))
+            return frozenset((int(row[7]), int(row[9])) for row in rows if row[1] in places)
+    except FileNotFoundError:
+        return frozenset()

@@ -156,11 +156,13 @@ class Devices:
         gpus: in the order of their index.
         processes: everything that computes on them, inside containers and outside.
         unknown: why `processes` may lack some, in words with the usual cause; None when it is complete.
+        gone: numbers that the driver names and no process has: what forked from such a one may hold the GPU still.
     """
 
     gpus: tuple[Gpu, ...]
     processes: tuple[GpuProcess, ...] = ()
     unknown: str | None = None
+    gone: frozenset[int] = frozenset()
 
     @property
     def units(self) -> tuple[Unit, ...]:

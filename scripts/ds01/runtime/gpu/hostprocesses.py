@@ -19,6 +19,9 @@ from ds01.runtime.gpu.hardware import Devices, GpuProcess, GpuUuid
 FEWEST_SIGHTINGS: Final = 2
 # Number and start: the process itself, as long as the machine is up.
 Key = tuple[int, int]
+# What the numbers that the driver names meant when it began to: the start of a process, None for one that was gone.
+Meant = Mapping[int, int | None]
+_ANOTHERS: Final = "the driver named its number already for one that has ended, of which a child may hold the GPU"
 
 
 class Verdict(Enum):
@@ -91,6 +94,30 @@ class Moment:
 
     now: datetime
     boot_seconds: float
+
+
+def meant_by(before: Meant, devices: Devices) -> Meant:
+    """Return what the numbers mean that the driver names, after one more look.
+
+    What forked from a process that has ended keeps its files of the driver open, and the driver goes on naming the
+    number of the one that opened them, also when that is another's by now.
+    """
+    now = dict.fromkeys(devices.gone) | {each.pid: each.started for each in devices.processes}
+    found = {pid: before.get(pid, started) for pid, started in now.items()}
+    return found if devices.unknown is None else {**before, **found}
+
+
+def doubted(devices: Devices, meant: Meant) -> Devices:
+    """Return the hardware with a doubt about every process that the driver may not mean by its number."""
+    return replace(
+        devices,
+        processes=tuple(
+            replace(each, doubt=_ANOTHERS)
+            if each.container_id is None and meant.get(each.pid, each.started) != each.started
+            else each
+            for each in devices.processes
+        ),
+    )
 
 
 def judge(before: Mapping[Key, HostProcess], devices: Devices, rules: Rules, moment: Moment) -> tuple[HostProcess, ...]:

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from ds01.core.clock import format_instant, parse_instant
 from ds01.core.errors import BadInputError
 from ds01.core.typed import Final
-from ds01.core.value import dataclass
+from ds01.core.value import dataclass, field
 from ds01.runtime.gpu.hardware import GpuUuid
-from ds01.runtime.gpu.hostprocesses import HostProcess, Verdict
+from ds01.runtime.gpu.hostprocesses import HostProcess, Meant, Verdict
 
 RECORD_VERSION: Final = 1
 # Looks come every 30 s, and one may take most of that time.
@@ -26,6 +26,7 @@ class HostRecord:
         processes: by pid; those of the look before where this one failed.
         quiet: those that live and computed on no GPU at this look, so that what they were told is not forgotten.
         unknown: why `processes` may lack some or be old; None when it is complete.
+        meant: by the numbers that the driver names, in containers too.
     """
 
     updated_at: datetime
@@ -33,6 +34,7 @@ class HostRecord:
     processes: tuple[HostProcess, ...] = ()
     quiet: tuple[HostProcess, ...] = ()
     unknown: str | None = None
+    meant: Meant = field(default_factory=dict)
 
 
 def to_document(record: HostRecord) -> dict[str, object]:
@@ -44,6 +46,7 @@ def to_document(record: HostRecord) -> dict[str, object]:
         "processes": _rows(record.processes),
         "quiet": _rows(record.quiet),
         "unknown": record.unknown,
+        "meant": {str(pid): started for pid, started in record.meant.items()},
     }
 
 
@@ -58,6 +61,7 @@ def from_document(document: Mapping[str, object]) -> HostRecord | str:
             processes=_processes(document["processes"]),
             quiet=_processes(document["quiet"]),
             unknown=None if document["unknown"] is None else _text(document["unknown"]),
+            meant=_meant(document.get("meant", {})),
         )
     except (KeyError, TypeError, ValueError, BadInputError) as error:
         return f"it is not complete: {type(error).__name__}: {error}"
@@ -102,6 +106,12 @@ def _processes(rows: object) -> tuple[HostProcess, ...]:
     if not isinstance(rows, list):
         raise TypeError(f"expected a list, found {rows!r}")
     return tuple(_process(row) for row in rows)
+
+
+def _meant(value: object) -> Meant:
+    if not isinstance(value, dict):
+        raise TypeError(f"expected an object, found {value!r}")
+    return {int(pid): None if started is None else _whole(started) for pid, started in value.items()}
 
 
 def _process(row: Mapping[str, object]) -> HostProcess:

@@ -39,7 +39,8 @@ class Looker:
 
     Attributes:
         limit_seconds: for one look.
-        stuck: the child that did not answer, and since when in seconds since boot.
+        stuck: the child that did not answer or end, and since when in seconds since boot. What it started is in the
+            process group that it leads.
     """
 
     paths: HostPaths
@@ -57,20 +58,26 @@ class Looker:
             for_seconds = self.machine.boot_seconds() - self.stuck[1]
             return f"the driver has not answered for {for_seconds:.0f} s; {_FIX}"
         began = self.machine.boot_seconds()
+        until = began + self.limit_seconds
         ours, theirs = os.pipe()
         child = os.fork()
         if child == 0:
             _answer(question, theirs)
         os.close(theirs)
-        with os.fdopen(ours, "rb", buffering=0) as source:
-            answer = self._read(source.fileno(), began + self.limit_seconds)
-        if answer is None:
-            os.kill(child, signal.SIGKILL)
+        try:
+            with os.fdopen(ours, "rb", buffering=0) as source:
+                answer = self._read(source.fileno(), until)
+            has_ended = self._has_ended(child, until)
+        except BaseException:
+            _kill(child)
+            raise
+        if not has_ended:
+            _kill(child)
             self.stuck = (child, began)
             # One that only waits, rather than hangs in the kernel, is gone in a moment.
             self._is_free(child, began)
+        if answer is None:
             return f"the driver gave no answer within {self.limit_seconds:g} s; {_FIX}"
-        os.waitpid(child, 0)
         # Written by our own child, which is this very program.
         return cast("Seen | str", pickle.loads(answer)) if answer else "the look at the driver ended without an answer"  # noqa: S301 - see above
 
@@ -86,16 +93,52 @@ class Looker:
                 found += piece
         return None
 
+    def _has_ended(self, child: int, until: float) -> bool:
+        """Wait for a child that has said all: letting go of the driver's files can hang as well."""
+        fd = os.pidfd_open(child)
+        try:
+            ended = select.poll()
+            ended.register(fd, select.POLLIN)
+            ended.poll(max(0.0, until - self.machine.boot_seconds()) * 1000)
+        finally:
+            os.close(fd)
+        return _is_reaped(child)
+
     def _is_free(self, child: int, since: float) -> bool:
-        gone, _ = os.waitpid(child, os.WNOHANG)
-        self.stuck = None if gone else (child, since)
-        return bool(gone)
+        free = _is_reaped(child) and not _has_group(child)
+        self.stuck = None if free else (child, since)
+        return free
+
+
+def _is_reaped(child: int) -> bool:
+    try:
+        return os.waitpid(child, os.WNOHANG)[0] == child
+    except ChildProcessError:
+        # By an earlier call.
+        return True
+
+
+def _has_group(child: int) -> bool:
+    """Whether anything that a child started is there still: nvidia-smi hangs in the kernel as NVML does."""
+    try:
+        os.killpg(child, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _kill(child: int) -> None:
+    """Kill a child with all that it started, whether it has come to make its group or not."""
+    for end in (os.kill, os.killpg):
+        with suppress(ProcessLookupError):
+            end(child, signal.SIGKILL)
 
 
 def _answer(question: Callable[[], Seen], out: int) -> None:
     """Be the child: answer and end, whatever happens, without anything of its parent's."""
     answer: Seen | str
     try:
+        os.setpgid(0, 0)
         answer = question()
     except Ds01Error as error:
         answer = ". ".join(part for part in (error.brief, error.details, error.resolution) if part).replace("\n", ". ")

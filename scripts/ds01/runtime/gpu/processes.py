@@ -36,10 +36,12 @@ class Identified:
 
     Attributes:
         unknown: of which it cannot be told whose they are, and why; None when all are known.
+        gone: numbers that no process has any more.
     """
 
     processes: tuple[GpuProcess, ...]
     unknown: str | None = None
+    gone: frozenset[int] = frozenset()
 
 
 def identify(running: Iterable[Running], machine: Machine, account: Callable[[int], str]) -> Identified:
@@ -51,16 +53,16 @@ def identify(running: Iterable[Running], machine: Machine, account: Callable[[in
     """
     # With hidepid others' processes look as if they had ended; then process 1 does too. Source: proc(5).
     hidden = machine.process(1) is None
-    found, dark = [], set()
+    found, absent = [], set()
     for each in sorted(running, key=lambda one: (one.uuid, one.pid)):
         process = _identify(each, machine, account)
         if process is not None:
             found.append(process)
-        elif hidden:
-            dark.add(each.pid)
-    if not dark:
-        return Identified(tuple(found))
-    pids = ", ".join(map(str, sorted(dark)))
+        else:
+            absent.add(each.pid)
+    if not absent or not hidden:
+        return Identified(tuple(found), gone=frozenset(absent))
+    pids = ", ".join(map(str, sorted(absent)))
     return Identified(
         tuple(found), f"whose process {pids} is may not be seen by this account; run the command as root (sudo)"
     )
@@ -69,7 +71,7 @@ def identify(running: Iterable[Running], machine: Machine, account: Callable[[in
 def _identify(running: Running, machine: Machine, account: Callable[[int], str]) -> GpuProcess | None:
     pid = running.pid
     before, uid, command = machine.process(pid), machine.uid(pid), machine.command(pid)
-    groups = _groups(machine, pid)
+    groups = machine.groups(pid)
     if before is None or uid is None or groups is None or machine.process(pid) != before:
         # It has ended, or another process got its number meanwhile.
         return None
@@ -90,15 +92,8 @@ def _identify(running: Running, machine: Machine, account: Callable[[int], str])
 
 def is_on_host(machine: Machine, pid: int) -> bool:
     """Whether a process certainly runs outside any container, at this moment."""
-    groups = _groups(machine, pid)
+    groups = machine.groups(pid)
     return groups is not None and container_in(groups) is None and _doubt(groups) is None
-
-
-def _groups(machine: Machine, pid: int) -> str | None:
-    try:
-        return (machine.proc / str(pid) / "cgroup").read_text(errors="replace")
-    except OSError:
-        return None
 
 
 def _doubt(groups: str) -> str | None:

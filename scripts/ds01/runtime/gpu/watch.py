@@ -27,7 +27,18 @@ from ds01.runtime.gpu.exporter import ask_exporter
 from ds01.runtime.gpu.grantbook import read_grants
 from ds01.runtime.gpu.grants import Grant
 from ds01.runtime.gpu.hardware import Devices, nameless
-from ds01.runtime.gpu.hostprocesses import HostProcess, Key, Moment, Rules, Verdict, judge, newly_warned
+from ds01.runtime.gpu.hostprocesses import (
+    HostProcess,
+    Key,
+    Meant,
+    Moment,
+    Rules,
+    Verdict,
+    doubted,
+    judge,
+    meant_by,
+    newly_warned,
+)
 from ds01.runtime.gpu.hostrecord import HostRecord
 from ds01.runtime.gpu.hostwords import ended_words, event_details, notice_key, warned_words
 from ds01.runtime.gpu.looking import Seen
@@ -59,6 +70,7 @@ class Watcher:
         policy: the last one that could be read; None before the first.
         known: those on the host that were seen and still live, also where they compute on nothing now.
         listed: those that were seen at the last look that worked.
+        meant: by the numbers that the driver names.
         trouble: by what it is about.
     """
 
@@ -72,6 +84,7 @@ class Watcher:
     activity: Activity = field(default_factory=Activity)
     known: dict[Key, HostProcess] = field(default_factory=dict)
     listed: tuple[HostProcess, ...] = ()
+    meant: Meant = field(default_factory=dict)
     trouble: dict[str, str] = field(default_factory=dict)
 
     # --- The loop -----------------------------------------------------------------------------------------------------
@@ -87,7 +100,7 @@ class Watcher:
         record = None if found is None else hostrecord.from_document(found)
         if isinstance(record, HostRecord) and record.boot == boot:
             self.known = {each.key: each for each in (*record.processes, *record.quiet)}
-            self.listed = record.processes
+            self.listed, self.meant = record.processes, record.meant
 
     def run(self, interval_seconds: float) -> None:
         """Look for ever, with pauses in which those that are to end are attended to."""
@@ -140,7 +153,9 @@ class Watcher:
             self._write_record(seen)
             return
         rules = Rules(policy.access, self._grants(), lambda user: is_admin(policy.policy, user))
-        found = judge(self.known, seen.devices, rules, Moment(self.machine.now(), self.machine.boot_seconds()))
+        self.meant = meant_by(self.meant, seen.devices)
+        devices = doubted(seen.devices, self.meant)
+        found = judge(self.known, devices, rules, Moment(self.machine.now(), self.machine.boot_seconds()))
         # Told before it is written down: whoever was not told is told again, rather than never.
         for each in newly_warned(self.known, found):
             self._warn(policy, each)
@@ -213,7 +228,7 @@ class Watcher:
     def _write_record(self, unknown: str | None) -> None:
         listed = frozenset(each.key for each in self.listed)
         quiet = tuple(each for key, each in self.known.items() if key not in listed)
-        record = HostRecord(self.machine.now(), self.machine.boot_id(), self.listed, quiet, unknown)
+        record = HostRecord(self.machine.now(), self.machine.boot_id(), self.listed, quiet, unknown, self.meant)
         self._write(self.paths.host_processes, hostrecord.to_document(record))
 
     def _write(self, path: Path, document: Mapping[str, object]) -> None:

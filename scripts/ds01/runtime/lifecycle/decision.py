@@ -123,11 +123,13 @@ class Decision:
         reason: in words, for logs and administrators.
         text: what the account is told; None when it is told nothing.
         key: under which it is told: a later word replaces an earlier one.
+        keep_seconds: for how long its next login shows it.
         state_since: since when the container has been as it was found (its start, or its end); when that is another by
             now, the decision is about a container that is no more.
         grace_seconds: between stop signal and SIGKILL.
         binding: False for a warning of what would be done, were the rule enforced: nothing may follow from it.
         mark: what the rule notes when its owner was told; what it means is the rule's.
+        ahead_seconds: of a warning: so much earliest from now on follows what it is of, and so long it is to be seen.
         slots: which units are released.
     """
 
@@ -139,10 +141,12 @@ class Decision:
     reason: str
     text: str | None = None
     key: str = ""
+    keep_seconds: float = 3 * 86400.0
     state_since: datetime | None = None
     grace_seconds: float = 0
     binding: bool = True
     mark: float = 0
+    ahead_seconds: float = 0
     slots: tuple[str, ...] = ()
 
 

@@ -21,8 +21,9 @@ from ds01.runtime.lifecycle.stale_containers import KeptMemory, held_until, hold
 STALE_GPU: Final = "stale-gpu"
 STALE_CONTAINERS: Final = "stale-containers"
 MAX_RUNTIME: Final = "max-runtime"
-# So much later a job surely finds it due.
-_MARGIN: Final = timedelta(seconds=1)
+# So much later a job surely finds it due. In whole seconds, so that the same thing is due at the same time when it is
+# asked about again: its time is counted back from one clock to another.
+_MARGIN: Final = timedelta(seconds=1, microseconds=500_000)
 # Who stopped a container to start it again at once need not be told how long it is kept.
 _NOTICE_SHARE: Final = 0.1
 _LONGEST_NOTICE_SECONDS: Final = 600.0
@@ -61,38 +62,43 @@ class Timers:
 
 
 def next_due(timers: Timers, moment: Moment, *, after: datetime) -> Due | None:
-    """Return what is due first of all that was not due before.
+    """Return what is due first of all that comes after a point in time.
+
+    Of what came due already each job counts once, by the last of it: one run settles all that was due by then.
 
     Args:
-        after: up to when all that was due was done: the time at which this was asked before jobs were run last. What
-            came due since then is due now, and the answer's time is in the past.
+        after: up to when all that was due was done: the time of the last answer that was acted on.
 
     Returns:
-        None when there is nothing to wait for.
+        None when there is nothing to wait for; a time in the past is one that came meanwhile.
     """
     since = min(after, moment.now)
-    later = [each for each in _all(timers, moment) if each.at > since]
-    return min(later, key=lambda each: (each.at, each.job), default=None)
-
-
-def due_now(timers: Timers, moment: Moment, *, after: datetime) -> frozenset[str]:
-    """Return the jobs that came due since a moment; `after` as in next_due()."""
-    since = min(after, moment.now)
-    return frozenset(each.job for each in _all(timers, moment) if since < each.at <= moment.now)
+    over: dict[str, Due] = {}
+    coming = []
+    for each in _all(timers, moment):
+        if each.at > moment.now:
+            coming.append(each)
+        elif each.at > since and (each.job not in over or over[each.job].at < each.at):
+            over[each.job] = each
+    return min([*over.values(), *coming], key=lambda each: (each.at, each.job), default=None)
 
 
 def _all(timers: Timers, moment: Moment) -> Iterator[Due]:
     for allocation in timers.ledger.allocations.values():
         ends = hold_ends(allocation, timers.account_of)
         if ends is not None:
-            yield Due(ends + _MARGIN, STALE_GPU)
+            yield Due(_surely(ends), STALE_GPU)
     holds = timers.rules.mode(LifecycleRule.CONTAINER_HOLD) is Mode.ENFORCE
     limits = timers.rules.mode(LifecycleRule.MAX_RUNTIME) is Mode.ENFORCE
     for subject in timers.subjects:
         for instant in _hold(subject, timers, moment) if holds else ():
-            yield Due(instant + _MARGIN, STALE_CONTAINERS)
+            yield Due(_surely(instant), STALE_CONTAINERS)
         for instant in _runtime(subject, timers, moment) if limits else ():
-            yield Due(instant + _MARGIN, MAX_RUNTIME)
+            yield Due(_surely(instant), MAX_RUNTIME)
+
+
+def _surely(instant: datetime) -> datetime:
+    return (instant + _MARGIN).replace(microsecond=0)
 
 
 def _hold(subject: Subject, timers: Timers, moment: Moment) -> Iterator[datetime]:
@@ -121,6 +127,7 @@ def _runtime(subject: Subject, timers: Timers, moment: Moment) -> Iterator[datet
     for share in timers.rules.runtime_warnings:
         if share > run.share:
             yield moment.after(share * run.limit - age)
-    warned_for = 0.0 if run.warned_at is None else moment.awake_seconds - run.warned_at
-    grace = 0.0 if run.warned_at is None else last_grace(run.limit) - warned_for
-    yield moment.after(max(run.limit - age, grace))
+    left = run.limit - age
+    if run.warned_at is not None:
+        left = max(left, last_grace(run.limit) - (moment.awake_seconds - run.warned_at))
+    yield moment.after(left)

@@ -35,8 +35,8 @@ class Acts(Protocol):
 class Tells(Protocol):
     """What tells accounts something; notify.Notifier on a host."""
 
-    def tell(self, user: str, text: str, *, key: str) -> Reached:
-        """Tell an account something."""
+    def tell(self, user: str, text: str, *, key: str, keep_seconds: float) -> Reached:
+        """Tell an account something; logins show it for so long."""
 
     def clear(self, user: str, key: str) -> str | None:
         """Take it back."""
@@ -173,7 +173,9 @@ class Enforcer:
         """Tell the owner; returns why that was not possible, None when it was, or when there is nobody to tell."""
         if decision.user is None or decision.text is None:
             return None
-        told = self.tells.tell(decision.user, decision.text, key=decision.key)
+        # Who logs in only shortly before the end is warned of it still.
+        keep_seconds = decision.keep_seconds + decision.ahead_seconds
+        told = self.tells.tell(decision.user, decision.text, key=decision.key, keep_seconds=keep_seconds)
         return None if told else "; ".join(told.remarks) or "nothing reached it"
 
     def log(self, event_type: str, decision: Decision, **more: str) -> None:

@@ -89,10 +89,12 @@ def sweep_idle(
     mode = rules.mode(LifecycleRule.IDLE)
     known = memory.of(moment.boot)
     if mode is Mode.OFF:
-        return IdleSweep(Decisions(cleared=_cleared(known)), IdleMemory(moment.boot))
+        return IdleSweep(Decisions(cleared=_cleared(memory.spells)), IdleMemory(moment.boot))
     judged = {
         each.subject.id: _judge(each, known.get(each.subject.id), rules, moment, demand=demand) for each in sights
     }
+    # What was said before the machine was booted is of runs that are over.
+    over = {} if memory.boot == moment.boot else dict(memory.spells)
     gone = {key: spell for key, spell in known.items() if key not in judged or judged[key].spell is None}
     calmed = {key: known[key] for key, each in judged.items() if each.cleared and key in known}
     decisions = Decisions(
@@ -102,7 +104,7 @@ def sweep_idle(
             for each in sights
             if (words := judged[each.subject.id].words)
         ),
-        cleared=_cleared(gone | calmed),
+        cleared=_cleared({**over, **gone, **calmed}),
     )
     spells = {key: each.spell for key, each in judged.items() if each.spell is not None}
     return IdleSweep(decisions, IdleMemory(moment.boot, spells))
@@ -111,8 +113,12 @@ def sweep_idle(
 def busy_since_then(sight: IdleSight, spell: Spell, rules: LifecycleRules, moment: Moment) -> str | None:
     """Return why a container is idle no more than it was at the last check; None when it is.
 
-    For the look right before it is stopped, which may come much later than the sweep.
+    For the look right before it is stopped, which may come much later than the sweep. A .keep-alive file that has come
+    since then holds it too, as its owner was promised; for how long, the next sweep says.
     """
+    if sight.keep_alive is not False and spell.kept_since is None:
+        unknown = isinstance(sight.keep_alive, str)
+        return "it may have a .keep-alive file now" if unknown else "it has a .keep-alive file now"
     return None if moment.awake_seconds - spell.checked_at < _SHORTEST_SECONDS else _busy(sight, spell, rules, moment)
 
 
@@ -143,7 +149,7 @@ def _judge(
         why = _kept(sight, moment, left) if left > 0 else None
     spell = replace(_noted(sight, known, moment), kept_since=kept_since)
     if why is not None:
-        calm = replace(spell, idle_since=None, checks=0, warned_at=None, told=False)
+        calm = replace(spell, idle_since=None, checks=0, warned_at=None, promised=None, told=False)
         return _Judged(calm, words=why, cleared=True)
     idle_since = moment.awake_seconds if spell.idle_since is None else spell.idle_since
     spell = replace(spell, idle_since=idle_since, checks=spell.checks + 1)
@@ -275,15 +281,20 @@ def _decided(
     soon = spell.checks + 1 >= rules.idle_window and idle_for + max(step, timeout * WARNED_SHARE) >= timeout
     words = _idle_words(sight, spell, idle_for, timeout) + pressed
     if rules.mode(LifecycleRule.IDLE) is not Mode.ENFORCE:
+        # What was said while it was enforced holds no more: whoever enforces it again warns again.
+        calm, withdrawn = replace(spell, warned_at=None, promised=None), spell.warned_at is not None
         if not due or spell.told:
-            return _Judged(spell, words=words)
-        return _Judged(spell, would_be(_decision(sight, Action.STOP, words, "")))
+            return _Judged(calm, words=words, cleared=withdrawn)
+        return _Judged(calm, would_be(_decision(sight, Action.STOP, words, "")), cleared=withdrawn)
     if spell.warned_at is None:
         if not (due or soon):
             return _Judged(spell, words=words)
-        earliest = moment.after(max(timeout - idle_for, timeout * WARNED_SHARE))
-        return _Judged(spell, _decision(sight, Action.WARN, words, _warning(sight, rules, clock(earliest))))
-    if due and moment.awake_seconds - spell.warned_at >= timeout * WARNED_SHARE:
+        ahead = max(timeout - idle_for, timeout * WARNED_SHARE)
+        warned = _decision(sight, Action.WARN, words, _warning(sight, rules, clock(moment.after(ahead))))
+        return _Judged(spell, replace(warned, ahead_seconds=ahead))
+    # Also when demand has become high since, it is not stopped before the time that its owner was told.
+    earliest = max(spell.warned_at + timeout * WARNED_SHARE, spell.promised or 0.0)
+    if due and moment.awake_seconds >= earliest:
         said = f"container {sight.subject.name} was stopped {clock(moment.now)}: it was idle for {spoken(idle_for)}; "
         again = f"docker start {sight.subject.name} starts it again"
         return _Judged(spell, _decision(sight, Action.STOP, words, said + again))

@@ -41,6 +41,7 @@ class Spell:
         idle_since: the first check in a row that found it idle; None when the last one did not.
         checks: how many in a row did.
         warned_at: when its owner was warned; None when not, or not since it was busy last.
+        promised: up to when its owner was told that nothing happens; None when it was not told.
         told: whether its owner was told only what would be done, were the rule enforced.
         kept_since: when its .keep-alive file was first seen; None when the last check saw none.
     """
@@ -55,6 +56,7 @@ class Spell:
     idle_since: float | None = None
     checks: int = 0
     warned_at: float | None = None
+    promised: float | None = None
     told: bool = False
     kept_since: float | None = None
 
@@ -81,8 +83,9 @@ def settle(memory: IdleMemory, done: Iterable[Decision], moment: Moment) -> Idle
     for each in done:
         spell = spells.get(each.container_id)
         if each.action is Action.WARN and spell is not None:
-            warned = replace(spell, warned_at=moment.awake_seconds) if each.binding else replace(spell, told=True)
-            spells[each.container_id] = warned
+            now = moment.awake_seconds
+            warned = replace(spell, warned_at=now, promised=now + each.ahead_seconds)
+            spells[each.container_id] = warned if each.binding else replace(spell, told=True)
         elif each.action is Action.STOP:
             spells.pop(each.container_id, None)
     return replace(memory, spells=spells)
@@ -106,6 +109,7 @@ _SPELL: Final = {
     "idle_since": record.optional(record.number),
     "checks": record.count,
     "warned_at": record.optional(record.number),
+    "promised": record.optional(record.number),
     "told": record.flag,
     "kept_since": record.optional(record.number),
 }

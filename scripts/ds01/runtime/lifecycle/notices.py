@@ -16,6 +16,8 @@ from ds01.core.visible import visible
 
 # More than anybody reads at a login.
 MOST_KEPT: Final = 20
+# How long a login shows one of which nothing else is said.
+KEEP_SECONDS: Final = 3 * 86400.0
 _LONGEST_TEXT: Final = 500
 
 

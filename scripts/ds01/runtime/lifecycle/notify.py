@@ -22,14 +22,24 @@ from ds01.core.paths import HostPaths
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field
 from ds01.core.visible import visible
-from ds01.runtime.lifecycle.notices import Notice, added, current, format_notices, new_notice, parse_notices, without
+from ds01.runtime.lifecycle.notices import (
+    KEEP_SECONDS,
+    Notice,
+    added,
+    current,
+    format_notices,
+    new_notice,
+    parse_notices,
+    without,
+)
 from ds01.runtime.machine import Machine
 
-KEEP_SECONDS: Final = 3 * 86400.0
 _WIDTH: Final = 78
 _MODE: Final = 0o640
 # Its holder writes one small file.
 _WAIT_SECONDS: Final = 2.0
+# An account can open thousands of terminals that nobody reads; the journal need not name each.
+_MOST_MISSED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +106,15 @@ class Notifier:
     def _keep(self, account: pwd.struct_passwd, notice: Notice) -> tuple[bool, tuple[str, ...]]:
         """Put a notice into the account's file; returns whether it is there, and remarks."""
         try:
-            return True, self._change(account, lambda notices: added(notices, notice))
+            readable, remarks = self._change(account, lambda notices: added(notices, notice))
         except (OSError, Ds01Error) as error:
             return False, (f"the next login does not show it: {_words(error)}",)
+        return readable, remarks
 
     def _change(
         self, account: pwd.struct_passwd, change: Callable[[tuple[Notice, ...]], tuple[Notice, ...]]
-    ) -> tuple[str, ...]:
+    ) -> tuple[bool, tuple[str, ...]]:
+        """Change the account's file; returns whether its logins can read it, and remarks."""
         path = self.paths.notices(account.pw_uid)
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         lock = path.with_name(f".{path.name}.lock")
@@ -110,11 +122,12 @@ class Notifier:
             before, remarks = _read(path)
             after = current(change(before), self.now())
             if after == before:
-                return remarks
+                return True, remarks
             if not after:
                 path.unlink(missing_ok=True)
-                return remarks
-            return (*remarks, *_write(path, format_notices(after), account.pw_gid))
+                return True, remarks
+            trouble = _write(path, format_notices(after), account.pw_gid)
+            return not trouble, (*remarks, *trouble)
 
 
 def _account(user: str) -> pwd.struct_passwd | None:
@@ -156,6 +169,7 @@ def _read(path: Path) -> tuple[tuple[Notice, ...], tuple[str, ...]]:
 
 
 def _write(path: Path, content: bytes, group: int) -> tuple[str, ...]:
+    """Write the notices; what is returned is why the account cannot read them."""
     try:
         write_bytes(path, content, mode=_MODE, group=group)
     except PermissionError:
@@ -192,7 +206,8 @@ def _write_to_all(folder: Path, uid: int, block: bytes) -> tuple[tuple[str, ...]
                 missed.append(f"{shown}: {error.strerror}")
         else:
             (reached if whole else missed).append(shown if whole else f"{shown}: its reader stands still")
-    return tuple(reached), tuple(missed)
+    more = len(missed) - _MOST_MISSED
+    return tuple(reached), (*missed[:_MOST_MISSED], *((f"and {more} more terminals",) if more > 0 else ()))
 
 
 def _terminals(folder: Path, uid: int) -> Iterator[str]:

@@ -80,20 +80,26 @@ def sweep_runtime(
     """
     known = memory.runs if memory.boot == moment.boot else {}
     if rules.mode(LifecycleRule.MAX_RUNTIME) is Mode.OFF:
-        return RuntimeSweep(Decisions(cleared=_cleared(known)), RuntimeMemory(moment.boot))
+        return RuntimeSweep(Decisions(cleared=_cleared(memory.runs)), RuntimeMemory(moment.boot))
     wanted, remarks, runs = [], [], {}
+    enforced = rules.mode(LifecycleRule.MAX_RUNTIME) is Mode.ENFORCE
     for subject in subjects:
         run = run_of(subject, known.get(subject.id), moment)
         if isinstance(run, str):
             remarks.append(Remark(subject.name, subject.user, run))
             continue
+        if not enforced:
+            # What was said while it was holds no more: whoever enforces it again warns again.
+            run = replace(run, warned_at=None, share=0.0)
         runs[subject.id] = run
         decision = _decided(subject, run, rules, moment)
         if isinstance(decision, Decision):
             wanted.append(decision)
         else:
             remarks.append(Remark(subject.name, subject.user, decision))
-    over = {key: run for key, run in known.items() if key not in runs or runs[key].started_at != run.started_at}
+    goes_on = {key for key, run in runs.items() if key in known and known[key].started_at == run.started_at}
+    withdrawn = {key for key, run in known.items() if run.warned_at is not None and not enforced}
+    over = {key: run for key, run in memory.runs.items() if key not in goes_on - withdrawn}
     return RuntimeSweep(
         Decisions(tuple(wanted), tuple(remarks), _cleared(over)),
         RuntimeMemory(moment.boot, runs),
@@ -166,9 +172,9 @@ def _decided(subject: Subject, run: Run, rules: LifecycleRules, moment: Moment) 
     if share <= run.share:
         return words if run.warned_at is None else f"{words}; its owner was told"
     grace = last_grace(run.limit) - (0.0 if run.warned_at is None else moment.awake_seconds - run.warned_at)
-    ends = moment.after(max(run.limit - age, grace))
-    said = f"container {subject.name} is stopped {clock(ends)}: {words}; save what you need"
-    return replace(_decision(subject, Action.WARN, words, said), mark=share)
+    ahead = max(run.limit - age, grace)
+    said = f"container {subject.name} is stopped {clock(moment.after(ahead))}: {words}; save what you need"
+    return replace(_decision(subject, Action.WARN, words, said), mark=share, ahead_seconds=ahead)
 
 
 def _decision(subject: Subject, action: Action, reason: str, text: str) -> Decision:

@@ -32,6 +32,8 @@ from ds01.runtime.lifecycle.decision import (
 )
 from ds01.runtime.lifecycle.settings import LifecycleRules
 
+# Some accounts leave many behind in a day, and what they are told must not push out all else.
+_KEEP_SECONDS: Final = 86400.0
 _STOPPED: Final = frozenset({State.EXITED, State.DEAD})
 
 
@@ -43,6 +45,7 @@ class Kept:
         since: when it stopped, or was made when it never ran, by Docker's word.
         held: seconds that it has been so while the machine was awake.
         told_at: what `held` was when its owner was told until when it is kept; None before that.
+        promised: what `held` is at least when it is removed, by what its owner was told.
         would: whether its owner was told that it would be removed, were the rule enforced.
     """
 
@@ -50,6 +53,7 @@ class Kept:
     since: datetime
     held: float = 0.0
     told_at: float | None = None
+    promised: float = 0.0
     would: bool = False
 
 
@@ -78,18 +82,24 @@ def sweep_stale(subjects: Sequence[Subject], memory: KeptMemory, rules: Lifecycl
     if rules.mode(LifecycleRule.CONTAINER_HOLD) is Mode.OFF:
         return KeptSweep(Decisions(cleared=_cleared(memory.kept)), KeptMemory(moment))
     wanted, remarks, kept = [], [], {}
+    enforced = rules.mode(LifecycleRule.CONTAINER_HOLD) is Mode.ENFORCE
     for subject in subjects:
         found = _kept(subject, memory, rules, moment)
         if isinstance(found, str):
             remarks.append(Remark(subject.name, subject.user, found))
             continue
+        if not enforced:
+            # What was said while it was holds no more: whoever enforces it again tells it again.
+            found = replace(found, told_at=None, promised=0.0)
         kept[subject.id] = found
         decision = _decided(subject, found, rules, moment)
         if isinstance(decision, Decision):
             wanted.append(decision)
         else:
             remarks.append(Remark(subject.name, subject.user, decision))
-    gone = {key: each for key, each in memory.kept.items() if key not in kept or kept[key].since != each.since}
+    stays = {key for key, each in kept.items() if key in memory.kept and memory.kept[key].since == each.since}
+    withdrawn = {key for key, each in memory.kept.items() if each.told_at is not None and not enforced}
+    gone = {key: each for key, each in memory.kept.items() if key not in stays - withdrawn}
     return KeptSweep(Decisions(tuple(wanted), tuple(remarks), _cleared(gone)), KeptMemory(moment, kept))
 
 
@@ -101,7 +111,8 @@ def settle(memory: KeptMemory, done: Iterable[Decision]) -> KeptMemory:
         if each.action is Action.REMOVE:
             kept.pop(each.container_id, None)
         elif there is not None:
-            kept[each.container_id] = replace(there, told_at=there.held) if each.binding else replace(there, would=True)
+            told = replace(there, told_at=there.held, promised=there.held + each.ahead_seconds)
+            kept[each.container_id] = told if each.binding else replace(there, would=True)
     return replace(memory, kept=kept)
 
 
@@ -122,8 +133,8 @@ def hold_of(subject: Subject, rules: LifecycleRules) -> tuple[datetime, float] |
 
 
 def held_until(kept: Kept, hold: float) -> float:
-    """Return for how many seconds a container is held in all: a last grace after its owner was told, at least."""
-    return hold if kept.told_at is None else max(hold, kept.told_at + last_grace(hold))
+    """Return for how many seconds a container is held in all: as long as its owner was told, at least."""
+    return hold if kept.told_at is None else max(hold, kept.told_at + last_grace(hold), kept.promised)
 
 
 def _cleared(kept: Mapping[str, Kept]) -> tuple[tuple[str, str], ...]:
@@ -159,11 +170,10 @@ def _decided(subject: Subject, kept: Kept, rules: LifecycleRules, moment: Moment
     if rules.mode(LifecycleRule.CONTAINER_HOLD) is not Mode.ENFORCE:
         return would_be(_decision(subject, Action.REMOVE, words, since, None)) if over and not kept.would else words
     if kept.told_at is None:
-        until = moment.after(max(last_grace(seconds), seconds - kept.held))
-        said = (
-            f"container {subject.name} is removed after {clock(until)}: {words}; docker start {subject.name} keeps it"
-        )
-        return _decision(subject, Action.WARN, words, since, said)
+        ahead = max(last_grace(seconds), seconds - kept.held)
+        until = clock(moment.after(ahead))
+        said = f"container {subject.name} is removed after {until}: {words}; docker start {subject.name} keeps it"
+        return replace(_decision(subject, Action.WARN, words, since, said), ahead_seconds=ahead)
     if not over:
         return f"{words}; its owner was told"
     said = (
@@ -182,6 +192,7 @@ def _decision(subject: Subject, action: Action, reason: str, since: datetime, te
         reason=reason,
         text=text,
         key=key_of(LifecycleRule.CONTAINER_HOLD, subject.id),
+        keep_seconds=_KEEP_SECONDS,
         state_since=since,
     )
 
@@ -193,6 +204,7 @@ _KEPT: Final = {
     "since": record.instant,
     "held": record.number,
     "told_at": record.optional(record.number),
+    "promised": record.number,
     "would": record.flag,
 }
 

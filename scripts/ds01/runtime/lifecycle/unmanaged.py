@@ -42,6 +42,7 @@ class Stranger:
         alerts: how many there were.
         noticed: seconds since the first one, without those in which the machine slept.
         second_at: what `noticed` was at the second one.
+        promised: what `noticed` is at least when it is stopped, by what its owner was told.
         told: whether it was told only that it would be stopped, were the rule enforced.
     """
 
@@ -49,6 +50,7 @@ class Stranger:
     alerts: int = 0
     noticed: float = 0.0
     second_at: float | None = None
+    promised: float = 0.0
     told: bool = False
 
 
@@ -79,19 +81,24 @@ def sweep_unmanaged(
     if rules.mode(LifecycleRule.UNMANAGED) is Mode.OFF:
         return StrangerSweep(Decisions(cleared=_cleared(memory.strangers)), StrangerMemory(moment))
     wanted, remarks, strangers = [], [], {}
+    enforced = rules.mode(LifecycleRule.UNMANAGED) is Mode.ENFORCE
     for subject in subjects:
         why = _accepted(subject, rules)
         if why is not None:
             remarks.append(Remark(subject.name, subject.user, why))
             continue
         stranger = _noticed(subject, memory, moment)
+        if not enforced:
+            # What was said while it was holds no more: whoever enforces it again gives the whole grace again.
+            stranger = Stranger(stranger.user, told=stranger.told)
         strangers[subject.id] = stranger
         decision = _decided(subject, stranger, rules, moment)
         if isinstance(decision, Decision):
             wanted.append(decision)
         else:
             remarks.append(Remark(subject.name, subject.user, decision))
-    gone = {key: each for key, each in memory.strangers.items() if key not in strangers}
+    withdrawn = {key for key, each in memory.strangers.items() if each.alerts and not enforced}
+    gone = {key: each for key, each in memory.strangers.items() if key not in strangers.keys() - withdrawn}
     return StrangerSweep(
         Decisions(tuple(wanted), tuple(remarks), _cleared(gone)),
         StrangerMemory(moment, strangers),
@@ -109,7 +116,8 @@ def settle(memory: StrangerMemory, done: Iterable[Decision]) -> StrangerMemory:
             strangers[each.container_id] = replace(there, told=True)
         elif there is not None:
             second_at = there.noticed if each.mark == _SECOND else there.second_at
-            strangers[each.container_id] = replace(there, alerts=int(each.mark), second_at=second_at)
+            promised = there.noticed + each.ahead_seconds
+            strangers[each.container_id] = replace(there, alerts=int(each.mark), second_at=second_at, promised=promised)
     return replace(memory, strangers=strangers)
 
 
@@ -154,13 +162,15 @@ def _decided(subject: Subject, stranger: Stranger, rules: LifecycleRules, moment
     left = grace - stranger.noticed
     words = f"{words}, noticed {spoken(stranger.noticed)} of {spoken(grace)} ago"
     if stranger.alerts < _FIRST or (stranger.alerts < _SECOND and stranger.noticed >= grace / 2):
-        until = clock(moment.after(max(left, last_grace(grace))))
+        ahead = max(left, last_grace(grace))
+        until = clock(moment.after(ahead))
         said = (
             f"container {subject.name} was not made through DS01 and is stopped after {until}; "
             f"make it anew with docker run, or ask {rules.contact} to keep it"
         )
-        return replace(_decision(subject, Action.WARN, words, said), mark=stranger.alerts + 1)
-    if stranger.second_at is None or left > 0 or stranger.noticed - stranger.second_at < last_grace(grace):
+        return replace(_decision(subject, Action.WARN, words, said), mark=stranger.alerts + 1, ahead_seconds=ahead)
+    early = left > 0 or stranger.noticed < stranger.promised
+    if early or stranger.second_at is None or stranger.noticed - stranger.second_at < last_grace(grace):
         return f"{words}; {stranger.alerts} alerts"
     said = (
         f"container {subject.name} was stopped {clock(moment.now)}: it was not made through DS01; ask {rules.contact}"
@@ -190,6 +200,7 @@ _STRANGER: Final = {
     "alerts": record.count,
     "noticed": record.number,
     "second_at": record.optional(record.number),
+    "promised": record.number,
     "told": record.flag,
 }
 

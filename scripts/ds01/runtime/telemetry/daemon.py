@@ -180,6 +180,8 @@ class Daemon:
             self._look_at = self._settled_at = now + _RETRY_SECONDS
             return
         self._trouble = None
+        # A night in which nothing happens is no reason to take the record for old: health goes by when it was written.
+        self.chronicle.roster.changed = True
         self._look_at, self._settled_at = now + self.look_seconds, now + self.chronicle.suspects.settle_seconds
         gpus = self.chronicle.roster.paths.gpu_state.exists() or any(
             row.gpu is not None for row in self.chronicle.roster.rows.values()

@@ -66,6 +66,10 @@ class CannotSee:
     late: bool = False
 
 
+# What to do about whatever a disk or the kernel answers with an error, or not at all.
+LOOK_AT_DISKS: Final = "journalctl -k says which disk hangs or fails, findmnt where it is"
+
+
 def unseen(name: str, seen: CannotSee, fix: str) -> Check:
     """Say what could not be looked at."""
     if seen.late:
@@ -252,14 +256,20 @@ class DiskSeen:
     free_inodes: int
 
 
-def judge_disk(folder: str, seen: DiskSeen | CannotSee | None) -> Check:
-    """Decide whether there is room for what DS01, or Docker, has to write."""
+def judge_disk(folder: str, seen: DiskSeen | CannotSee | str | None) -> Check:
+    """Decide whether there is room for what DS01, or Docker, has to write.
+
+    Args:
+        seen: text where the disk answers with an error.
+    """
     name, fix = f"disk {folder}", f"df -h {folder}; df -i {folder}; docker system df says what Docker could give back"
     match seen:
         case None:
             return Check(name, Status.WARNING, "there is no such folder", "sudo ./inv deploy")
         case CannotSee():
             return unseen(name, seen, fix)
+        case str():
+            return Check(name, Status.FAILED, seen, LOOK_AT_DISKS)
         case disk:
             found = (_space(disk), _inodes(disk))
     worst = max(found, key=lambda each: _ORDER.index(each[0]))

@@ -139,7 +139,7 @@ class Why(Enum):
     START = "start"  # the sampler was ended while it was lifted
     STOP = "stop"  # the sampler ends
     POLICY = "policy"  # nothing is to be lifted any more
-    ELSEWHERE = "elsewhere"  # somebody else did it
+    ELSEWHERE = "elsewhere"  # systemd did it, or somebody else
     GONE = "gone"  # with its slice
 
 
@@ -301,12 +301,12 @@ def _restore(watch: Watch, figures: Figures, rules: PressureRules, *, killed: bo
     lifted, used = watch.lifted, figures.working_set_bytes
     if lifted is None:
         return ()
-    if isinstance(figures.high_bytes, int):
+    if killed:
+        why = Why.OOM_KILL
+    elif isinstance(figures.high_bytes, int):
         why = Why.ELSEWHERE
     elif not rules.lifts:
         why = Why.POLICY
-    elif killed:
-        why = Why.OOM_KILL
     elif isinstance(used, int) and used < lifted.was_bytes:
         why = Why.BELOW
     else:

@@ -10,9 +10,10 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 
-from ds01.core.errors import Ds01Error
+from ds01.core.errors import BadInputError, Ds01Error
 from ds01.core.events import EventLog
 from ds01.core.jsonstate import read_json, write_bytes
 from ds01.core.names import SliceName, cgroup_path
@@ -30,6 +31,7 @@ from ds01.runtime.slices import slice_owners
 from ds01.runtime.telemetry.oom import find_kills
 from ds01.runtime.telemetry.pressure import (
     MOST_GAP_SECONDS,
+    Lifted,
     PressureRules,
     Watch,
     Why,
@@ -190,7 +192,10 @@ class PressureLook:
             return self._acts.restore(subject, watch, watch.lifted.was_bytes, Why.START)
         # Where nothing is ever lifted, somebody else took it away, and verify says so.
         left = subject.left_lifted() if rules.lifts else None
-        return watch if left is None else self._acts.restore(subject, watch, left, Why.START)
+        if left is None:
+            return watch
+        # One that cannot be put back now is lifted still, and is tried again.
+        return self._acts.restore(subject, replace(watch, lifted=Lifted(left)), left, Why.START)
 
     def _tell_of_gone(self, this: Round, here: Mapping[str, Remembered], owners: Mapping[str, str]) -> None:
         before = {} if this.before is None else this.before.slices
@@ -207,7 +212,14 @@ class PressureLook:
             if each.name in owners:
                 slices.setdefault(owners[each.name], []).append(each.name)
         before = {} if this.before is None else this.before.said
-        return QuotaLook(self._paths, self._teller).look(this.policy, slices, before, this.now)
+        try:
+            said = QuotaLook(self._paths, self._teller).look(this.policy, slices, before, this.now)
+        except Ds01Error as error:
+            # What was done about memory just now is remembered all the same.
+            self._teller.trouble.tell("quotas", error.brief)
+            return before
+        self._teller.trouble.tell("quotas", None)
+        return said
 
     # --- Files --------------------------------------------------------------------------------------------------------
 
@@ -246,6 +258,8 @@ class PressureLook:
 def _subject(policy: Policy | None, look: Look, account: str | None, now: datetime) -> Subject:
     limits = None
     if policy is not None and account is not None:
-        found = limits_of(policy, account)
-        limits = found if found.slice_name == look.name else None
+        # An account with a name that DS01 refuses has no slice of ours, and stops no look at the others.
+        with suppress(BadInputError):
+            found = limits_of(policy, account)
+            limits = found if found.slice_name == look.name else None
     return Subject(look.name, account, limits, look.figures, now)

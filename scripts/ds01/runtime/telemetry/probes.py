@@ -27,6 +27,7 @@ from ds01.runtime.containers.engine import Engine, EngineError
 from ds01.runtime.lifecycle.jobs import read_stamps
 from ds01.runtime.machine import Machine
 from ds01.runtime.telemetry.health import (
+    LOOK_AT_DISKS,
     CannotSee,
     Check,
     Health,
@@ -92,15 +93,16 @@ def _disk_probe(folder: Path) -> Probe:
 
 
 def _all_at_once(probes: Sequence[tuple[str, Probe]], limit_seconds: float) -> Iterator[Check | None]:
-    """Run probes beside each other; of one that does not answer in time that is said.
+    """Run probes beside each other; of one that fails, or does not answer in time, that is said.
 
     Twice the limit: what a probe asks has that limit itself, and then says in its own words what did not answer.
     """
     found: dict[int, tuple[Check | None, ...]] = {}
-    threads = [
-        threading.Thread(target=lambda number=number, probe=probe: found.update({number: tuple(probe())}), daemon=True)
-        for number, (_, probe) in enumerate(probes)
-    ]
+
+    def ask(number: int, name: str, probe: Probe) -> None:
+        found[number] = _answered(name, probe)
+
+    threads = [threading.Thread(target=ask, args=(number, *each), daemon=True) for number, each in enumerate(probes)]
     for thread in threads:
         thread.start()
     end = time.monotonic() + 2 * limit_seconds
@@ -110,7 +112,15 @@ def _all_at_once(probes: Sequence[tuple[str, Probe]], limit_seconds: float) -> I
             yield from found[number]
         else:
             late = f"no answer within {2 * limit_seconds:g} s"
-            yield Check(name, Status.FAILED, late, "journalctl -k says which disk hangs, findmnt where it is")
+            yield Check(name, Status.FAILED, late, LOOK_AT_DISKS)
+
+
+def _answered(name: str, probe: Probe) -> tuple[Check | None, ...]:
+    try:
+        return tuple(probe())
+    except OSError as error:
+        text = f"{error.filename or name}: {error.strerror or error}"
+        return (Check(name, Status.FAILED, text, LOOK_AT_DISKS),)
 
 
 # --- Services, Docker, cron -------------------------------------------------------------------------------------------

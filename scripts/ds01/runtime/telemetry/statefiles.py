@@ -12,11 +12,22 @@ from ds01.core.errors import Ds01Error
 from ds01.core.jsonstate import read_bytes
 from ds01.core.paths import HostPaths
 from ds01.core.typed import Final
+from ds01.core.value import replace
 from ds01.runtime.containers.claims import read_claims
 from ds01.runtime.containers.look import read_record
 from ds01.runtime.gpu.grantbook import read_grants
 from ds01.runtime.gpu.record import DamagedError, parse_ledger
-from ds01.runtime.telemetry.health import CannotSee, Check, DiskSeen, FileSeen, StateFile, judge_disk, judge_file
+from ds01.runtime.telemetry.health import (
+    LOOK_AT_DISKS,
+    CannotSee,
+    Check,
+    DiskSeen,
+    FileSeen,
+    StateFile,
+    Status,
+    judge_disk,
+    judge_file,
+)
 
 AS_ROOT: Final = "this account may not read it; sudo ds01 health can"
 
@@ -26,7 +37,10 @@ def _aside(path: str, then: str) -> str:
 
 
 def files_of(paths: HostPaths) -> Mapping[str, tuple[StateFile, Callable[[], object]]]:
-    """Return DS01's files by their path: what each must be, and what reads it, which raises when it cannot be used."""
+    """Return DS01's files by their path: what each must be, and what reads it, which raises when it cannot be used.
+
+    Looks at none of them: whoever asks for the list must not wait for a disk.
+    """
     again = "the service writes it anew: sudo systemctl restart"
     rows: tuple[tuple[Path, int, str, Callable[[], object]], ...] = (
         (paths.gpu_state, 0o644, "sudo ds01 gpu reconcile", lambda: parse_ledger(read_bytes(paths.gpu_state))),
@@ -43,9 +57,7 @@ def files_of(paths: HostPaths) -> Mapping[str, tuple[StateFile, Callable[[], obj
     }
     log = os.fspath(paths.events)
     fix = "sudo systemd-tmpfiles --create /etc/tmpfiles.d/ds01.conf"
-    # Between a rotation and the next event there is none.
-    needed = not any(paths.events.parent.glob(f"{paths.events.name}-*"))
-    return files | {log: (StateFile(log, 0o640, fix, needed=needed), lambda: None)}
+    return files | {log: (StateFile(log, 0o640, fix, needed=True), lambda: None)}
 
 
 def file_check(paths: HostPaths, path: str) -> Check | None:
@@ -54,9 +66,13 @@ def file_check(paths: HostPaths, path: str) -> Check | None:
     try:
         found = Path(path).lstat()
     except FileNotFoundError:
-        return judge_file(file, None)
+        # Between a rotation and the next event there is no log.
+        is_rotated = file.needed and any(Path(path).parent.glob(f"{Path(path).name}-*"))
+        return judge_file(replace(file, needed=file.needed and not is_rotated), None)
     except PermissionError:
         return judge_file(file, CannotSee(AS_ROOT))
+    except OSError as error:
+        return Check(file.path, Status.FAILED, error.strerror or str(error), LOOK_AT_DISKS)
     mode = stat.S_IMODE(found.st_mode)
     why = _fault(read) if stat.S_ISREG(found.st_mode) else "it is not a file"
     return judge_file(file, FileSeen(found.st_uid, mode, why))
@@ -108,8 +124,10 @@ def disk_check(folder: Path) -> Check:
         found = os.statvfs(folder)
     except FileNotFoundError:
         return judge_disk(name, None)
+    except PermissionError:
+        return judge_disk(name, CannotSee(AS_ROOT))
     except OSError as error:
-        return judge_disk(name, CannotSee(f"{error.strerror}: {AS_ROOT}"))
+        return judge_disk(name, error.strerror or str(error))
     return judge_disk(
         name, DiskSeen(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, found.f_files, found.f_favail)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,18 @@ def test_who_is_behind_sudo_is_who_gave_it(
     assert [each.by for each in read_grants(paths)] == [STUDENT]
 
 
+def test_who_calls_through_sudo_sets_no_limit_that_keeps_it_out_of_the_log(
+    paths: HostPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        code, _, err = run(paths, capsys, "grant", STUDENT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (code, err, len(read_grants(paths)), len(events(paths))) == (0, "", 1, 1)
+
+
 def test_an_account_that_nobody_knows_is_bad_input(paths: HostPaths, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(paths, capsys, "grant", "nob\x1bdy")
     assert (code, err.splitlines()[0]) == (2, "error: there is no account 'nob\\\\x1bdy'")
@@ -144,7 +157,7 @@ def test_an_account_that_nobody_knows_is_bad_input(paths: HostPaths, capsys: pyt
     assert run(paths, capsys, "grant", "student01")[0] == 0
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "8785", "soon", ""])
+@pytest.mark.parametrize("text", ["0", "0.0002", "-1", "nan", "inf", "8785", "soon", ""])
 def test_a_time_that_makes_no_sense_is_bad_input(
     text: str, paths: HostPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:

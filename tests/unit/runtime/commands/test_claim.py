@@ -94,6 +94,20 @@ def test_a_container_without_an_owner_is_given_one(paths: HostPaths, run: Run, c
     ]
 
 
+@pytest.mark.parametrize("argv", [(), ("--remove",)])
+def test_a_name_that_is_the_beginning_of_anothers_id_takes_no_claim_for_it(
+    paths: HostPaths, run: Run, docker: Callable[..., None], argv: tuple[str, ...]
+):
+    """As docker ps shows ids, and as anybody may call a container: Docker itself takes the name first."""
+    called = str(OLD["Id"])[:12]
+    docker(OLD, inspected(called))
+    code, out, err = run(*argv, called, *(() if argv else ("games",)))
+    assert (code, out) == (2, "")
+    assert err.splitlines()[0] == f"error: '{called}' is the name of a container, and the beginning of the id of old"
+    assert (claimed(paths), events(paths)) == ({}, [])
+    assert run(str(OLD["Id"]), "games")[0] == 0
+
+
 def test_a_listed_account_may_be_unknown_to_this_machine(paths: HostPaths, run: Run):
     assert run("old", "j.doe@lab-x.org", "--json")[0] == 0
     assert claimed(paths) == {"old": (OLD["Id"], "j.doe@lab-x.org", "root")}

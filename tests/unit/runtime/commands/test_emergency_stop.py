@@ -26,6 +26,7 @@ WEB = inspected("web", labels={"ds01.user": "games"})
 TRAIN = inspected("train", labels={"ds01.user": "www-data"}, everything=True)
 GRAFANA = inspected("ds01-grafana")
 OLD = inspected("old", status="exited", labels={"ds01.user": "games"})
+KILL = "sudo systemctl kill --signal=KILL"
 HEAD = "CONTAINER  ID            ACCOUNT   BY ITS  STATE    GPU  PROTECTED"
 pytestmark = pytest.mark.root
 Run = Callable[..., tuple[int, str, str]]
@@ -216,17 +217,18 @@ def test_what_cannot_be_read_is_said_and_hinders_nothing(paths: HostPaths, run: 
 
 
 @pytest.mark.parametrize(
-    ("scope", "unit"),
+    ("scope", "fix"),
     [
-        (("--all",), "ds01.slice"),
-        (("--gpu",), "ds01.slice"),
-        (("--user", "a.weber"), "ds01-student-a_weber.slice"),
-        (("--user", "no/name"), "ds01.slice"),
+        (("--all",), f"{KILL} ds01.slice ends what runs there without Docker; then look"),
+        (("--gpu",), f"{KILL} ds01.slice ends all that runs there without Docker, also what has no GPU; then look"),
+        (("--user", "a.weber"), f"{KILL} ds01-student-a_weber.slice ends what runs there without Docker; then look"),
+        # Never the slice of all: whoever names one account does not mean the others.
+        (("--user", "no/name"), "look"),
     ],
     ids=str,
 )
 def test_without_docker_it_fails_and_says_how_processes_are_ended_all_the_same(
-    paths: HostPaths, run: Run, scope: tuple[str, ...], unit: str
+    paths: HostPaths, run: Run, scope: tuple[str, ...], fix: str
 ):
     document = json.loads(paths.policy.read_text())
     document["users"]["a.weber"] = {"group": "student"}
@@ -234,7 +236,13 @@ def test_without_docker_it_fails_and_says_how_processes_are_ended_all_the_same(
     code, _, err = run(*scope, "--yes", containers=None)
     assert code == 1
     assert err.startswith("error: there is no Docker engine at ")
-    assert f"To fix: sudo systemctl kill --signal=KILL {unit} ends what runs there without Docker; " in err
+    assert f"To fix: {fix} after Docker (systemctl status docker), and call this again\n" in err
+
+
+def test_without_docker_and_policy_an_accounts_slices_are_named_and_not_the_one_of_all(paths: HostPaths, run: Run):
+    paths.policy.unlink()
+    _, _, err = run("--user", "games", "--yes", containers=None)
+    assert f"To fix: {KILL} 'ds01-*-games.slice' ends what runs there without Docker; " in err
 
 
 def test_names_of_users_move_no_terminal(run: Run):

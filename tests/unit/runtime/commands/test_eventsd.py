@@ -19,9 +19,9 @@ from tests.unit.runtime.telemetry.played import PlayedEngine, until
 
 import ds01
 from ds01.core.paths import HostPaths
+from ds01.core.policy import Policy
 from ds01.runtime.commands import eventsd
 from ds01.runtime.containers.page import locked_page
-from ds01.runtime.telemetry.inforce import PolicyInForce
 
 SCRIPTS = Path(ds01.__file__).parents[1]
 PROGRAM = "import sys; from ds01.runtime.commands.eventsd import main; sys.exit(main(sys.argv[1:]))"
@@ -102,13 +102,13 @@ def test_jobs_are_run_as_cron_runs_them(tmp_path: Path) -> None:
 
 
 def test_what_is_due_next_is_told_by_the_rules(paths: HostPaths) -> None:
-    document = json.loads(paths.policy.read_text()) | {"users": {"games": {"group": "student"}}}
-    paths.policy.write_text(json.dumps(document))
+    policy = Policy.from_document(json.loads(paths.policy.read_text()) | {"users": {"games": {"group": "student"}}})
     with locked_page(paths.pages, pwd.getpwnam("games").pw_uid) as page:
         page.admitted = ("token",)
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
     with PlayedEngine(paths.engine) as played:
-        assert eventsd._dues(paths, PolicyInForce(paths.policy))() is None
+        assert eventsd._due(paths, policy, begin) is None
         played.put("train", labels={"ds01.user": "games", "ds01.created_at": "token"}, status="exited")
-        due = eventsd._dues(paths, PolicyInForce(paths.policy))()
+        due = eventsd._due(paths, policy, begin)
     assert due is not None
-    assert (due[1], due[0] <= datetime.now(UTC)) == ("stale-containers", True)
+    assert (due[1], due[0] > datetime(2026, 3, 1, 11, tzinfo=UTC)) == ("stale-containers", True)

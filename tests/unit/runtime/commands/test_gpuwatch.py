@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,16 @@ def test_without_a_policy_nothing_is_written(paths: HostPaths, caplog: pytest.Lo
     assert main(["--root", str(paths.root), "--once"]) == 1
     assert not paths.gpu_activity.exists()
     assert "there is no compiled policy" in caplog.text
+
+
+@pytest.mark.root
+def test_an_ordinary_account_watches_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    os.seteuid(65534)
+    try:
+        code = main(["--once"])
+    finally:
+        os.seteuid(0)
+    assert (code, capsys.readouterr().err.splitlines()[0]) == (4, "error: GPUs are watched by root alone")
 
 
 @pytest.mark.parametrize("option", ["--interval", "--limit"])

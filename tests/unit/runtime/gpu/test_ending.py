@@ -92,6 +92,17 @@ def test_several_are_ended_side_by_side_and_one_that_waits_holds_up_none() -> No
     assert ender.under_way == {}
 
 
+def test_one_that_ended_as_it_was_told_is_not_spared_but_told_of() -> None:
+    """It is condemned no more since it is gone, and that is what is to be told."""
+    ender = Ender(MACHINE)
+    with running() as child:
+        process = condemned(child.pid)
+        ender.begin(process, LONG)
+        child.wait()
+        assert ender.spare(()) == ()
+        assert ender.proceed() == (Outcome(process, "SIGTERM"),)
+
+
 def test_one_that_was_killed_is_not_spared() -> None:
     ender = Ender(MACHINE)
     with running(DEAF) as child:

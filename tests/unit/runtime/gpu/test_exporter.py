@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.fake_nvml.samples import gpu_uuid
 
+from ds01.runtime.gpu.dcgm import read_activity
 from ds01.runtime.gpu.exporter import LARGEST_BYTES, ask_exporter
 
 if TYPE_CHECKING:
@@ -177,6 +178,76 @@ def test_an_ordinary_account_that_took_the_port_is_not_believed(uid: int, *, bel
         " not believed: end that one"
     )
     assert found == ({("GPU-a", None): 0.0} if believed else refused)
+
+
+LISTEN = """
+import os, socket, sys
+family, address, port = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, sys.argv[1], int(sys.argv[2])
+os.setuid(54321)
+listener = socket.socket(family)
+if family == socket.AF_INET6:
+    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+listener.bind((address, port))
+listener.listen()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("address", ["127.0.0.2", "::", "::1"])
+def test_whoever_listens_at_another_address_takes_nothing_from_the_exporter(address: str) -> None:
+    with http_server() as port:
+        argv = [sys.executable, "-I", "-S", "-c", LISTEN, address, str(port)]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "ready\n"
+            found = ask_exporter(port, PROC)
+            other.kill()
+    assert not isinstance(found, str)
+
+
+@pytest.mark.parametrize(
+    ("table", "address", "believed"),
+    [
+        ("tcp", "0100007F", True),
+        ("tcp", "00000000", True),
+        ("tcp6", "0" * 32, True),
+        ("tcp6", "0000000000000000FFFF00000100007F", True),
+        # Who answers at our address came between two looks then.
+        ("tcp", "0200007F", False),
+        ("tcp6", "00000000000000000000000001000000", False),
+    ],
+)
+def test_only_who_listens_at_our_address_vouches_for_the_answer(
+    table: str, address: str, tmp_path: Path, *, believed: bool
+) -> None:
+    (tmp_path / "net").mkdir()
+    with http_server() as port:
+        row = f"0: {address}:{port:04X} {'0' * len(address)}:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4711 1"
+        (tmp_path / "net" / table).write_text(f"  sl  local_address rem_address   st ...\n   {row}\n")
+        found = ask_exporter(port, tmp_path)
+    refused = f"the DCGM exporter at 127.0.0.1:{port} tells nothing: who listens there changed meanwhile"
+    assert found == (read_activity(METRICS.decode()) if believed else refused)
+
+
+def test_of_the_kernels_table_no_more_is_read_than_who_listens(tmp_path: Path) -> None:
+    """It has a line for each connection of the machine, of which any account can make more than fit in our memory."""
+    (tmp_path / "net").mkdir()
+    with http_server() as port:
+        rows = [
+            f"0: {address}:{port:04X} 00000000:0000 {state} 0:0 0:0 0 {uid} 0 4711"
+            for address, state, uid in (
+                ("0200007F", "0A", 0),
+                ("0100007F", "0A", 0),
+                ("0100007F", "06", 0),
+                # The kernel has none of these behind the others; whoever reads on would find it.
+                ("0100007F", "0A", 54321),
+            )
+        ]
+        (tmp_path / "net/tcp").write_text("\n".join(["sl local_address", *rows, ""]))
+        found = ask_exporter(port, tmp_path)
+    assert not isinstance(found, str)
 
 
 def test_one_that_is_gone_when_it_has_answered_is_not_believed() -> None:

@@ -17,10 +17,13 @@ from ds01.runtime.gpu.hardware import Devices, GpuProcess, GpuUuid
 from ds01.runtime.gpu.hostprocesses import (
     HostProcess,
     Key,
+    Meant,
     Moment,
     Rules,
     Verdict,
+    doubted,
     judge,
+    meant_by,
     newly_warned,
     slot_of,
 )
@@ -135,6 +138,47 @@ def test_another_process_with_the_same_number_is_warned_anew() -> None:
     before = look({}, rules(), 0)
     found = look(before, rules(), GRACE, process(started=99))
     assert [(key, each.verdict, each.sightings) for key, each in found.items()] == [((4711, 99), Verdict.WARNED, 1)]
+
+
+# --- What the driver means by a number -------------------------------------------------------------------------------
+
+
+def gone(*pids: int) -> Devices:
+    return replace(host(), gone=frozenset(pids))
+
+
+@pytest.mark.parametrize(
+    ("looks", "meant"),
+    [
+        ([host(process())], {4711: 77}),
+        ([host(process(), process(uuid="GPU-1"))], {4711: 77}),
+        ([gone(4711)], {4711: None}),
+        # It goes on naming the number: it means what it meant, whoever has that by now.
+        ([host(process()), gone(4711)], {4711: 77}),
+        ([host(process()), host(process(started=99))], {4711: 77}),
+        ([gone(4711), host(process(started=99))], {4711: None}),
+        ([host(process(container_id="c" * 64)), host(process(started=99))], {4711: 77}),
+        ([host(process()), replace(host(), unknown="NVML fails"), host(process(started=99))], {4711: 77}),
+        # It let go of it between.
+        ([host(process()), host(), host(process(started=99))], {4711: 99}),
+        # It ended while it was looked at on a second unit.
+        ([replace(host(process()), gone=frozenset({4711}))], {4711: 77}),
+    ],
+)
+def test_a_number_means_what_it_meant_as_long_as_the_driver_names_it(looks: list[Devices], meant: object) -> None:
+    found: Meant = {}
+    for each in looks:
+        found = meant_by(found, each)
+    assert found == meant
+
+
+def test_another_process_with_a_number_that_the_driver_goes_on_naming_is_doubted() -> None:
+    mine, other = process(started=99), process(started=99, container_id="c" * 64)
+    doubt = "the driver named its number already for one that has ended, of which a child may hold the GPU"
+    for meant in ({4711: 77}, {4711: None}):
+        assert doubted(host(mine, other), meant) == host(replace(mine, doubt=doubt), other)
+    for known in ({4711: 99}, {}):
+        assert doubted(host(mine, other), known) == host(mine, other)
 
 
 # --- What is never condemned ------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.runtime.gpu.hosts import NOON
 
+from ds01.core.value import replace
 from ds01.runtime.gpu.hardware import GpuUuid
 from ds01.runtime.gpu.hostprocesses import HostProcess, Verdict
 from ds01.runtime.gpu.hostrecord import HostRecord, current, from_document, to_document
@@ -30,7 +31,7 @@ ONE = HostProcess(
     ends_at=NOON,
 )
 OTHER = HostProcess(1, 2, 0, "root", "x", (), (), None, NOON, 1, Verdict.GRANTED, granted_until=NOON, note="why")
-RECORD = HostRecord(NOON, "boot-1", (ONE, OTHER), (OTHER,), "the driver hangs")
+RECORD = HostRecord(NOON, "boot-1", (ONE, OTHER), (OTHER,), "the driver hangs", {4711: 77, 4712: None})
 
 
 def document(**changes: object) -> dict[str, Any]:
@@ -71,6 +72,9 @@ def test_the_file_reads_back_to_the_same() -> None:
     assert from_document(document()) == RECORD
     empty = HostRecord(NOON, "boot-1")
     assert from_document(to_document(empty)) == empty
+    older = document()
+    del older["meant"]
+    assert from_document(older) == replace(RECORD, meant={})
 
 
 @pytest.mark.parametrize(("seconds", "fresh"), [(-121, False), (-120, True), (0, True), (120, True), (121, False)])
@@ -90,6 +94,9 @@ def test_one_of_another_time_says_nothing_about_now(seconds: int, *, fresh: bool
         {"unknown": 5},
         {"processes": {}},
         {"quiet": None},
+        {"meant": []},
+        {"meant": {"x": 1}},
+        {"meant": {"1": "2"}},
         {"processes": [None]},
         {"processes": [{}]},
         *(

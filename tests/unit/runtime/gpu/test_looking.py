@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,10 @@ ADVICE = "see dmesg for NVRM lines; when nvidia-smi hangs too, only a restart of
 @pytest.fixture
 def looker(tmp_path: Path) -> Looker:
     return Looker(HostPaths(tmp_path))
+
+
+# Source: prctl(2).
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def hang() -> Seen:
@@ -106,6 +112,64 @@ def test_while_one_is_stuck_no_other_is_begun(looker: Looker) -> None:
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     looker.machine = Machine()
     assert looker.ask(lambda: SEEN) == SEEN
+
+
+def test_one_that_has_said_all_and_does_not_end_is_no_reason_to_wait(looker: Looker) -> None:
+    """As when the driver hangs once its files are closed."""
+
+    def stay() -> Seen:
+        # The answer is whole as soon as its end of the pipe is closed.
+        os.closerange(3, 256)
+        return hang()
+
+    looker.limit_seconds = 0.3
+    before = children()
+    assert looker.ask(stay) == "the look at the driver ended without an answer"
+    looker.limit_seconds = 60
+    while (found := looker.ask(lambda: SEEN)) != SEEN:
+        assert isinstance(found, str)
+    assert (looker.stuck, children()) == (None, before)
+
+
+def test_what_a_child_started_is_ended_with_it_and_holds_up_the_next_look(looker: Looker, tmp_path: Path) -> None:
+    """As nvidia-smi is started, where there is no NVML; one that is not reaped stands for one that cannot be killed."""
+    number = tmp_path / "number"
+
+    def tool() -> Seen:
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        number.write_text(str(child))
+        return hang()
+
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        looker.limit_seconds = 1
+        assert looker.ask(tool) == f"the driver gave no answer within 1 s; {ADVICE}"
+        grandchild = int(number.read_text())
+        while str(grandchild) not in children():
+            time.sleep(0.01)
+        assert str(looker.ask(lambda: SEEN)).startswith("the driver has not answered for ")
+        assert os.WTERMSIG(os.waitpid(grandchild, 0)[1]) == signal.SIGKILL
+        assert looker.ask(lambda: SEEN) == SEEN
+    finally:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def test_whoever_is_interrupted_leaves_no_child(looker: Looker) -> None:
+    def interrupt() -> Seen:
+        # Once the other one waits for an answer.
+        while Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            time.sleep(0.01)
+        os.kill(os.getppid(), signal.SIGINT)
+        return hang()
+
+    before = children()
+    with pytest.raises(KeyboardInterrupt):
+        looker.ask(interrupt)
+    (child,) = set(children()) - set(before)
+    assert os.WTERMSIG(os.waitpid(int(child), 0)[1]) == signal.SIGKILL
 
 
 def test_the_driver_itself_is_asked(loaded_nvml: FakeNvml, tmp_path: Path) -> None:

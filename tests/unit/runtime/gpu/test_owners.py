@@ -15,6 +15,9 @@ games:700000:65536
 www-data:800000:65536
 65534:900000:10
 ghost:1000000:10
+65534:8:2
+www-data:33:1
+games:9:1
 games:1100000:10
 www-data:1100005:10
 
@@ -46,6 +49,10 @@ def owners(tmp_path: Path) -> Owners:
         (1100012, "www-data"),
         (1200000, None),
         (5, "games"),
+        # Another person, here nobody, may use these two as well; the system's own accounts are no people.
+        (8, None),
+        (9, None),
+        (33, "www-data"),
         (2**64, None),
     ],
 )

@@ -147,8 +147,9 @@ def test_a_command_is_safe_to_print(comm: str, shown: str, tmp_path: Path) -> No
 def test_one_that_has_ended_is_left_out(tmp_path: Path) -> None:
     put(tmp_path, 1)
     put(tmp_path, 4711)
-    (tmp_path / "4711/stat").write_text(f"4711 (python) Z 1 {' '.join(map(str, range(5, 53)))}\n")
-    assert look([Running(4711, UNIT), Running(4712, UNIT)], tmp_path) == Identified(())
+    fields = [*range(5, 20), 1, *range(21, 53)]
+    (tmp_path / "4711/stat").write_text(f"4711 (python) Z 1 {' '.join(map(str, fields))}\n")
+    assert look([Running(4711, UNIT), Running(4712, UNIT)], tmp_path) == Identified((), gone=frozenset({4711, 4712}))
 
 
 def test_one_whose_number_was_given_again_meanwhile_is_left_out(tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_one_whose_number_was_given_again_meanwhile_is_left_out(tmp_path: Path) 
     with subprocess.Popen([sys.executable, "-I", "-S", "-c", successor]) as writer:
         found = look([Running(4711, UNIT)], tmp_path)
         assert writer.wait() == 0
-    assert found == Identified(())
+    assert found == Identified((), gone=frozenset({4711}))
 
 
 def test_where_others_processes_are_hidden_it_says_so(tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ def test_a_real_process() -> None:
     assert (found.pid, found.user, found.command, found.uid) == (child.pid, own, "sleep", os.getuid())
     assert found.since is not None
     assert timedelta(seconds=-2) < datetime.now(UTC) - found.since < timedelta(minutes=2)
-    assert live(child.pid) == Identified(())
+    assert live(child.pid) == Identified((), gone=frozenset({child.pid}))
 
 
 @pytest.mark.root

@@ -149,10 +149,28 @@ def test_warnings_and_ends_of_runs(hours: float, memory: RuntimeMemory, expected
     assert found == Due(after_noon(expected + 1), "max-runtime")
 
 
-def test_who_is_found_over_the_limit_is_due_now():
+def test_of_what_came_due_already_a_job_counts_once():
     now = moment(50 * HOUR)
     found = next_due(timers(run_aged(50)), now, after=after_noon(10 * HOUR))
-    assert found == Due(after_noon(18 * HOUR + 1), "max-runtime")
+    assert found == Due(after_noon(24 * HOUR + 1), "max-runtime")
+    assert next_due(timers(run_aged(50)), now, after=found.at) is None
+
+
+def test_no_job_hides_what_another_missed():
+    holds = [held("alice", f"2:{at}", name=f"c{at}", stopped_at=after_noon(at * HOUR)) for at in (0, 1, 2)]
+    stopped = subject("old", State.EXITED, finished_at=after_noon(HOUR))
+    missed = timers(stopped, ledger=ledger(*holds))
+    now, after, jobs = moment(4 * HOUR), LONG_AGO, []
+    while (found := next_due(missed, now, after=after)) is not None:
+        jobs.append(found.job)
+        after = found.at
+    assert jobs == ["stale-containers", "stale-gpu"]
+
+
+def test_the_same_thing_is_due_at_the_same_time_by_clocks_that_differ_a_little():
+    now = moment(3600.25)
+    found = {next_due(timers(subject(age=3600.25 + off)), now, after=NOON) for off in (-0.02, 0, 0.02)}
+    assert found == {Due(after_noon(18 * HOUR + 1), "max-runtime")}
 
 
 @pytest.mark.parametrize(

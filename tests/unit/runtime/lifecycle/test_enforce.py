@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.runtime.lifecycle.subjects import NOON, container, id_of
+from tests.unit.runtime.lifecycle.subjects import DAY, NOON, container, id_of
 
 from ds01.core.events import Event, EventLog, read_events
 from ds01.core.value import replace
@@ -27,6 +27,7 @@ def decision(action: Action, name: str = "web", **changes: Any) -> Decision:
         "reason": "idle for 2h",
         "text": "it is idle",
         "key": f"idle:{id_of(name)}",
+        "keep_seconds": DAY,
         "state_since": NOON,
         "grace_seconds": 30,
     } | changes
@@ -41,6 +42,7 @@ class World:
     containers: dict[str, Container] = field(default_factory=dict)
     obeys: bool = True
     told: list[tuple[str, str, str]] = field(default_factory=list)
+    kept_seconds: list[float] = field(default_factory=list)
     cleared: list[tuple[str, str]] = field(default_factory=list)
     deaf: tuple[str, ...] = ()
     busy: Callable[[Decision, Container], str | None] = field(default=lambda _, __: None)
@@ -63,10 +65,11 @@ class World:
         if self.obeys:
             self.containers.pop(container_id)
 
-    def tell(self, user: str, text: str, *, key: str) -> Told:
+    def tell(self, user: str, text: str, *, key: str, keep_seconds: float) -> Told:
         if user in self.deaf:
             return Told(remarks=("the disk is full",))
         self.told.append((user, text, key))
+        self.kept_seconds.append(keep_seconds)
         return Told(kept=True)
 
     def clear(self, user: str, key: str) -> str | None:
@@ -111,6 +114,11 @@ def test_a_warning_is_told_and_logged(world: World):
     assert world.act(warn) == [Outcome(warn, End.DONE)]
     assert world.told == [("alice", "it is idle", f"idle:{id_of('web')}")]
     assert world.events == [("lifecycle.warned", "alice", details())]
+
+
+def test_a_warning_is_shown_up_to_what_it_is_of_and_longer(world: World):
+    world.act(decision(Action.WARN, ahead_seconds=14 * 86400.0), decision(Action.WARN))
+    assert world.kept_seconds == [14 * 86400.0 + DAY, DAY]
 
 
 def test_one_that_reached_nobody_failed(world: World):

@@ -88,6 +88,7 @@ def test_an_idle_container_is_warned_and_then_stopped():
         key=f"idle:{id_of('web')}",
         state_since=NOON,
         grace_seconds=60,
+        ahead_seconds=3 * MINUTE,
     )
     assert watch.check(3 * STEP) == "stop"
     now = clock(moment(3 * STEP).now)
@@ -282,6 +283,19 @@ def test_in_high_demand_a_container_with_a_gpu_is_stopped_sooner():
     assert said["pressed"][3].endswith("(3 checks in a row); 80 % of the GPUs are taken, so it is shorter")
 
 
+def test_demand_that_becomes_high_after_the_warning_stops_nobody_before_the_time_that_was_told():
+    watch = Watch(settings={"times": replace(TIMES, idle_timeout=4 * HOUR)})
+    said = [watch.check(number * STEP, gpus=sign(), demand=0.5) for number in range(9)]
+    assert said[-1] == "warn"
+    told = clock(moment(9 * STEP).now)
+    assert f"is stopped after {told}," in str(watch.decision().text)
+    early = watch.check(9 * STEP - 2 * MINUTE, gpus=sign(), demand=1.0)
+    assert early == (
+        "idle for 3h58m of 2h (9 checks in a row); 100 % of the GPUs are taken, so it is shorter; its owner was told"
+    )
+    assert watch.check(9 * STEP, gpus=sign(), demand=1.0) == "stop"
+
+
 def test_demand_that_cannot_be_told_is_not_high():
     watch = Watch(settings={"times": replace(TIMES, idle_timeout=2 * HOUR)})
     said = [watch.check(number * STEP, gpus=sign(), demand=None) for number in range(6)]
@@ -333,6 +347,7 @@ def test_after_a_boot_watching_begins_anew():
     watch = Watch()
     idle_until_warned(watch)
     assert watch.check(3 * STEP, boot="boot-2", age=3 * STEP) == "it is watched from now on"
+    assert watch.last.cleared == (("alice", f"idle:{id_of('web')}"),)
 
 
 def test_after_a_new_start_watching_begins_anew_and_the_warning_is_cleared():
@@ -458,6 +473,18 @@ def test_what_it_says_then_announces_nothing():
     assert watch.check(5 * STEP) == "stop"
 
 
+def test_a_warning_of_before_the_rule_only_warned_is_taken_back_and_stops_nobody_later():
+    watch = Watch()
+    idle_until_warned(watch)
+    watch.rules = mode(LifecycleRule.IDLE, Mode.WARN)
+    assert watch.check(3 * STEP) == "warn"
+    assert (watch.decision().binding, watch.last.cleared) == (False, (("alice", f"idle:{id_of('web')}"),))
+    watch.rules = RULES
+    assert watch.check(4 * STEP) == "warn"
+    assert watch.decision().binding
+    assert watch.check(5 * STEP) == "stop"
+
+
 def test_a_rule_that_is_off_is_silent_and_takes_back_what_it_said():
     watch = Watch()
     idle_until_warned(watch)
@@ -484,3 +511,13 @@ def test_the_look_before_the_stop_sees_what_happened_since_the_sweep():
     busy = replace(quiet, cpu_usec=watch.cpu + 10_000_000)
     assert busy_since_then(busy, spell, RULES, moment(2 * STEP + 20)) == "it used 50.0 % of a CPU"
     assert busy_since_then(busy, spell, RULES, moment(2 * STEP + 0.5)) is None
+
+
+def test_a_keep_alive_file_that_comes_between_the_sweep_and_the_stop_holds_it():
+    watch = Watch()
+    idle_until_warned(watch)
+    spell = watch.memory.spells[id_of("web")]
+    asked = IdleSight(subject(age=3 * STEP), watch.cpu, watch.net, {}, keep_alive=True)
+    assert busy_since_then(asked, spell, RULES, moment(2 * STEP + 20)) == "it has a .keep-alive file now"
+    used_up = replace(spell, kept_since=0.0)
+    assert busy_since_then(asked, used_up, RULES, moment(2 * STEP + 20)) is None

@@ -22,6 +22,7 @@ FULL = Spell(
     idle_since=90.0,
     checks=3,
     warned_at=95.0,
+    promised=180.5,
     told=True,
     kept_since=1.0,
 )
@@ -53,7 +54,7 @@ def test_nothing_of_another_boot_counts():
     assert MEMORY.of("boot-2") == {}
 
 
-def decided(action: Action, name: str = "web", **changes: bool) -> Decision:
+def decided(action: Action, name: str = "web", **changes: float) -> Decision:
     return Decision(id_of(name), name, "alice", action, LifecycleRule.IDLE, "idle", **changes)  # type: ignore[arg-type] # fields by name
 
 
@@ -62,8 +63,11 @@ def decided(action: Action, name: str = "web", **changes: bool) -> Decision:
     [
         ([], MEMORY.spells),
         (
-            [decided(Action.WARN)],
-            {id_of("web"): replace(BARE, warned_at=moment(60).awake_seconds), id_of("train"): FULL},
+            [decided(Action.WARN, ahead_seconds=30)],
+            {
+                id_of("web"): replace(BARE, warned_at=moment(60).awake_seconds, promised=moment(90).awake_seconds),
+                id_of("train"): FULL,
+            },
         ),
         ([decided(Action.WARN, binding=False)], {id_of("web"): replace(BARE, told=True), id_of("train"): FULL}),
         ([decided(Action.STOP)], {id_of("train"): FULL}),

@@ -88,6 +88,7 @@ def test_the_words_name_the_end():
         state_since=NOON,
         grace_seconds=60,
         mark=0.75,
+        ahead_seconds=5.5 * HOUR,
     )
     assert watch.decision() == warning
     assert watch.check(19) == "it has run for 19h of 24h; its owner was told"
@@ -99,6 +100,7 @@ def test_the_words_name_the_end():
         text=f"container web was stopped {clock(NOON + timedelta(hours=24.5))}: it has run for 24h30m of 24h; "
         "docker start web starts it again",
         mark=0,
+        ahead_seconds=0,
     )
     assert watch.memory.runs == {}
 
@@ -171,6 +173,7 @@ def test_after_a_boot_nothing_of_before_counts():
     watch = Watch()
     watch.actions(range(23))
     assert watch.check(50, boot="boot-2", age=50 * HOUR) == "warn"
+    assert watch.last.cleared == (("alice", KEY),)
 
 
 def test_a_lost_record_stops_nobody():
@@ -234,6 +237,17 @@ def test_a_rule_that_only_warns_says_once_what_it_would_do():
     # Enforced from now on: what was said was no warning.
     watch.rules = RULES
     assert watch.actions([60.0, 60.5, 61.0]) == {60: "warn", 61: "stop"}
+
+
+def test_a_warning_of_before_the_rule_only_warned_is_taken_back_and_stops_nobody_later():
+    watch = Watch()
+    assert watch.actions(range(23)) == {18: "warn", 22: "warn"}
+    watch.rules = mode(LifecycleRule.MAX_RUNTIME, Mode.WARN)
+    assert watch.check(23) == "it has run for 23h of 24h"
+    assert watch.last.cleared == (("alice", KEY),)
+    watch.rules = RULES
+    assert watch.check(25) == "warn"
+    assert watch.check(26) == "stop"
 
 
 def test_a_rule_that_is_off_is_silent_and_takes_back_what_it_said():

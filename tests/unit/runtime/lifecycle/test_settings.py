@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.runtime.lifecycle.subjects import HOUR, MINUTE, RULES
 
 from ds01.core.labels import ContainerType
@@ -126,3 +128,16 @@ OWN = Times(30 * MINUTE, 24 * HOUR, 15 * MINUTE, 30 * MINUTE, 60)
 )
 def test_the_stricter_of_account_and_type_holds(account: Account, kind: ContainerType, expected: Times):
     assert TYPED.times(account, kind) == expected
+
+
+SECONDS = st.none() | st.floats(0, 10**7)
+
+
+@given(own=SECONDS, typed=SECONDS, admin=st.booleans())
+def test_no_type_gives_anybody_more_than_the_account_has(own: float | None, typed: float | None, admin: bool):  # noqa: FBT001
+    types = {ContainerType.API: TypeTimes(idle_timeout=typed, max_runtime=typed)}
+    found = replace(RULES, types=types).times(Account(Times(own, own), is_admin=admin), ContainerType.API)
+    assert found.idle_timeout == found.max_runtime
+    stated = {each for each in (own, typed) if each is not None}
+    expected = None if own is None and admin else min(stated, default=None)
+    assert found.idle_timeout == expected

@@ -85,7 +85,9 @@ def test_an_owner_is_told_until_when_a_stopped_container_is_kept_then_it_is_remo
         reason=words,
         text=f"container web is removed after {clock(NOON + timedelta(hours=1.5))}: {words}; docker start web keeps it",
         key=KEY,
+        keep_seconds=DAY,
         state_since=NOON + timedelta(hours=1),
+        ahead_seconds=29 * MINUTE,
     )
     assert watch.decision() == warning
     assert watch.check(STOPPED + 20 * MINUTE) == f"{words}; its owner was told"
@@ -95,8 +97,18 @@ def test_an_owner_is_told_until_when_a_stopped_container_is_kept_then_it_is_remo
         action=Action.REMOVE,
         text=f"container web was removed {clock(NOON + timedelta(hours=1.5))}: {words}; "
         "its workspace and volumes are there still",
+        ahead_seconds=0,
     )
     assert watch.memory.kept == {}
+
+
+def test_a_hold_that_becomes_shorter_removes_nothing_before_the_time_that_was_told():
+    watch = running(STOPPED)
+    watch.settings["times"] = replace(TIMES, container_hold=4 * HOUR)
+    assert watch.check(STOPPED + 60) == "warn"
+    watch.settings["times"] = replace(TIMES, container_hold=HOUR)
+    assert watch.check(STOPPED + 3 * HOUR).endswith("kept for 1h; its owner was told")
+    assert watch.check(STOPPED + 4 * HOUR) == "remove"
 
 
 def test_one_that_was_never_started_is_kept_longer():
@@ -231,6 +243,17 @@ def test_a_rule_that_only_warns_says_once_what_it_would_do():
     assert watch.check(STOPPED + 3 * HOUR + 3 * MINUTE) == "remove"
 
 
+def test_a_notice_of_before_the_rule_only_warned_is_taken_back_and_removes_nothing_later():
+    watch = running(STOPPED)
+    assert watch.check(STOPPED + 60) == "warn"
+    watch.rules = mode(LifecycleRule.CONTAINER_HOLD, Mode.WARN)
+    assert watch.check(STOPPED + HOUR) == "warn"
+    assert (watch.decision().binding, watch.last.cleared) == (False, (("alice", KEY),))
+    watch.rules = RULES
+    assert watch.check(STOPPED + 2 * HOUR) == "warn"
+    assert watch.check(STOPPED + 3 * HOUR) == "remove"
+
+
 def test_a_rule_that_is_off_is_silent_and_takes_back_what_it_said():
     watch = running(STOPPED - 10)
     watch.check(STOPPED + 60)
@@ -239,7 +262,7 @@ def test_a_rule_that_is_off_is_silent_and_takes_back_what_it_said():
     assert sweep.decisions == Decisions(cleared=(("alice", KEY),))
 
 
-FULL = Kept("bob", NOON, 12.25, told_at=2.5, would=True)
+FULL = Kept("bob", NOON, 12.25, told_at=2.5, promised=20.5, would=True)
 
 
 @pytest.mark.parametrize(

@@ -78,11 +78,15 @@ def test_the_words_name_the_end_and_whom_to_ask():
         state_since=NOON,
         grace_seconds=60,
         mark=1,
+        ahead_seconds=48 * HOUR,
     )
     assert watch.decision() == alert
     watch.check(25)
     assert watch.decision() == replace(
-        alert, reason="DS01 had no say in it (unmanaged-docker), noticed 25h of 48h ago", mark=2
+        alert,
+        reason="DS01 had no say in it (unmanaged-docker), noticed 25h of 48h ago",
+        mark=2,
+        ahead_seconds=23 * HOUR,
     )
     watch.check(50)
     assert watch.decision() == replace(
@@ -92,7 +96,15 @@ def test_the_words_name_the_end_and_whom_to_ask():
         text=f"container web was stopped {clock(NOON + timedelta(hours=50))}: it was not made through DS01; "
         "ask the admins",
         mark=0,
+        ahead_seconds=0,
     )
+
+
+def test_a_grace_that_becomes_shorter_stops_nobody_before_the_time_that_was_told():
+    watch = Watch()
+    assert watch.actions(range(31)) == {0: "warn", 24: "warn"}
+    watch.rules = replace(RULES, unmanaged_grace_seconds=24 * HOUR)
+    assert watch.actions(range(31, 49)) == {48: "stop"}
 
 
 @pytest.mark.parametrize("found", [{"user": None}, {"user": "alice", "asserted": True}])
@@ -212,6 +224,16 @@ def test_a_rule_that_only_warns_says_once_what_it_would_do():
     assert watch.actions(range(200, 249)) == {200: "warn", 224: "warn", 248: "stop"}
 
 
+def test_alerts_of_before_the_rule_only_warned_are_taken_back_and_stop_nobody_later():
+    watch = Watch()
+    assert watch.actions(range(41)) == {0: "warn", 24: "warn"}
+    watch.rules = mode(LifecycleRule.UNMANAGED, Mode.WARN)
+    assert watch.check(41) == "warn"
+    assert (watch.decision().binding, watch.last.cleared) == (False, (("alice", KEY),))
+    watch.rules = RULES
+    assert watch.actions(range(50, 99)) == {50: "warn", 74: "warn", 98: "stop"}
+
+
 def test_a_rule_that_is_off_is_silent_and_takes_back_what_it_said():
     watch = Watch()
     watch.check(0)
@@ -220,7 +242,7 @@ def test_a_rule_that_is_off_is_silent_and_takes_back_what_it_said():
     assert sweep.decisions == Decisions(cleared=(("alice", KEY),))
 
 
-FULL = Stranger("bob", 2, 12.5, 6.25, told=True)
+FULL = Stranger("bob", 2, 12.5, 6.25, 18.75, told=True)
 
 
 @pytest.mark.parametrize("memory", [StrangerMemory(), StrangerMemory(moment(), {"a": FULL, "b": Stranger(None)})])

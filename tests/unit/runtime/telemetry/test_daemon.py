@@ -391,3 +391,16 @@ def test_it_looks_again_after_a_while(host: Host) -> None:
     daemon.end()
     thread.join(20)
     assert module.LOOK_SECONDS == 600
+
+
+def test_a_look_at_which_nothing_had_changed_renews_the_record_all_the_same(host: Host) -> None:
+    daemon = host.daemon()
+    daemon.look_seconds = 0.2
+    thread = threading.Thread(target=daemon.run)
+    thread.start()
+    until(lambda: len(host.steps.looks) >= 1 and host.paths.containers.exists())
+    first = read_record(host.paths)
+    until(lambda: read_record(host.paths).updated_at != first.updated_at)
+    assert read_record(host.paths).rows == first.rows
+    daemon.end()
+    thread.join(20)

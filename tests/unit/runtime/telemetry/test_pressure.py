@@ -209,10 +209,11 @@ WHILE_LIFTED = Watch(lifted=Lifted(HIGH))
     [
         ("still above", LIFTED, False, None),
         ("a process was ended", LIFTED, True, Why.OOM_KILL),
+        ("a process was ended, and with its container systemd put it back", STUCK, True, Why.OOM_KILL),
         ("below again", figures(0, 0, HIGH - 1, high=None), False, Why.BELOW),
         ("with page cache above, without it below", figures(0, 0, GIB, high=None, current=MAX), False, Why.BELOW),
         ("nobody knows how much is used", figures(0, 0, UNKNOWN, high=None), False, None),
-        ("somebody else put it back", STUCK, False, Why.ELSEWHERE),
+        ("systemd put it back", STUCK, False, Why.ELSEWHERE),
         ("nobody knows the limit", replace(LIFTED, high_bytes=UNKNOWN), False, None),
     ],
 )

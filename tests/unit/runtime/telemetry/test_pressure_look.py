@@ -277,6 +277,53 @@ def test_also_when_nothing_is_remembered(tmp_path: Path) -> None:
     assert (host.high(), host.events()[-1].details["reason"], host.notices()) == (f"{HIGH}", "start", {})
 
 
+def test_one_that_cannot_be_put_back_at_the_start_is_put_back_later(tmp_path: Path) -> None:
+    host = stalled(tmp_path)
+    host.paths.pressure.unlink()
+    host.start()
+    target, elsewhere = host.group() / "memory.high", host.paths.root / "elsewhere"
+    target.rename(elsewhere)
+    target.symlink_to(elsewhere)
+    host.looks()
+    assert host.high() == "max"
+    target.unlink()
+    elsewhere.rename(target)
+    host.put(HIGH - GIB)
+    host.looks()
+    assert (host.high(), host.events()[-1].details["reason"]) == (f"{HIGH}", "below")
+
+
+def test_a_policy_without_quota_levels_makes_nobody_forget_what_is_lifted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = Host(tmp_path)
+    document = json.loads(host.paths.policy.read_text())
+    del document["policies"]["quota_warnings"]
+    host.paths.policy.write_text(json.dumps(document))
+    host.put(HIGH + 1, full=30)
+    host.looks(3)
+    assert host.high() == "max"
+    host.put(HIGH - GIB)
+    host.looks()
+    assert host.high() == f"{HIGH}"
+    assert host.said() == ["pressure.stalled", "pressure.released", "pressure.restored"]
+    assert [each.getMessage() for each in caplog.records] == [
+        "quotas: the compiled policy says None for policies.quota_warnings; trying again"
+    ]
+
+
+def test_an_account_with_a_name_that_is_refused_stops_no_look_at_others(host: Host) -> None:
+    document = json.loads(host.paths.policy.read_text())
+    document["users"]["dom\\bob"] = {"group": "student"}
+    host.paths.policy.write_text(json.dumps(document))
+    host.put(GIB, name="ds01-student-dom_bob.slice")
+    host.put(GIB)
+    host.looks()
+    host.put_kills(GIB, 1)
+    host.looks()
+    assert [(each.event_type, each.user) for each in host.events()] == [("pressure.oom", USER)]
+
+
 @pytest.mark.parametrize(("stall", "mode"), [("notify", "enforce"), ("release", "warn"), ("release", "off")])
 def test_where_nothing_is_lifted_a_missing_limit_is_somebody_elses_affair(
     tmp_path: Path, stall: str, mode: str

@@ -292,6 +292,18 @@ def test_all_is_looked_at_in_one_order(paths: HostPaths):
     ]
 
 
+def test_what_fails_costs_its_own_line_only(paths: HostPaths):
+    paths.cron.unlink()
+    paths.cron.parent.rmdir()
+    paths.cron.parent.symlink_to(paths.cron.parent)
+    found = {each.name: each for each in look_around(host_at(paths)).checks}
+    assert (found["jobs"].status, found["jobs"].text) == (
+        Status.FAILED,
+        f"{paths.cron}: Too many levels of symbolic links",
+    )
+    assert found["policy"].status is Status.OK
+
+
 def test_what_hangs_costs_its_own_line_only(paths: HostPaths, monkeypatch: pytest.MonkeyPatch):
     """A disk that does not answer: statvfs(2) is the one call that nothing can end."""
     hangs = threading.Event()

@@ -92,6 +92,17 @@ def test_what_others_could_have_written_is_ill(paths: HostPaths):
     assert [shown[name][0] for name in ("container-owners.json", "containers.json")] == [Status.FAILED] * 2
 
 
+def test_the_list_of_files_waits_for_no_disk(paths: HostPaths, monkeypatch: pytest.MonkeyPatch):
+    def hangs(*_: object, **__: object) -> object:
+        raise AssertionError("nothing may be looked at here")
+
+    for call in ("stat", "lstat", "open", "scandir", "listdir", "readlink"):
+        monkeypatch.setattr(os, call, hangs)
+    listed = files_of(paths)
+    monkeypatch.undo()
+    assert os.fspath(paths.events) in listed
+
+
 def test_a_log_may_be_missing_only_between_a_rotation_and_the_next_event(paths: HostPaths):
     paths.events.unlink()
     assert found(paths) == {"events.jsonl": (Status.FAILED, "it is missing")}
@@ -127,6 +138,21 @@ def test_what_an_ordinary_account_may_not_read_is_said_and_not_ill(paths: HostPa
 
 
 # --- Disks ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_disk_that_answers_with_an_error_is_ill_and_not_merely_hidden(paths: HostPaths):
+    """A link that leads to itself stands for any error of the system but for a missing right."""
+    folder = paths.at("/srv")
+    folder.symlink_to(folder)
+    check = disk_check(folder)
+    assert (check.status, check.text) == (Status.FAILED, "Too many levels of symbolic links")
+    assert check.fix.startswith("journalctl -k ")
+
+
+def test_a_file_on_a_disk_that_answers_with_an_error_is_ill(paths: HostPaths):
+    paths.container_owners.parent.rmdir()
+    paths.container_owners.parent.symlink_to(paths.container_owners.parent)
+    assert found(paths)["container-owners.json"] == (Status.FAILED, "Too many levels of symbolic links")
 
 
 def test_room_is_looked_at_where_it_is_needed(paths: HostPaths):

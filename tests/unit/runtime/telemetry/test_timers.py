@@ -21,24 +21,21 @@ WRITE = "import sys; from pathlib import Path; Path(sys.argv[1]).open('a').write
 
 
 class Clock:
-    """What the test says what time it is, and what is due."""
+    """What the test says what time it is."""
 
     def __init__(self, folder: Path) -> None:
         self.seconds = 0.0
-        self.waiting: list[tuple[datetime, str]] = []
+        self.dues: list[tuple[datetime, str]] = []
         self.ran = folder / "ran"
         self.ran.touch()
-        self.timers = Timers(self.first, self.argv, run, self.now)
+        self.timers = Timers(self.first, self.argv, run, self.now, lambda: self.seconds)
+        assert self.timers.tick() is None, "what was due before is cron's"
 
-    def first(self) -> tuple[datetime, str] | None:
-        """What is due next; it is returned once when its time has come."""
-        found = min(self.waiting, default=None)
-        if found is not None and found[0] <= self.now():
-            self.waiting.remove(found)
-        return found
+    def first(self, after: datetime) -> tuple[datetime, str] | None:
+        return min((each for each in self.dues if each[0] > after), default=None)
 
     def due(self, seconds: float, job: str) -> None:
-        self.waiting.append((NOON + timedelta(seconds=seconds), job))
+        self.dues.append((NOON + timedelta(seconds=seconds), job))
 
     def now(self) -> datetime:
         return NOON + timedelta(seconds=self.seconds)
@@ -54,8 +51,8 @@ def clock(tmp_path: Path) -> Clock:
     return Clock(tmp_path)
 
 
-def test_a_job_runs_when_its_time_has_come(clock: Clock) -> None:
-    assert clock.timers.tick() is None
+def test_a_job_runs_once_when_its_time_has_come(clock: Clock) -> None:
+    clock.due(-60, "idle")
     clock.due(30, "stale-gpu")
     assert clock.timers.tick() is None
     clock.seconds = 30
@@ -65,13 +62,39 @@ def test_a_job_runs_when_its_time_has_come(clock: Clock) -> None:
     assert clock.ran.read_text() == "stale-gpu "
 
 
+def test_a_job_that_is_due_again_and_again_runs_once_a_minute(clock: Clock) -> None:
+    for seconds in range(1, 150, 5):
+        clock.due(seconds, "idle")
+    ran = []
+    for seconds in range(0, 150, 10):
+        clock.seconds = seconds
+        if clock.timers.tick():
+            ran.append(seconds)
+    assert ran == [10, 70, 130]
+
+
+def test_what_was_due_while_another_ran_is_run_after_it(clock: Clock) -> None:
+    for seconds, job in ((1, "idle"), (2, "stale-gpu"), (2.5, "max-runtime")):
+        clock.due(seconds, job)
+    clock.seconds = 10
+    assert [clock.timers.tick() for _ in range(4)] == ["idle", "stale-gpu", "max-runtime", None]
+
+
+def test_a_clock_that_was_set_back_runs_nothing_early(clock: Clock) -> None:
+    clock.due(30, "idle")
+    clock.seconds = -100
+    assert clock.timers.tick() is None
+    clock.seconds = 30
+    assert clock.timers.tick() == "idle"
+
+
 def test_what_fails_is_said_once(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     for seconds in (1, 70, 140):
         clock.due(seconds, "fails")
         clock.seconds = seconds
         assert clock.timers.tick() == "fails"
 
-    def broken() -> tuple[datetime, str] | None:
+    def broken(_: datetime) -> tuple[datetime, str] | None:
         raise Ds01Error("containers.json cannot be read")
 
     clock.timers.dues = broken
