@@ -16,7 +16,7 @@ from tests.fake_nvml.samples import shipped_host
 from tests.integration.dockerapi import Api
 from tests.integration.dockers import docker, engine_socket
 from tests.integration.events_host import EventsHost
-from tests.integration.wrapper_host import ALICE, WrapperHost, make_host, uid_of, until
+from tests.integration.wrapper_host import ADMIN, ALICE, WrapperHost, make_host, uid_of, until
 
 from ds01.core.policy import read_policy
 from ds01.runtime.containers.look import look
@@ -277,6 +277,27 @@ def test_a_container_that_comes_back_over_the_limits_is_stopped(
     until(lambda: site.told(prefix)[-1] == "restart a")
     time.sleep(1)
     assert "stopped_by_policy a" not in site.told(prefix)
+
+
+@pytest.mark.docker
+def test_what_the_docker_command_let_start_is_not_stopped_for_it(
+    site: EventsHost, image: list[str], prefix: str
+) -> None:
+    """A restart of one's own that ran already, and a start by an administrator for somebody else."""
+    for name in ("a", "b"):
+        site.host.must("run", "--detach", "--name", f"{prefix}-{name}", *image)
+    site.host.override(max_containers=1, sigterm_grace_seconds=0)
+    site.start()
+    site.host.must("restart", "--time", "0", f"{prefix}-b")
+    until(lambda: "restart b" in site.told(prefix))
+    site.host.must("stop", "--time", "0", f"{prefix}-b")
+    site.host.must("start", f"{prefix}-b", account=ADMIN)
+    until(lambda: site.told(prefix).count("start b") == 2)
+    time.sleep(1)
+    assert "stopped_by_policy b" not in site.told(prefix)
+    docker("kill", "--signal", "CHLD", f"{prefix}-b")
+    until(lambda: site.told(prefix)[-1] == "kill b")
+    assert set(dict(site.known(prefix).values()).values()) == {"running"}
 
 
 # --- GPUs -------------------------------------------------------------------------------------------------------------

@@ -41,6 +41,8 @@ def host(lab: Lab, suite: Suite) -> Iterator[Machine]:
         machine.script("gpasswd --add alice docker")
         override(machine, ALICE)
         deploy(machine, "--restart-docker")
+        # Her slice is there from her first container on.
+        machine.must(slice_of_alice(machine).run("--rm", "busybox", "true"))
         yield machine
 
 
@@ -103,8 +105,9 @@ def test_a_container_over_its_own_limit_is_named_to_its_owner(machine: Machine, 
 
 
 def test_the_limit_of_all_containers_is_told_where_their_owner_sits(machine: Machine, evidence: Evidence) -> None:
-    # A session that only waits.
-    session = "script --quiet --flush --command 'sleep 600' /tmp/session </dev/null >/dev/null 2>&1 & echo"
+    # A session that only waits, on a terminal as sshd gives it: `mesg y`.
+    sits = "chmod g+w $(tty); exec sleep 900"
+    session = f"script --quiet --flush --command '{sits}' /tmp/session </dev/null >/dev/null 2>&1 & echo"
     machine.must(["su", "-", "alice", "-c", session])
     alice, before = slice_of_alice(machine), len(events(machine, "pressure.oom"))
     assert (alice.number("memory.high"), alice.number("memory.max")) == (HIGH, MAX)

@@ -31,7 +31,11 @@ class Service:
         return f"restart-{self.name.removeprefix('ds01-')}"
 
 
-SAMPLER: Final = Service("ds01-sampler", "measures CPU rates", "greeting and check-limits show no CPU")
+SAMPLER: Final = Service(
+    "ds01-sampler",
+    "measures CPU rates and watches memory",
+    "greeting and check-limits show no CPU, and nobody is told of memory that is short",
+)
 EVENTSD: Final = Service(
     "ds01-eventsd",
     "follows containers as they come and go",

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import math
 import os
 import signal
-import threading
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -18,6 +15,7 @@ from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy
 from ds01.core.process import run
 from ds01.core.typed import Final
+from ds01.runtime.commands.service import Seconds, speak_to_journal
 from ds01.runtime.containers.engine import Engine, engine_socket
 from ds01.runtime.containers.look import look, open_engine
 from ds01.runtime.containers.standing import Place
@@ -39,8 +37,7 @@ from ds01.runtime.telemetry.steps import Steps
 from ds01.runtime.telemetry.timers import Timers
 from ds01.runtime.telemetry.writer import Writer
 
-_SHORTEST: Final = 0.5
-_LONGEST: Final = 86_400.0
+_SECONDS: Final = Seconds(0.5, 86_400.0)
 # How long a message of the engine may be on its way before what it would tell is told without it.
 _SETTLE_SECONDS: Final = 2.0
 # For one question; an engine that takes longer holds up neither the others nor the service's end.
@@ -54,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = parser("ds01-eventsd", "Follow Docker's events: the event log, whose which container is, GPUs, come-backs.")
     made.add_argument(
         "--look",
-        type=_seconds,
+        type=_SECONDS.read,
         default=LOOK_SECONDS,
         metavar="SECONDS",
         help=f"pause between two looks at all containers (default: {LOOK_SECONDS:g})",
@@ -62,30 +59,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(made, argv, _run)
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not _SHORTEST <= seconds <= _LONGEST:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no pause; write {_SHORTEST:g} to {_LONGEST:g} seconds")
-    return seconds
-
-
 def _run(options: argparse.Namespace) -> int:
-    # The journal adds the time.
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    speak_to_journal()
     paths = host_paths(options.root)
     policy = PolicyInForce(paths.policy)
     policy()  # without one nothing can be told of anybody
-    daemon = _daemon(paths, policy, options.look)
     timers = Timers(
         dues=lambda after: _due(paths, policy(), after),
         argv=lambda job: _job(paths, job),
         execute=run,
         now=Machine().now,
     )
-    threading.Thread(target=timers.run, daemon=True).start()
+    daemon = _daemon(paths, policy, options.look, timers)
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: daemon.end())
     return ExitCode.DONE if daemon.run() else ExitCode.FAILED
@@ -104,14 +89,15 @@ def _job(paths: HostPaths, job: str) -> Sequence[str]:
     return (os.fspath(paths.at("/opt/ds01/current/bin/ds01")), "lifecycle", job, *root)
 
 
-def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float) -> Daemon:
+def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float, timers: Timers) -> Daemon:
     engine = Engine(engine_socket(paths), timeout_seconds=_ANSWER_SECONDS)
-    machine, log = Machine(), EventLog(paths.events)
+    # What is stopped is told of through the same writer: a full disk loses nothing.
+    machine, writer = Machine(), Writer(EventLog(paths.events))
     control, notifier = Control(engine_socket(paths)), Notifier(paths)
     reach = Reach(
         paths=paths,
         place=Place(paths.cgroup, engine, Machine(paths.proc) if paths.proc.is_dir() else machine),
-        write=log.append,
+        write=writer.write,
         tell=notifier.tell,
         stop=lambda container_id, grace: control.stop(container_id, grace_seconds=grace),
         units=lambda container: GpuBook(open_gpus(paths, policy()), engine).again(container),
@@ -122,9 +108,9 @@ def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float) -> Dae
         listing=open_engine(paths),
         policy=policy,
         roster=Roster(paths),
-        writer=Writer(log),
+        writer=writer,
         effects=steps,
         suspects=Suspects(_SETTLE_SECONDS),
         now=machine.now,
     )
-    return Daemon(chronicle, policy, steps, look_seconds)
+    return Daemon(chronicle, policy, steps, look_seconds, beside=(timers,))

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import math
 from collections.abc import Sequence
 
 from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import ExitCode
 from ds01.core.typed import Final
 from ds01.runtime.administrator import require_root
+from ds01.runtime.commands.service import Seconds, speak_to_journal
 from ds01.runtime.gpu.ending import Ender
 from ds01.runtime.gpu.looking import LIMIT_SECONDS, Looker
 from ds01.runtime.gpu.watch import INTERVAL_SECONDS, Watcher
 from ds01.runtime.lifecycle.notify import Notifier
 from ds01.runtime.machine import Machine
 
-_SHORTEST: Final = 0.1
 # Who reads what is written takes it for old after two minutes.
-_LONGEST: Final = 60.0
+_SECONDS: Final = Seconds(0.1, 60.0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,14 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     made.add_argument(
         "--interval",
-        type=_seconds,
+        type=_SECONDS.read,
         default=INTERVAL_SECONDS,
         metavar="SECONDS",
         help=f"pause between two looks (default: {INTERVAL_SECONDS:g})",
     )
     made.add_argument(
         "--limit",
-        type=_seconds,
+        type=_SECONDS.read,
         default=LIMIT_SECONDS,
         metavar="SECONDS",
         help=f"how long the driver may take for one look (default: {LIMIT_SECONDS:g})",
@@ -47,19 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(made, argv, _run)
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not _SHORTEST <= seconds <= _LONGEST:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no pause; write {_SHORTEST} to {_LONGEST:g} seconds")
-    return seconds
-
-
 def _run(options: argparse.Namespace) -> int:
-    # The journal adds the time.
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    speak_to_journal()
     paths = host_paths(options.root)
     require_root(paths, "GPUs are watched")
     machine = Machine(paths.proc)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import math
 import signal
 import threading
 from collections.abc import Sequence
@@ -12,13 +10,14 @@ from collections.abc import Sequence
 from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import ExitCode
 from ds01.core.typed import Final
+from ds01.runtime.commands.service import Seconds, speak_to_journal
 from ds01.runtime.machine import Machine
 from ds01.runtime.telemetry.pressure_look import INTERVAL_SECONDS as PRESSURE_SECONDS
 from ds01.runtime.telemetry.pressure_look import PressureLook
 from ds01.runtime.telemetry.rates import WINDOW_SECONDS
 from ds01.runtime.telemetry.sampler import INTERVAL_SECONDS, Sampler
 
-_SHORTEST: Final = 0.1
+_SECONDS: Final = Seconds(0.1, WINDOW_SECONDS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,14 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     made.add_argument(
         "--interval",
-        type=_seconds,
+        type=_SECONDS.read,
         default=INTERVAL_SECONDS,
         metavar="SECONDS",
         help=f"pause between two looks (default: {INTERVAL_SECONDS:g})",
     )
     made.add_argument(
         "--pressure-interval",
-        type=_seconds,
+        type=_SECONDS.read,
         default=PRESSURE_SECONDS,
         metavar="SECONDS",
         help=f"pause between two looks at memory and quotas (default: {PRESSURE_SECONDS:g})",
@@ -46,19 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(made, argv, _run)
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not _SHORTEST <= seconds <= WINDOW_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no pause; write {_SHORTEST} to {WINDOW_SECONDS:g} seconds")
-    return seconds
-
-
 def _run(options: argparse.Namespace) -> int:
-    # The journal adds the time.
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    speak_to_journal()
     paths = host_paths(options.root)
     sampler = Sampler(paths)
     if options.once:

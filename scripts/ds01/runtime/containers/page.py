@@ -123,6 +123,31 @@ def admitted_on(folder: Path, uid: int) -> tuple[str, ...]:
         return ()
 
 
+def all_admitted(folder: Path) -> frozenset[str] | None:
+    """Return what was admitted of late on the pages of all accounts; None when one cannot be read."""
+    found: set[str] = set()
+    try:
+        for path in folder.glob("*.json"):
+            document = read_json(path, of_root=True)
+            found.update(() if document is None else _from_document(document).admitted)
+    except (PendingError, StateError):
+        return None
+    return frozenset(found)
+
+
+def asked_elsewhere(folder: Path, matches: Callable[[Pending], bool]) -> int | None:
+    """Return the uid on whose page such a promise stands, without locks; None when it stands on none."""
+    for path in folder.glob("*.json"):
+        try:
+            document = read_json(path, of_root=True)
+            page = Page() if document is None else _from_document(document)
+        except (PendingError, StateError):
+            continue
+        if path.stem.isdecimal() and any(map(matches, page.promises)):
+            return int(path.stem)
+    return None
+
+
 def _put_aside(path: Path, why: str) -> Page:
     aside = path.with_name(f"{path.name}.bad")
     path.replace(aside)

@@ -47,7 +47,7 @@ def review(pending: Pending, found: Container | None, *, alive: bool, boot_secon
         alive: whether its process runs.
         boot_seconds: now.
     """
-    if found is not None and _is_settled(pending, found):
+    if found is not None and _is_settled(pending, found, alive=alive):
         return None
     if not alive and (found is None or _has_failed(pending, found)):
         # Nobody is left who could start it: what only exists without running counts for nothing.
@@ -64,12 +64,15 @@ def lapse(pending: Pending, *, alive: bool, boot_seconds: float) -> Pending | No
     return pending if boot_seconds < pending.gone_at + LAPSE_SECONDS else None
 
 
-def _is_settled(pending: Pending, found: Container) -> bool:
+def _is_settled(pending: Pending, found: Container, *, alive: bool) -> bool:
     match pending.verb:
         case Verb.CREATE:
             return True
         case Verb.RUN:
             return found.is_live or found.started_at is not None
+        case Verb.RESTART:
+            # It runs before it ends, and in between it would count for nothing.
+            return found.is_live and not alive
         case _:
             return found.is_live
 

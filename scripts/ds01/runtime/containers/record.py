@@ -17,8 +17,8 @@ from ds01.runtime.containers.scan import token_of, type_of
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
 
 VERSION: Final = 1
-# Pages of accounts forget a token after 200 more, so one that is older than these can be used by nobody.
-_MOST_SPENT: Final = 20_000
+# Those that no page has any more are forgotten at each look at all containers; many more than can come in between.
+_MOST_SPENT: Final = 100_000
 
 
 class RecordError(ValueError):

@@ -206,7 +206,10 @@ def _uncounted(
 ) -> tuple[Pending, ...]:
     """Return the promises whose container does not run yet: one that has just begun is counted as what it is."""
     groups = None if used is None else used.containers
-    running = set() if groups is None or isinstance(groups, CannotTell) else {each.id for each in groups}
+    if groups is None or isinstance(groups, CannotTell):
+        running = {each.id for each in (shown or {}).values() if each.state in LIVE}
+    else:
+        running = {each.id for each in groups}
 
     def runs(pending: Pending) -> bool:
         if not pending.verb.is_new:

@@ -5,6 +5,7 @@ They pass what a start passes. Who may not run is stopped, its owner told; where
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
@@ -22,7 +23,9 @@ from ds01.core.visible import visible
 from ds01.runtime.accounts import is_admin, limits_of, uid_of
 from ds01.runtime.containers.admission import Admission, Refusal, admit
 from ds01.runtime.containers.container import Container
-from ds01.runtime.containers.page import locked_page
+from ds01.runtime.containers.engine import EngineError
+from ds01.runtime.containers.page import asked_elsewhere, locked_page, take_back
+from ds01.runtime.containers.pending import Pending
 from ds01.runtime.containers.request import AccountRules, ContainerRequest, Verb
 from ds01.runtime.containers.scan import token_of
 from ds01.runtime.containers.seen import Seen
@@ -32,6 +35,8 @@ from ds01.runtime.identity import Caller
 
 SOURCE: Final = "eventsd"
 _NOBODY_SAYS: Final = 60
+# Between a start by the docker command and the daemon's look lie milliseconds.
+_ASKED_SECONDS: Final = 120.0
 _MOST_SAID: Final = 1000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -82,7 +87,9 @@ class Checks:
 
     def is_passed(self, seen: Seen) -> bool:
         """Whether this very start of a container is known to be with leave."""
-        there = seen.container
+        return self._passes(seen.container)
+
+    def _passes(self, there: Container) -> bool:
         return there.id in self._passed and self._passed[there.id] == there.started_at
 
     def keep(self, ids: Iterable[str]) -> None:
@@ -96,9 +103,19 @@ class Checks:
         Raises:
             Ds01Error: the engine or the account's page cannot be asked; nothing is stopped.
         """
+        failed: dict[str | None, Ds01Error] = {}
         for seen in sorted(came, key=lambda each: _age(each.container)):
-            if seen.container.id not in self._stopping and not self.is_passed(seen):
+            if seen.container.id in self._stopping or self.is_passed(seen) or seen.charged in failed:
+                continue
+            try:
                 self._check_one(policy, seen)
+            except EngineError:
+                raise
+            except Ds01Error as error:
+                # Whoever holds the lock of their own page holds up nobody else's containers.
+                failed[seen.charged] = error
+        if failed:
+            raise next(iter(failed.values()))
 
     def _check_one(self, policy: Policy, seen: Seen) -> None:
         user = seen.charged
@@ -114,7 +131,7 @@ class Checks:
             for each in answer.overruled:
                 self._tell_overruled(seen, each)
             answer = self._units(seen, rules) or answer
-        if isinstance(answer, Refusal):
+        if isinstance(answer, Refusal) and not self._is_asked_elsewhere(seen):
             self._refuse(seen, limits, answer)
         else:
             self.accept(seen)
@@ -138,13 +155,30 @@ class Checks:
         request = ContainerRequest(Verb.START, there.name, there.memory_bytes)
         return admit(request, caller, rules, usage, _no_gpu)
 
+    def _is_asked_elsewhere(self, seen: Seen) -> bool:
+        """Whether somebody else asked about this start: an administrator, or whom the label of a claimed one names."""
+        machine, pages = self.reach.place.machine, self.reach.paths.pages
+
+        def is_asked(each: Pending) -> bool:
+            if each.id != seen.container.id or each.verb is Verb.CREATE or each.process.boot != machine.boot_id():
+                return False
+            # A page that nobody needs keeps what was over long ago.
+            age = machine.boot_seconds() - each.process.started / os.sysconf("SC_CLK_TCK")
+            return machine.is_alive(each.process) or age < _ASKED_SECONDS
+
+        uid = asked_elsewhere(pages, is_asked)
+        if uid is not None:
+            take_back(pages, uid, is_asked)
+        return uid is not None
+
     def _without(self, seen: Seen, user: str) -> frozenset[str]:
         """Return which containers do not count beside one: itself, those that end, and younger ones yet to be asked."""
         there, engine = seen.container, self.reach.place.engine
         listed = engine.containers(all_states=False, label=f"{labels.USER}={user}")
         # A list tells the age only to the second.
-        asked = [engine.inspect(each.id) for each in listed if each.id not in self._passed and each.id != there.id]
-        younger = {each.id for each in asked if each is not None and _age(each) > _age(there)}
+        asked = [engine.inspect(each.id) for each in listed if each.id != there.id]
+        unasked = [each for each in asked if each is not None and not self._passes(each)]
+        younger = {each.id for each in unasked if _age(each) > _age(there)}
         return frozenset({there.id, *self._stopping, *younger})
 
     def _units(self, seen: Seen, rules: Rules) -> Refusal | None:

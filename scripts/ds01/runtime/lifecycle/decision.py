@@ -181,6 +181,24 @@ def untouchable(subject: Subject) -> str | None:
 
 _LONGEST_GRACE_SECONDS: Final = 3600.0
 _GRACE_SHARE: Final = 0.1
+
+
+def decided(subject: Subject, rule: LifecycleRule, action: Action, reason: str, text: str | None) -> Decision:
+    """Return what a rule wants done with a container in its present run; nobody is told of what counts for nobody."""
+    return Decision(
+        container_id=subject.id,
+        name=subject.name,
+        user=subject.user,
+        action=action,
+        rule=rule,
+        reason=reason,
+        text=None if subject.user is None else text,
+        key=key_of(rule, subject.id),
+        state_since=subject.seen.container.started_at,
+        grace_seconds=(Times() if subject.times is None else subject.times).sigterm_grace,
+    )
+
+
 _DONE: Final = {Action.STOP: "stopped", Action.REMOVE: "removed", Action.RELEASE: "relieved of its GPU"}
 
 

@@ -21,6 +21,7 @@ from ds01.runtime.lifecycle.decision import (
     Remark,
     Subject,
     clock,
+    decided,
     key_of,
     spoken,
     untouchable,
@@ -324,16 +325,4 @@ def _warning(sight: IdleSight, rules: LifecycleRules, earliest: str) -> str:
 
 
 def _decision(sight: IdleSight, action: Action, reason: str, text: str) -> Decision:
-    subject = sight.subject
-    return Decision(
-        container_id=subject.id,
-        name=subject.name,
-        user=subject.user,
-        action=action,
-        rule=LifecycleRule.IDLE,
-        reason=reason,
-        text=text,
-        key=key_of(LifecycleRule.IDLE, subject.id),
-        state_since=subject.seen.container.started_at,
-        grace_seconds=60 if subject.times is None else subject.times.sigterm_grace,
-    )
+    return decided(sight.subject, LifecycleRule.IDLE, action, reason, text)

@@ -22,6 +22,7 @@ from ds01.runtime.lifecycle.decision import (
     Remark,
     Subject,
     clock,
+    decided,
     key_of,
     last_grace,
     spoken,
@@ -178,18 +179,7 @@ def _decided(subject: Subject, run: Run, rules: LifecycleRules, moment: Moment) 
 
 
 def _decision(subject: Subject, action: Action, reason: str, text: str) -> Decision:
-    return Decision(
-        container_id=subject.id,
-        name=subject.name,
-        user=subject.user,
-        action=action,
-        rule=LifecycleRule.MAX_RUNTIME,
-        reason=reason,
-        text=text,
-        key=key_of(LifecycleRule.MAX_RUNTIME, subject.id),
-        state_since=subject.seen.container.started_at,
-        grace_seconds=60 if subject.times is None else subject.times.sigterm_grace,
-    )
+    return decided(subject, LifecycleRule.MAX_RUNTIME, action, reason, text)
 
 
 # --- As JSON ----------------------------------------------------------------------------------------------------------

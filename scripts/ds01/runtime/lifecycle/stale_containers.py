@@ -24,6 +24,7 @@ from ds01.runtime.lifecycle.decision import (
     Subject,
     awake_between,
     clock,
+    decided,
     key_of,
     last_grace,
     spoken,
@@ -183,18 +184,8 @@ def _decided(subject: Subject, kept: Kept, rules: LifecycleRules, moment: Moment
 
 
 def _decision(subject: Subject, action: Action, reason: str, since: datetime, text: str | None) -> Decision:
-    return Decision(
-        container_id=subject.id,
-        name=subject.name,
-        user=subject.user,
-        action=action,
-        rule=LifecycleRule.CONTAINER_HOLD,
-        reason=reason,
-        text=text,
-        key=key_of(LifecycleRule.CONTAINER_HOLD, subject.id),
-        keep_seconds=_KEEP_SECONDS,
-        state_since=since,
-    )
+    found = decided(subject, LifecycleRule.CONTAINER_HOLD, action, reason, text)
+    return replace(found, keep_seconds=_KEEP_SECONDS, state_since=since, grace_seconds=0)
 
 
 # --- As JSON ----------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from ds01.runtime.lifecycle.decision import (
     Subject,
     awake_between,
     clock,
+    decided,
     key_of,
     last_grace,
     spoken,
@@ -179,18 +180,7 @@ def _decided(subject: Subject, stranger: Stranger, rules: LifecycleRules, moment
 
 
 def _decision(subject: Subject, action: Action, reason: str, text: str | None) -> Decision:
-    return Decision(
-        container_id=subject.id,
-        name=subject.name,
-        user=subject.user,
-        action=action,
-        rule=LifecycleRule.UNMANAGED,
-        reason=reason,
-        text=None if subject.user is None else text,
-        key=key_of(LifecycleRule.UNMANAGED, subject.id),
-        state_since=subject.seen.container.started_at,
-        grace_seconds=_GRACE_SECONDS if subject.times is None else subject.times.sigterm_grace,
-    )
+    return decided(subject, LifecycleRule.UNMANAGED, action, reason, text)
 
 
 # --- As JSON ----------------------------------------------------------------------------------------------------------

@@ -21,10 +21,12 @@ from ds01.runtime.containers.container import Container
 from ds01.runtime.containers.engine import Engine
 from ds01.runtime.containers.look import Looker
 from ds01.runtime.containers.owners import service_users
+from ds01.runtime.containers.page import all_admitted
 from ds01.runtime.containers.record import Row, row_of
 from ds01.runtime.containers.seen import Seen
 from ds01.runtime.telemetry.catchup import Suspects, missed
 from ds01.runtime.telemetry.cursor import told_of
+from ds01.runtime.telemetry.flood import Flood
 from ds01.runtime.telemetry.happening import (
     EXIT_CODE,
     Action,
@@ -82,6 +84,7 @@ class Chronicle:
     _gone: dict[str, None] = field(default_factory=dict)
     _oomed: set[str] = field(default_factory=set)
     _overwritten: dict[str, frozenset[str]] = field(default_factory=dict)
+    _flood: Flood = field(default_factory=Flood)
     _ordinary: dict[str, bool] = field(default_factory=dict)
 
     def look_anew(self) -> None:
@@ -127,7 +130,7 @@ class Chronicle:
         if row is None and happening.id in self._gone:
             return
         last = row or row_of(self._see(container_from(happening)))
-        self.writer.write(tell_happening(happening, last, {}))
+        self.writer.write(tell_happening(happening, last, self._flood.unsaid(last.id)))
         self._forget(last)
 
     def _forget(self, row: Row) -> None:
@@ -136,6 +139,7 @@ class Chronicle:
         if len(self._gone) > _MOST_GONE:
             del self._gone[next(iter(self._gone))]
         self._oomed.discard(row.id)
+        self._flood.forget(row.id)
         self._overwritten.pop(row.id, None)
         if row.gpu is not None:
             self.effects.touch(row, None)
@@ -163,7 +167,8 @@ class Chronicle:
             row = row_of(seen, row)
         extra = self._extra(happening, row)
         row = after(row, happening)
-        self.writer.write(tell_happening(happening, row, extra))
+        if self._flood.lets(happening):
+            self.writer.write(tell_happening(happening, row, {**extra, **self._flood.unsaid(row.id)}))
         if seen is not None:
             row = self._tell_bypass(seen, row)
             self.effects.started(seen)
@@ -222,6 +227,9 @@ class Chronicle:
         lasted = self.suspects.settle(lacking, seconds)
         for container_id, happened in lasted.items():
             self._reconstruct(happened, seen.get(container_id))
+        # What was seen here is older than what comes now: of two with one token the first to come has it.
+        self.look_anew()
+        self.roster.keep_spent(all_admitted(self.roster.paths.pages))
         for container_id, each in seen.items():
             self._refresh(each, settled=container_id not in lacking or container_id in lasted)
         return tuple(seen.values())

@@ -67,6 +67,18 @@ def recall(written: Key | None, logged: Iterable[Key]) -> Recent:
     return recent
 
 
+def begin_after(last: Key, remembered: Sequence[Key]) -> int:
+    """Return since when to ask for all messages that came after a certain one, by the engine's clock.
+
+    That clock may have been set back since: what came later may have an earlier time.
+
+    Args:
+        remembered: everything that the engine remembers, in its order.
+    """
+    later = remembered[remembered.index(last) :] if last in remembered else remembered
+    return min([last.time_nano, *(each.time_nano for each in later)])
+
+
 def what_is_lost(last: Key | None, remembered: Sequence[Key]) -> str | None:
     """Return why messages may be missing that came after a certain one; None when none can be.
 

@@ -10,13 +10,13 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from ds01.core.errors import Ds01Error
 from ds01.core.jsonstate import StateError, read_json, write_bytes
 from ds01.core.policy import Policy
-from ds01.core.typed import Final
+from ds01.core.typed import Final, Protocol
 from ds01.core.value import dataclass, field
 from ds01.runtime.containers.record import Row
 from ds01.runtime.telemetry.chronicle import Chronicle
@@ -43,6 +43,16 @@ _RETRY_SECONDS: Final = 10.0
 _END_SECONDS: Final = 5.0
 
 
+class Beside(Protocol):
+    """What goes on beside it in a thread of its own."""
+
+    def run(self) -> None:
+        """Go on until it is ended."""
+
+    def end(self) -> None:
+        """Make run() return."""
+
+
 @dataclass(slots=True)
 class Daemon:
     """The loop.
@@ -50,6 +60,7 @@ class Daemon:
     Attributes:
         policy: of the moment.
         look_seconds: between two looks at all containers.
+        beside: what has to go on for as long as this does.
     """
 
     chronicle: Chronicle
@@ -57,11 +68,15 @@ class Daemon:
     steps: Steps
     look_seconds: float = LOOK_SECONDS
     inbox: Inbox = field(default_factory=Inbox)
+    beside: Sequence[Beside] = ()
     _recent: Recent = field(default_factory=Recent)
     _before: Mapping[str, Row] | None = None
     _ended: threading.Event = field(default_factory=threading.Event)
     _look_at: float = 0.0
-    _settled_at: float = 0.0
+    _settle_at: float = 0.0
+    _looked_at: float = 0.0
+    _looked: bool = False
+    _is_unreadable: bool = False
     _written_at: float = 0.0
     _cursor: Key | None = None
     _cursor_at: float = 0.0
@@ -83,7 +98,9 @@ class Daemon:
         self._recover()
         self._look()
         stream = Stream(self.chronicle.engine, self.inbox.put, begin, self._recent.last)
-        threads = [threading.Thread(target=each, daemon=True) for each in (stream.run, self.steps.run)]
+        beside = (self.steps, *self.beside)
+        runs = (stream.run, *(each.run for each in beside))
+        threads = [threading.Thread(target=each, daemon=True) for each in runs]
         for thread in threads:
             thread.start()
         try:
@@ -92,7 +109,8 @@ class Daemon:
                 self.turn(_WAIT_SECONDS)
         finally:
             stream.close()
-            self.steps.end()
+            for each in beside:
+                each.end()
             self._keep(time.monotonic(), final=True)
             for thread in threads:
                 thread.join(_END_SECONDS)
@@ -114,7 +132,7 @@ class Daemon:
 
     def _next_look(self) -> float:
         """Return when to look at all containers: for what is suspected only as long as no message cleared it."""
-        return min(self._look_at, self._settled_at) if self.chronicle.suspects else self._look_at
+        return min(self._look_at, self._settle_at) if self.chronicle.suspects else self._look_at
 
     def _until_due(self) -> float:
         now = time.monotonic()
@@ -135,8 +153,11 @@ class Daemon:
             case Broken(why):
                 self._broke_off(why or "the Docker engine ended the connection")
             case Unreadable(why):
-                logger.warning("a message of the Docker engine cannot be read: %s", why)
-                self._soon(_SOON_SECONDS)
+                if not self._is_unreadable:
+                    logger.warning("a message of the Docker engine cannot be read: %s", why)
+                self._is_unreadable = True
+                # Anybody can have the engine write them, such as the check of a health with a long command.
+                self._soon(max(_SOON_SECONDS, self._looked_at + _RETRY_SECONDS - time.monotonic()))
 
     def _happened(self, happening: Happening) -> None:
         behind = len(self.inbox) > _BEHIND
@@ -170,19 +191,22 @@ class Daemon:
     # --- All containers -----------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        now = time.monotonic()
+        begin = time.monotonic()
         try:
-            seen = self.chronicle.look(now)
+            seen = self.chronicle.look(begin)
         except Ds01Error as error:
             if self._trouble != error.brief:
                 logger.warning("containers cannot be looked at: %s", error.render())
-            self._trouble = error.brief
-            self._look_at = self._settled_at = now + _RETRY_SECONDS
+            self._trouble, self._looked_at = error.brief, time.monotonic()
+            self._look_at = self._settle_at = self._looked_at + _RETRY_SECONDS
             return
-        self._trouble = None
+        self._trouble, self._is_unreadable, self._looked = None, False, True
         # A night in which nothing happens is no reason to take the record for old: health goes by when it was written.
         self.chronicle.roster.changed = True
-        self._look_at, self._settled_at = now + self.look_seconds, now + self.chronicle.suspects.settle_seconds
+        now = self._looked_at = time.monotonic()
+        self._look_at = now + self.look_seconds
+        # The more containers there are, the longer a look takes: there is never more looking than listening.
+        self._settle_at = now + max(self.chronicle.suspects.settle_seconds, now - begin)
         gpus = self.chronicle.roster.paths.gpu_state.exists() or any(
             row.gpu is not None for row in self.chronicle.roster.rows.values()
         )
@@ -212,7 +236,8 @@ class Daemon:
             return None
 
     def _is_unwritten(self) -> bool:
-        return self.chronicle.roster.changed or self._recent.last != self._cursor or not self._writer
+        new = self._recent.last != self._cursor
+        return self.chronicle.roster.changed or new or not self._writer or self._looked
 
     def _keep(self, now: float, *, final: bool = False) -> None:
         """Write what changed, not more often than now and then; at the end all of it."""
@@ -223,6 +248,8 @@ class Daemon:
         if self._writer and self._writer.lost:
             number, self._writer.lost = self._writer.lost, 0
             self._gap(f"{number} events could not be written")
+        # Who is an administrator may be another since the last look, without any container.
+        self._looked = False
         self.chronicle.roster.write(self.policy(), self.chronicle.now())
         if self._writer and (final or now - self._cursor_at >= _CURSOR_SECONDS):
             self._write_cursor(now)

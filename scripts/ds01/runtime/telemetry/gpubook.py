@@ -79,9 +79,25 @@ class GpuBook:
             self.gpus.tell_refused(wish, answer)
             return _refusal(container, answer)
         if answer is not None:
-            self.gpus.confirm(answer.allocation.id, container.name, container.id)
-            self._runs(container)
+            self._take_up(container, answer.allocation)
         return None
+
+    def _take_up(self, container: Container, granted: Allocation) -> None:
+        """Put down that a container has its units, or holds them when it has stopped meanwhile.
+
+        No reservation may stay: its process is this one, which does not end, and what is reserved is never held or
+        freed.
+        """
+        self.gpus.confirm(granted.id, container.name, container.id)
+        with self.gpus.state.change() as book:
+            there = book.ledger.by_id(granted.id)
+            if there is not None:
+                book.ledger = book.ledger.changed(replace(there, reservation=None))
+        found = self.engine.inspect(container.id)
+        if found is None:
+            self.gpus.release(granted)
+        elif not found.is_live:
+            self.gpus.mark_stopped(granted)
 
     def _read(self) -> Ledger:
         try:
@@ -91,12 +107,25 @@ class GpuBook:
 
     def _unknown(self, container: Container, row: Row) -> None:
         expected = self._expected.get(row.id)
-        if expected is not None and self.gpus.confirm(expected, container.name, container.id) is not None:
+        if expected is not None and self._confirm(expected, container, row):
             if container.is_live:
                 self._runs(container)
-        elif container.is_live and container.has_gpu:
+        elif container.is_live and container.gpu is not None:
             # Nobody let it have one: the reconcile finds out which it really has.
             self.gpus.reconcile()
+
+    def _confirm(self, expected: str, container: Container, row: Row) -> bool:
+        """Give a container what was reserved for it, and whether that was so.
+
+        An image may carry the label too, with the id of what is another's.
+        """
+        there = self._read().by_id(expected)
+        if there is None or there.user != row.charged or container.gpu is None:
+            return False
+        waits = there.container_id is None or there.reservation is not None
+        if not waits or set(container.gpu.names) != set(there.uuids):
+            return False
+        return self.gpus.confirm(expected, container.name, container.id) is not None
 
     def _runs(self, container: Container) -> None:
         with self.gpus.state.change() as book:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -65,6 +65,19 @@ class Roster:
         """Forget a container that is gone."""
         if self.rows.pop(container_id, None) is not None:
             self.changed = True
+
+    def keep_spent(self, tokens: Collection[str] | None) -> None:
+        """Forget used tokens that could not be used again; with the oldest alone, who makes many could free another's.
+
+        Args:
+            tokens: those that accounts' pages have; None when that cannot be told, and then all are kept.
+        """
+        if tokens is None:
+            return
+        theirs = {row.token for row in self.rows.values()}
+        kept = {token: identity for token, identity in self.spent.items() if token in tokens or token in theirs}
+        if len(kept) < len(self.spent):
+            self.spent, self.changed = kept, True
 
     def write(self, policy: Policy, now: datetime) -> None:
         """Write what changed; where that cannot be done it is said once, and tried again the next time."""

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field
 from ds01.runtime.containers.engine import Engine, EngineError, Lines
-from ds01.runtime.telemetry.cursor import what_is_lost
+from ds01.runtime.telemetry.cursor import begin_after, what_is_lost
 from ds01.runtime.telemetry.happening import Happening, Key, MessageError, Passed, read_message
 
 logger = logging.getLogger(__name__)
@@ -104,10 +104,12 @@ class Stream:
     def _follow(self) -> None:
         """Connect, and hand on what comes until the engine ends it.
 
-        Whether anything was lost is asked once the messages come: what the engine remembers then, it remembered when
-        they began.
+        Whether anything was lost is asked once more when the messages come: what the engine remembers then, it
+        remembered when they began.
         """
-        since = _seconds(self.begin_nano if self.last is None else self.last.time_nano - _BACK_NANO)
+        last = self.last
+        begin = self.begin_nano if last is None else begin_after(last, self._remembered()) - _BACK_NANO
+        since = _seconds(max(0, begin))
         with self.engine.lines(f"/events?filters={_FILTERS}&since={since}") as self._lines:
             if self._ended.is_set():
                 return

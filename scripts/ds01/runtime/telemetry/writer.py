@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 
 from ds01.core.events import Event, EventLog
@@ -26,21 +27,27 @@ class Writer:
     lost: int = 0
     _waiting: deque[Event] = field(default_factory=deque)
     _trouble: str | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __bool__(self) -> bool:
         """Whether everything is in the log."""
         return not self._waiting
 
     def write(self, event: Event) -> None:
-        """Put an event into the log, behind all that wait."""
-        self._waiting.append(event)
-        self.retry()
-        if len(self._waiting) > _MOST_KEPT:
-            self._waiting.popleft()
-            self.lost += 1
+        """Put an event into the log, behind all that wait; any thread may."""
+        with self._lock:
+            self._waiting.append(event)
+            self._retry()
+            if len(self._waiting) > _MOST_KEPT:
+                self._waiting.popleft()
+                self.lost += 1
 
     def retry(self) -> None:
         """Put into the log what waits, as far as it is taken."""
+        with self._lock:
+            self._retry()
+
+    def _retry(self) -> None:
         while self._waiting:
             appended = self.log.append(self._waiting[0])
             if not appended:

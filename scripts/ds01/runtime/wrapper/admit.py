@@ -224,7 +224,7 @@ def _promise(desk: Desk, page: Page, case: _Case) -> None:
     others = tuple(each for each in page.promises if each.id != case.id)
     if case.request.verb.is_new and case.id not in page.admitted:
         page.admitted = (*page.admitted, case.id)
-    if case.request.is_live:
+    if case.request.is_live and case.request.verb is not Verb.RESTART:
         page.promises = others
         return
     reserved = settings_for(case.request, desk.rules).memory_bytes or 0

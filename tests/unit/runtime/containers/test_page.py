@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ds01.runtime.containers.denials import Denials
-from ds01.runtime.containers.page import admitted_on, locked_page, take_back
+from ds01.runtime.containers.page import admitted_on, all_admitted, asked_elsewhere, locked_page, take_back
 from ds01.runtime.containers.pending import Pending
 from ds01.runtime.containers.request import Verb
 from ds01.runtime.identity import ProcessRef
@@ -40,6 +40,25 @@ def test_of_what_was_admitted_the_newest_stay(tmp_path: Path):
     assert admitted_on(tmp_path, 2) == ()
     (tmp_path / "1.json").write_text('{"version": 1')
     assert admitted_on(tmp_path, 1) == ()
+
+
+def test_what_was_admitted_on_all_pages_is_not_told_when_one_cannot_be_read(tmp_path: Path):
+    assert all_admitted(tmp_path / "nowhere") == frozenset()
+    for uid in (1, 2):
+        with locked_page(tmp_path, uid) as page:
+            page.admitted = (f"t{uid}",)
+    assert all_admitted(tmp_path) == {"t1", "t2"}
+    (tmp_path / "1.json").write_text('{"version": 1')
+    assert all_admitted(tmp_path) is None
+
+
+def test_on_whose_page_a_promise_stands_is_found(tmp_path: Path):
+    assert asked_elsewhere(tmp_path / "nowhere", lambda _: True) is None
+    (tmp_path / "3.json").write_text('{"version": 1')
+    with locked_page(tmp_path, 7) as page:
+        page.promises = (RUN, START)
+    assert asked_elsewhere(tmp_path, lambda each: each == START) == 7
+    assert asked_elsewhere(tmp_path, lambda _: False) is None
 
 
 def test_one_that_is_not_changed_is_not_written(tmp_path: Path):

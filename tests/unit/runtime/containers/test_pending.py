@@ -64,7 +64,7 @@ REVIEWS: dict[str, tuple[Verb, Container | None, str, str]] = {
     "start, runs": (Verb.START, RUNNING, OVER, OVER),
     "start, removed": (Verb.START, None, KEPT, OVER),
     "restart, not yet": (Verb.RESTART, EXITED, KEPT, GOING),
-    "restart, runs": (Verb.RESTART, RUNNING, OVER, OVER),
+    "restart, runs still or again": (Verb.RESTART, RUNNING, KEPT, OVER),
     "unpause, paused": (Verb.UNPAUSE, PAUSED, OVER, OVER),
 }
 

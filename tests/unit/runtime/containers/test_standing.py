@@ -110,7 +110,7 @@ def test_the_one_that_is_asked_for_does_not_count_beside_itself(tree: Path, sock
     itself = promise(A, Verb.RESTART)
     there = [made(A, "one"), made(B, "two")]
     assert look(tree, socket, itself, there=there, without=frozenset({A})) == Standing(
-        Usage(1, ("two",), 2 * GIB, 7 * GIB, 70), ()
+        Usage(1, ("two",), 2 * GIB, 7 * GIB, 70), (itself,)
     )
     kept = promise(C, Verb.START)
     assert look(tree, socket, kept, there=[*there, made(C, "three", "exited")], without=frozenset({C})) == Standing(
@@ -214,6 +214,15 @@ def test_without_a_tree_docker_tells_what_runs(tmp_path: Path, socket: Path) -> 
     assert look(tmp_path, socket, kept, there=there) == Standing(
         Usage(3, ("one", "two"), 7 * GIB, None, None, (f"{tmp_path}: no control groups are mounted here",)), (kept,)
     )
+
+
+def test_without_a_tree_one_that_is_restarted_counts_once(tmp_path: Path, socket: Path) -> None:
+    kept = promise(A, Verb.RESTART)
+    there = [made(A, "one", memory=4 * GIB)]
+    usage = look(tmp_path, socket, kept, there=there).usage
+    assert (usage.containers, usage.committed_bytes) == (1, 4 * GIB)
+    there = [made(A, "one", "exited", memory=4 * GIB)]
+    assert look(tmp_path, socket, kept, there=there).usage.containers == 1
 
 
 def test_without_a_tree_and_without_docker_nothing_can_be_told(tmp_path: Path, socket: Path) -> None:

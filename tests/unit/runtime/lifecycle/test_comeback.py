@@ -14,12 +14,13 @@ import pytest
 from tests.unit.runtime.containers.samples import SHIPPED
 from tests.unit.runtime.telemetry.played import PlayedEngine, id_of
 
-from ds01.core.errors import Ds01Error
+from ds01.core.errors import BusyError, Ds01Error
 from ds01.core.events import Event
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy
 from ds01.core.rules import Rule
 from ds01.core.value import dataclass, field, replace
+from ds01.runtime.containers import page as page_module
 from ds01.runtime.containers.admission import Refusal
 from ds01.runtime.containers.container import Container
 from ds01.runtime.containers.engine import Engine
@@ -28,10 +29,11 @@ from ds01.runtime.containers.pending import Pending
 from ds01.runtime.containers.request import Verb
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
 from ds01.runtime.containers.standing import Place
+from ds01.runtime.identity import ProcessRef
 from ds01.runtime.lifecycle.comeback import Checks, Reach
 from ds01.runtime.machine import Machine
 
-ALICE, ADMIN = "games", "daemon"
+ALICE, ADMIN, OTHER = "games", "daemon", "man"
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 GIB = 2**30
 NO_GPU = Refusal(Rule.GPU, "DS01 GPU Taken", (("Requested", "GPU 2:0"),), "Bob has it.", ("wait",), {"reason": "taken"})
@@ -226,6 +228,58 @@ def test_who_was_asked_about_when_it_was_made_is_asked_about_when_it_starts(scen
         page.promises = (Pending("token-new", Verb.CREATE, GIB, me),)
     scene.checks().check(scene.policy, [seen])
     assert scene.stopped == [("new", 60)]
+
+
+def promised(scene: Scene, uid: int, seen: Seen, verb: Verb, process: ProcessRef | None = None) -> None:
+    me = process or Machine().process(os.getpid())
+    assert me is not None
+    with locked_page(scene.paths.pages, uid) as page:
+        page.promises = (Pending(seen.container.id, verb, GIB, me),)
+
+
+def test_what_an_administrator_starts_for_somebody_runs_on(scene: Scene) -> None:
+    """It stands on the page of whoever asked, once for each start."""
+    scene.change("user_overrides", **{ALICE: {"max_containers": 0}})
+    seen = scene.put("a")
+    promised(scene, 0, seen, Verb.START)
+    checks = scene.checks()
+    checks.check(scene.policy, [seen])
+    assert (scene.stopped, scene.kinds(), checks.is_passed(seen)) == ([], [], True)
+    checks.keep([])
+    checks.check(scene.policy, [seen])
+    assert scene.stopped == [("a", 60)]
+
+
+@pytest.mark.parametrize("verb", [Verb.CREATE, Verb.START])
+def test_a_word_of_long_ago_is_for_no_start_of_today(scene: Scene, verb: Verb) -> None:
+    scene.change("user_overrides", **{ALICE: {"max_containers": 0}})
+    seen = scene.put("a")
+    long_ago = ProcessRef(2**22 + 1, 1, Machine().boot_id())
+    promised(scene, 0, seen, verb, None if verb is Verb.CREATE else long_ago)
+    scene.checks().check(scene.policy, [seen])
+    assert scene.stopped == [("a", 60)]
+
+
+def test_a_page_that_is_held_holds_up_nobody_else(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_module, "_WAIT_SECONDS", 0.1)
+    scene.change("user_overrides", **{ALICE: {"max_containers": 0}, OTHER: {"max_containers": 0}})
+    held, other = scene.put("a"), replace(scene.put("b", 1), owner=Attribution(OTHER, Evidence.LABEL))
+    with locked_page(scene.paths.pages, pwd.getpwnam(ALICE).pw_uid), pytest.raises(BusyError):
+        scene.checks().check(scene.policy, [held, other])
+    assert [name for name, _ in scene.stopped] == ["b"]
+
+
+def test_of_several_that_come_back_once_more_the_oldest_stay(scene: Scene) -> None:
+    """Each of them had leave for its start before."""
+    checks = scene.checks()
+    before = {name: scene.put(name, minutes) for minutes, name in enumerate(("a", "b", "c"))}
+    for each in before.values():
+        checks.accept(each)
+    for name in before:
+        scene.played.containers[id_of(name)]["State"]["StartedAt"] = "2026-03-01T13:00:00.5Z"
+    scene.change("user_overrides", **{ALICE: {"max_containers": 1}})
+    checks.check(scene.policy, [scene.seen(name) for name in before])
+    assert [name for name, _ in scene.stopped] == ["b", "c"]
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,12 @@ class PlayedEngine:
                     listener.put(json.dumps(said).encode() + b"\n")
         return said
 
+    def say(self, text: bytes) -> None:
+        """Send something that is no message."""
+        with self._lock:
+            for listener in self._listeners:
+                listener.put(text)
+
     def run(self, name: str, **labels: str) -> None:
         """Make a container and start it, with all that is told of it."""
         self.put(name, labels=labels, status="created")

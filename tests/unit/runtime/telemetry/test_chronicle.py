@@ -506,3 +506,37 @@ def test_what_is_no_event_of_a_container_tells_nothing(scene: Scene) -> None:
     now = datetime.now(UTC)
     scene.it.recover([Event("gpu.released", None, "gpu", now, {"container": "train"}), Event("a.b", None, "x", now)])
     assert scene.it.roster.rows == {}
+
+
+def test_a_token_of_one_that_came_and_went_before_the_start_is_nobody_elses(scene: Scene) -> None:
+    """Seen at the first look: a copy of it. The messages that come then tell of the one that it was for."""
+    scene.admit()
+    scene.played.put("copy", labels=LABELS)
+    scene.it.look(scene.seconds)
+    for action, name in (("create", "train"), ("start", "train"), ("destroy", "train"), ("create", "copy")):
+        said = read_message(json.dumps(scene.played.tell(action, name, **LABELS)).encode())
+        assert isinstance(said, Happening)
+        scene.it.happened(said)
+    created = [(each.details["container"], each.user) for each in scene.events() if "create" in each.event_type]
+    assert created == [("train", ALICE), ("copy", None)]
+
+
+def test_a_storm_of_signals_does_not_fill_the_log(scene: Scene) -> None:
+    scene.run()
+    for _ in range(200):
+        scene.tell("kill", "train", signal="28")
+    scene.tell("destroy", "train")
+    kinds = [each.event_type for each in scene.events() if each.event_type != "container.bypass"]
+    kills = kinds.count("container.kill")
+    assert kills in {60, 61, 120}, "the minute may end meanwhile"
+    assert kinds == ["container.create", "container.start", *["container.kill"] * kills, "container.destroy"]
+    assert sum(int(str(each.details.get("unsaid", 0))) for each in scene.events()) == 200 - kills
+
+
+def test_a_name_is_followed_also_where_it_is_not_told(scene: Scene) -> None:
+    scene.run()
+    for number in range(100):
+        there = scene.played.containers[id_of("train")]
+        there["Name"] = f"/n{number}"
+        scene.tell("rename", f"n{number}", id=id_of("train"), oldName="/x")
+    assert scene.it.roster.rows[id_of("train")].name == "n99"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.unit.runtime.containers.samples import SHIPPED
-from tests.unit.runtime.telemetry.played import PlayedEngine, id_of, until
+from tests.unit.runtime.telemetry.played import PlayedEngine, id_of, message, until
 
 from ds01.core.events import Event, EventLog, read_events
 from ds01.core.paths import HostPaths
@@ -150,6 +150,65 @@ def test_what_happens_is_in_the_log_and_what_there_is_in_the_files(host: Host) -
     owners = json.loads(host.paths.container_owners.read_text())["containers"]
     assert {each["name"] for each in owners.values()} == {"before", "train"}
     assert host.runs == [True]
+
+
+def test_a_clock_that_was_set_back_hides_nothing(host: Host) -> None:
+    """An engine looks back from its newest message as far as the first that is older than asked for."""
+    with host.running():
+        until(lambda: len(host.steps.looks) > 0)
+        host.played.run("a")
+        host.expect(2)
+    hour = 3600 * 10**9
+    for number, action in enumerate(("create", "start", "die", "destroy")):
+        host.played.remembered.append(message(action, "b", time.time_ns() - hour + number * 10**6, exitCode="0"))
+    with host.running():
+        host.expect(6)
+        host.played.remove("a")
+        host.expect(7)
+    told = ["create a", "start a", "create b", "start b", "die b", "destroy b", "destroy a"]
+    assert (host.told(), host.gaps()) == (told, [])
+
+
+def test_what_cannot_be_read_makes_it_look_once_and_not_again_and_again(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as what an engine says of a container with labels of many megabytes, each second."""
+    with host.running(), caplog.at_level(logging.WARNING):
+        until(lambda: len(host.steps.looks) >= 2)
+        before = len(host.steps.looks)
+        for _ in range(20):
+            host.played.say(b"{\n")
+            time.sleep(0.05)
+        time.sleep(0.5)
+        assert len(host.steps.looks) == before
+    assert [each.getMessage().partition(":")[0] for each in caplog.records] == [
+        "a message of the Docker engine cannot be read"
+    ]
+
+
+def test_a_difference_that_a_message_explains_is_not_looked_at_again(host: Host) -> None:
+    with host.running() as daemon:
+        until(lambda: len(host.steps.looks) >= 2)
+        before = len(host.steps.looks)
+        host.played.put("a")
+        daemon._soon(0)
+        daemon.inbox.wake()
+        until(lambda: len(host.steps.looks) == before + 1)
+        host.played.tell("create", "a")
+        host.played.tell("start", "a")
+        host.expect(2)
+        time.sleep(1)
+        assert len(host.steps.looks) == before + 1
+    assert host.told() == ["create a", "start a"]
+
+
+def test_who_administrates_is_written_also_when_nothing_happens(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    with host.running() as daemon:
+        until(lambda: len(host.steps.looks) >= 2)
+        until(host.paths.container_owners.exists)
+        monkeypatch.setattr("ds01.runtime.telemetry.roster.administrators", lambda _: ["root", "newcomer"])
+        daemon._soon(0)
+        until(lambda: json.loads(host.paths.container_owners.read_text())["admins"] == ["newcomer", "root"])
 
 
 def test_its_end_leaves_everything_written(host: Host) -> None:
@@ -380,6 +439,15 @@ def test_an_engine_that_is_away_is_not_asked_all_the_time(host: Host) -> None:
         until(lambda: daemon._trouble is not None)
         assert daemon.chronicle.suspects
         assert daemon._next_look() > time.monotonic() + 5
+
+
+def test_what_fails_beside_it_ends_the_daemon(host: Host) -> None:
+    """Timers that are armed no more would be missed by nobody."""
+    daemon, other = host.daemon(), Steps()
+    daemon.beside = (other,)
+    other.end()
+    assert daemon.run() is False
+    assert host.steps.ended.is_set()
 
 
 def test_it_looks_again_after_a_while(host: Host) -> None:

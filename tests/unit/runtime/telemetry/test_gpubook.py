@@ -17,7 +17,9 @@ from ds01.core.errors import Ds01Error
 from ds01.core.value import replace
 from ds01.runtime.containers.admission import Refusal
 from ds01.runtime.containers.engine import Engine, EngineError
+from ds01.runtime.containers.seen import Attribution, Evidence
 from ds01.runtime.gpu.answer import Grant
+from ds01.runtime.gpu.found import present
 from ds01.runtime.gpu.ledger import Allocation, Reservation
 from ds01.runtime.identity import ProcessRef
 from ds01.runtime.telemetry.gpubook import GpuBook
@@ -166,6 +168,35 @@ def test_nobody_elses_units_are_given_back_by_a_label(site: Site, played: Played
     assert list(there(site)) == ["train"]
 
 
+@pytest.mark.parametrize("devices", [[], ["GPU-0"]])
+def test_what_another_container_has_cannot_be_taken_over_by_an_images_label(
+    site: Site, played: PlayedEngine, book: GpuBook, devices: list[str]
+) -> None:
+    """The thief's container came to be with leave, of an image with the label `ds01.allocation` of another's."""
+    allocation = grant(site)
+    put(played, allocation)
+    book.settle(ROW, allocation.id)
+    engine = Engine(played.path)
+    site.docker = [present(each, site.devices) for each in engine.inspect_all()]
+    labels = {"ds01.user": "bob", "ds01.allocation": allocation.id, "ds01.gpu.slots": "0:0"}
+    played.put("thief", labels=labels, devices=devices)
+    thief = replace(row("thief"), owner=Attribution("bob", Evidence.LABEL))
+    book.settle(thief, allocation.id)
+    assert [(each.container, each.container_id) for each in there(site).values()] == [("train", id_of("train"))]
+    played.containers.pop(id_of("thief"))
+    book.settle(thief, None)
+    assert list(there(site)) == ["train"]
+
+
+def test_what_is_reserved_for_another_container_cannot_be_taken_by_an_images_label(
+    site: Site, played: PlayedEngine, book: GpuBook
+) -> None:
+    allocation = grant(site)
+    played.put("thief", labels={"ds01.user": "bob", "ds01.allocation": allocation.id}, devices=list(allocation.uuids))
+    book.settle(replace(row("thief"), owner=Attribution("bob", Evidence.LABEL)), allocation.id)
+    assert there(site)["train"].container_id is None
+
+
 def test_a_container_takes_its_new_name_along(site: Site, played: PlayedEngine, book: GpuBook) -> None:
     allocation = grant(site)
     put(played, allocation)
@@ -224,6 +255,42 @@ def test_what_the_ledger_has_it_has(site: Site, played: PlayedEngine, book: GpuB
     before = site.paths.gpu_state.read_bytes()
     assert again(site, played) is None
     assert site.paths.gpu_state.read_bytes() == before
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_one_that_came_back_and_stops_again_holds_its_units(
+    site: Site, played: PlayedEngine, book: GpuBook, *, lost: bool
+) -> None:
+    """Who let it have them again goes on living, and keeps nothing reserved."""
+    allocation = grant(site)
+    put(played, allocation, "exited")
+    book.settle(ROW, allocation.id)
+    if lost:
+        site.gpus.release(allocation)
+    put(played, allocation)
+    assert again(site, played) is None
+    assert book.settle(ROW, None)
+    after = there(site)["train"]
+    assert (after.container_id, after.reservation, after.stopped_at) == (id_of("train"), None, None)
+    put(played, allocation, "exited")
+    assert book.settle(ROW, None)
+    assert there(site)["train"].stopped_at is not None
+
+
+@pytest.mark.parametrize(("status", "held"), [("exited", True), (None, None)])
+def test_one_that_is_over_before_it_has_its_units_again_keeps_none(
+    site: Site, played: PlayedEngine, status: str | None, held: object
+) -> None:
+    allocation = grant(site)
+    put(played, allocation)
+    container = Engine(played.path).inspect("train")
+    assert container is not None
+    site.gpus.confirm(allocation.id, container.name, container.id)
+    played.containers.clear()
+    if status is not None:
+        put(played, allocation, status)
+    GpuBook(site.gpus, Engine(played.path))._take_up(container, allocation)
+    assert [each.stopped_at is not None for each in there(site).values()] == ([] if held is None else [held])
 
 
 def test_what_was_given_back_meanwhile_it_gets_when_it_is_free(site: Site, played: PlayedEngine, book: GpuBook) -> None:

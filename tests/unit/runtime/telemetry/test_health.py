@@ -52,12 +52,12 @@ def said(check: Check) -> tuple[Status, str]:
         (ServiceSeen(""), Status.FAILED, f"it is unknown to systemd: {SAMPLER.without}"),
         (ServiceSeen("active", None), Status.FAILED, "it runs and has not written /run/f yet"),
         (ServiceSeen("active", "ValueError: x"), Status.FAILED, "/run/f cannot be read: ValueError: x"),
-        (ServiceSeen("active", ago(seconds=5)), Status.OK, "measures CPU rates"),
-        (ServiceSeen("active", ago(minutes=2)), Status.OK, "measures CPU rates"),
+        (ServiceSeen("active", ago(seconds=5)), Status.OK, "measures CPU rates and watches memory"),
+        (ServiceSeen("active", ago(minutes=2)), Status.OK, "measures CPU rates and watches memory"),
         (ServiceSeen("active", ago(minutes=10)), Status.FAILED, "it runs, and /run/f is 10 min old"),
         (ServiceSeen("active", ago(minutes=-10)), Status.FAILED,
          "it runs, and /run/f is of a time that is 10 min ahead"),
-        (ServiceSeen("active", CannotSee("no")), Status.OK, "measures CPU rates; no"),
+        (ServiceSeen("active", CannotSee("no")), Status.OK, "measures CPU rates and watches memory; no"),
     ],
 )  # fmt: skip
 def test_a_service_does_its_work_or_what_is_missing_is_said(seen: ServiceSeen, status: Status, text: str):

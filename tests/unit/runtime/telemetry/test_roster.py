@@ -47,6 +47,20 @@ def test_what_is_put_is_written_and_taken_up_again(paths: HostPaths, policy: Pol
     assert (again.rows, again.spent, again.changed) == ({TRAIN.id: TRAIN}, {"t1": TRAIN.id}, False)
 
 
+def test_a_used_token_is_forgotten_once_no_page_has_it(paths: HostPaths) -> None:
+    """However many others make: none of them frees one that can still be used."""
+    roster = Roster(paths)
+    for number in range(3):
+        roster.put(replace(TRAIN, id=f"{number}" * 64, token=f"t{number}"))
+    roster.drop("0" * 64)
+    roster.drop("1" * 64)
+    roster.changed = False
+    roster.keep_spent(None)
+    assert (len(roster.spent), roster.changed) == (3, False)
+    roster.keep_spent({"t1", "t9"})
+    assert (roster.spent, roster.changed) == ({"t1": "1" * 64, "t2": "2" * 64}, True)
+
+
 def test_a_token_stays_spent_when_its_container_is_gone(paths: HostPaths, policy: Policy) -> None:
     roster = Roster(paths)
     roster.put(TRAIN)

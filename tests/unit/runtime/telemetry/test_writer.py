@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +30,19 @@ def test_an_event_is_in_the_log_at_once(tmp_path: Path) -> None:
     writer.write(event(1))
     assert writer
     assert numbers(tmp_path / "events.jsonl") == [1]
+
+
+def test_threads_that_write_at_once_lose_nothing_and_write_nothing_twice(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    writer = Writer(EventLog(path))
+
+    def write(begin: int) -> None:
+        for number in range(begin, begin + 200):
+            writer.write(event(number))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(0, 1600, 200)))
+    assert sorted(numbers(path)) == list(range(1600))
 
 
 def test_what_the_log_does_not_take_is_kept_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

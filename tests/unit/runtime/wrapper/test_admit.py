@@ -74,9 +74,23 @@ def test_an_old_container_is_promised_by_its_id_once(paths: HostPaths, student: 
 
 def test_what_runs_is_not_promised_again(paths: HostPaths, student: str):
     with engine_with(paths.engine, container("web", student, "running"), container("db", student, "paused")):
-        admit_old(desk_of(paths), line("restart", "web"))
         admit_old(desk_of(paths), line("unpause", "db", "web"))
     assert list(paths.pages.glob("*.json")) == []
+
+
+def test_what_runs_keeps_its_place_while_it_is_restarted(paths: HostPaths, student: str):
+    """Between its end and its start, and for the check of containers that come to run by themselves."""
+    web = container("web", student, "running")
+    with engine_with(paths.engine, web, container("db", student, "running")):
+        admit_old(desk_of(paths), line("restart", "web"))
+        admit_old(desk_of(paths), line("unpause", "db"))
+        assert promises(paths) == [(web["Id"], "restart", GIB)]
+    web["State"]["Status"] = "exited"
+    with engine_with(paths.engine, web):
+        for _ in range(2):
+            admit_new(desk_of(paths), line("create", "-m1g", "alpine"))
+        with pytest.raises(DeniedError):
+            admit_new(desk_of(paths), line("run", "-m1g", "alpine"))
 
 
 def test_of_several_all_or_none_are_promised(paths: HostPaths, student: str):
