@@ -337,7 +337,10 @@ def test_the_record_of_gpus_follows_what_becomes_of_containers(
         until(lambda: parse_ledger(state.read_bytes()).allocations == {})
         assert "stopped_by_policy" not in " ".join(site.told(prefix))
         kinds = [each.event_type for each in site.host.events() if each.event_type.startswith("gpu.")]
-        assert kinds == ["gpu.allocated", "gpu.held", "gpu.resumed", "gpu.released", "gpu.allocated", "gpu.released"]
+        # The short one may be seen between its end and its removal.
+        rest = [each for each in kinds[4:] if each != "gpu.held"]
+        assert kinds[:4] == ["gpu.allocated", "gpu.held", "gpu.resumed", "gpu.released"]
+        assert rest == ["gpu.allocated", "gpu.released"]
         assert site.end() == 0
     finally:
         if site.daemon is not None:
