@@ -354,13 +354,14 @@ def lab_clean(_: Context) -> int:
     help={
         "only": "a file, folder or test, as pytest takes it",
         "suite": "of the tests that run in each suite, those of this one (default: both)",
+        "part": "waiting (those that mostly wait for a clock) or working (the others); default: all",
     },
 )
-def lab_test(_: Context, only: str = "tests/lab", suite: str | None = None) -> int:
+def lab_test(_: Context, only: str = "tests/lab", suite: str | None = None, part: str | None = None) -> int:
     """Run the tests that need a machine, building what is missing."""
     from ds01 import lab
 
-    return lab.run_tests(only, suite)
+    return lab.run_tests(only, suite, part)
 
 
 namespace = Collection(

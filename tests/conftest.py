@@ -51,6 +51,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--suite", choices=["bookworm", "trixie"], help="of the lab tests in each suite, those of this one"
     )
+    parser.addoption(
+        "--part", choices=["waiting", "working"], help="of the lab tests, those that mostly wait, or others"
+    )
     parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
     parser.addoption("--update-golden", action="store_true", help="write tests/golden anew; then review git diff")
 

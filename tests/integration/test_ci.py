@@ -16,8 +16,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 STRANGER = 12345
 INV = """#!/bin/bash
 [[ $DS01_TEST_STRICT == 1 ]] || exit 99
-echo "$1" >>calls
-echo $$ >"./$1.new" && mv "./$1.new" "./$1.pid"
+name=$1${3:+.$3} # two parts of one task run at once
+echo "$name" >>calls
+echo $$ >"./$name.new" && mv "./$name.new" "./$name.pid"
 if [[ -f $1.sh ]]; then . "./$1.sh"; fi
 """
 # What a step waits for that must be ended: inv becomes it, as it becomes Python.
@@ -111,22 +112,26 @@ def after_times(word: str) -> str:
 def test_words_come_in_order_though_check_and_build_run_side_by_side(checkout: Checkout) -> None:
     checkout.task("check", "until [[ -e built ]]; do sleep 0.05; done; echo checked")
     checkout.task("lab.build", "echo building >&2; touch built; until [[ -e go ]]; do sleep 0.05; done; echo built >&2")
-    checkout.task("lab.test", "echo tested")
+    checkout.task("lab.test", 'echo "tested $3"')
     child = checkout.start()
     checkout.wait_for("lab.build")
     (checkout.root / "go").touch()
     ended = checkout.end(child)
-    assert (ended.code, ended.words[:-1]) == (0, [*HEAD, "checked", LAB, "building", "built", "tested"])
+    assert (ended.code, ended.words[:-1]) == (
+        0,
+        [*HEAD, "checked", LAB, "building", "built", "tested working", "tested waiting"],
+    )
     assert after_times(ended.words[-1]) == "ci: passed"
     assert checkout.calls[0] == "--list"
     assert sorted(checkout.calls[1:3]) == ["check", "lab.build"]
-    assert (checkout.calls[3:], checkout.temporary) == (["lab.test"], [])
+    assert (sorted(checkout.calls[3:]), checkout.temporary) == (["lab.test.waiting", "lab.test.working"], [])
 
 
 def test_how_long_each_part_took_is_said(checkout: Checkout) -> None:
     out = checkout.start().communicate(timeout=60)[0]
     begins = [line.partition(" took ")[0] for line in out.splitlines() if line.endswith(" s") and " took " in line]
-    assert begins == ["ci: tools and .venv", "ci: ./inv check", "ci: ./inv lab.test"]
+    parts = [f"ci: ./inv lab.test --part {part}" for part in ("working", "waiting")]
+    assert begins == ["ci: tools and .venv", "ci: ./inv check", *parts]
     assert "ci: the lab's machine was ready 0 min " in out
 
 
@@ -153,14 +158,15 @@ def test_machine_that_cannot_be_built_fails_loudly_with_its_cause(checkout: Chec
     assert (ended.code, ended.words[:-2]) == (1, [*HEAD, LAB, *said.splitlines()])
     assert ended.words[-2].startswith("ci: THE LAB'S MACHINE CANNOT BE BUILT, so its tests did not run.")
     assert after_times(ended.words[-1]) == f"ci: FAILED: the lab's machine cannot be built: {cause}"
-    assert "lab.test" not in checkout.calls
+    assert not [each for each in checkout.calls if each.startswith("lab.test")]
 
 
-def test_failed_lab_test_fails(checkout: Checkout) -> None:
-    checkout.task("lab.test", "echo red; exit 1")
+@pytest.mark.parametrize("part", ["working", "waiting"])
+def test_failed_lab_test_fails_and_both_parts_are_shown(checkout: Checkout, part: str) -> None:
+    checkout.task("lab.test", f'echo "$3"; [[ $3 != {part} ]] || exit 1')
     ended = checkout.run()
-    assert (ended.code, ended.words[:-1]) == (1, [*HEAD, LAB, "red"])
-    assert after_times(ended.words[-1]) == "ci: FAILED: ./inv lab.test exited with 1"
+    assert (ended.code, ended.words[:-1]) == (1, [*HEAD, LAB, "working", "waiting"])
+    assert after_times(ended.words[-1]) == f"ci: FAILED: ./inv lab.test --part {part} exited with 1"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -168,9 +174,9 @@ def test_failed_lab_test_fails(checkout: Checkout) -> None:
 def test_interrupted_it_leaves_nothing_running(
     checkout: Checkout, during: str, number: signal.Signals, code: int
 ) -> None:
-    running = ["check", "lab.build"] if during == "check" else ["lab.test"]
+    running = ["check", "lab.build"] if during == "check" else ["lab.test.working", "lab.test.waiting"]
     for task in running:
-        checkout.task(task, FOR_EVER)
+        checkout.task(task.removesuffix(".working").removesuffix(".waiting"), FOR_EVER)
     child = checkout.start()
     for task in running:
         checkout.wait_for(task)

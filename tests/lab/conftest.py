@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tests.lab.machine.machine import Machine
 
 LAB = pytest.StashKey[Lab]()
+# Modules whose tests mostly wait for a clock or a boot: beside the others they take hardly any time.
+WAITING = frozenset({"test_events_power_cut", "test_lifecycle", "test_pressure"})
 EVIDENCE = pytest.StashKey[dict[str, list[str]]]()
 
 
@@ -37,8 +39,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not wanted(config):
         lab = [item for item in items if item.get_closest_marker("lab")]
         deselect(config, items, lab)
-    elif suite := config.getoption("--suite", default=None):
+        return
+    if suite := config.getoption("--suite", default=None):
         deselect(config, items, [item for item in items if suites_of(item) - {suite}])
+    if part := config.getoption("--part", default=None):
+        deselect(config, items, [item for item in items if (item.path.stem in WAITING) != (part == "waiting")])
 
 
 def deselect(config: pytest.Config, items: list[pytest.Item], unwanted: list[pytest.Item]) -> None:

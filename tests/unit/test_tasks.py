@@ -64,7 +64,7 @@ EXPECTED = {
     "lab.cut": {"suite", "name"},
     "lab.down": {"suite", "name", "keep-disk"},
     "lab.clean": set(),
-    "lab.test": {"only", "suite"},
+    "lab.test": {"only", "suite", "part"},
 }
 FLAGS = {"json", "check", "yes", "force", "restart-docker", "runtime", "prepared", "stdin", "keep-disk"}
 MORE_THAN_ONCE = {("lab.build", "suite"), ("lab.up", "share"), ("lab.run", "env"), ("plan", "keep"), ("deploy", "keep")}
