@@ -113,7 +113,7 @@ def test_the_limit_of_all_containers_is_told_where_their_owner_sits(machine: Mac
     assert (alice.number("memory.high"), alice.number("memory.max")) == (HIGH, MAX)
     alice.start("one", at_signal(hold(80)))
     alice.start("two", at_signal(f"sleep 5; {hold(150)}"))
-    # Lifted by hand, or it would stall first; systemd puts it back when a container starts or ends.
+    # Lifted by hand, or it would stall first; systemd puts it back when a container starts.
     machine.script(f"echo max >{CGROUP}{alice.path}/memory.high")
     give_signal(machine)
     wait_for("the end of the larger one", lambda: not states(machine)["two"].running)

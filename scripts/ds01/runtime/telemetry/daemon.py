@@ -77,6 +77,9 @@ class Daemon:
     _looked_at: float = 0.0
     _looked: bool = False
     _is_unreadable: bool = False
+    # Where the log ended at the start: nobody waits for it to be on disk, so the power may have taken the last lines of
+    # what everything else says was told. Source: fsync(2).
+    _log_ends: datetime | None = None
     _written_at: float = 0.0
     _cursor: Key | None = None
     _cursor_at: float = 0.0
@@ -170,7 +173,7 @@ class Daemon:
             logger.info("containers are followed again")
         if lost is not None:
             self._gap(lost)
-        self._broken_at = None
+        self._broken_at = self._log_ends = None
         self._soon(_SOON_SECONDS)
 
     def _broke_off(self, why: str) -> None:
@@ -182,6 +185,8 @@ class Daemon:
         last = None if self._recent.last is None else time_of(self._recent.last.time_nano)
         # Up to its end a connection brought everything.
         begin = max((each for each in (last, self._broken_at) if each is not None), default=None)
+        if begin is not None and self._log_ends is not None:
+            begin = min(begin, self._log_ends)
         self._writer.write(tell_gap(begin, self.chronicle.now(), why))
         self._soon(_SOON_SECONDS)
 
@@ -221,7 +226,9 @@ class Daemon:
         if trouble := roster.recover():
             logger.warning("which containers there are is looked at anew: %s", trouble)
         tail = read_tail(roster.paths.events)
-        self._recent = recall(self._read_cursor(), [key for each in tail if (key := key_of(each)) is not None])
+        logged = [key for each in tail if (key := key_of(each)) is not None]
+        self._recent = recall(self._read_cursor(), logged)
+        self._log_ends = time_of(max(each.time_nano for each in logged)) if logged else None
         self._cursor = self._recent.last
         self.chronicle.recover(tail)
         self._before = dict(roster.rows)

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +284,25 @@ def test_an_engine_that_was_restarted_leaves_a_gap_and_what_can_be_known(host: H
     (gap,) = host.gaps()
     assert gap["why"] == "the engine was started anew and remembers nothing from before"
     assert gap["from"] < gap["to"]
+
+
+def test_a_gap_begins_where_the_log_ends_when_the_power_took_its_last_lines(host: Host) -> None:
+    with host.running():
+        until(lambda: len(host.steps.looks) > 0)
+        host.played.run("a")
+        host.played.run("b")
+        host.expect(4)
+    lines = host.paths.events.read_bytes().splitlines(keepends=True)
+    host.paths.events.write_bytes(b"".join(lines[:2]))
+    assert "b" in host.known()
+    host.played.stop()
+    host.played.start()
+    with host.running():
+        until(lambda: len(host.gaps()) == 1)
+    assert host.told() == ["create a", "start a", "events.gap"]
+    (gap,) = host.gaps()
+    last = next(each for each in reversed(host.events()) if each.event_type == "container.start")
+    assert datetime.fromisoformat(gap["from"]) <= last.timestamp
 
 
 def test_more_than_the_engine_remembers_leaves_a_gap(host: Host) -> None:
