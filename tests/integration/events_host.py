@@ -63,8 +63,8 @@ class EventsHost:
     # --- What it wrote --------------------------------------------------------------------------------------------
 
     def events(self, prefix: str) -> list[Event]:
-        """The events about containers whose name begins so."""
-        named = [each for each in self.host.events() if "container" in each.details]
+        """What happened to containers whose name begins so, as the daemon tells it."""
+        named = [each for each in self.host.events() if each.event_type.startswith("container.")]
         return [each for each in named if str(each.details["container"]).startswith(prefix)]
 
     def told(self, prefix: str) -> list[str]:
