@@ -24,6 +24,8 @@ MAX_RUNTIME: Final = "max-runtime"
 # So much later a job surely finds it due. In whole seconds, so that the same thing is due at the same time when it is
 # asked about again: its time is counted back from one clock to another.
 _MARGIN: Final = timedelta(seconds=1, microseconds=500_000)
+# No two jobs are due at the same time: whoever acted on one would take the other for done.
+_MICROSECOND: Final = {STALE_GPU: 0, STALE_CONTAINERS: 1, MAX_RUNTIME: 2}
 # Who stopped a container to start it again at once need not be told how long it is kept.
 _NOTICE_SHARE: Final = 0.1
 _LONGEST_NOTICE_SECONDS: Final = 600.0
@@ -87,18 +89,18 @@ def _all(timers: Timers, moment: Moment) -> Iterator[Due]:
     for allocation in timers.ledger.allocations.values():
         ends = hold_ends(allocation, timers.account_of)
         if ends is not None:
-            yield Due(_surely(ends), STALE_GPU)
+            yield _due(ends, STALE_GPU)
     holds = timers.rules.mode(LifecycleRule.CONTAINER_HOLD) is Mode.ENFORCE
     limits = timers.rules.mode(LifecycleRule.MAX_RUNTIME) is Mode.ENFORCE
     for subject in timers.subjects:
         for instant in _hold(subject, timers, moment) if holds else ():
-            yield Due(_surely(instant), STALE_CONTAINERS)
+            yield _due(instant, STALE_CONTAINERS)
         for instant in _runtime(subject, timers, moment) if limits else ():
-            yield Due(_surely(instant), MAX_RUNTIME)
+            yield _due(instant, MAX_RUNTIME)
 
 
-def _surely(instant: datetime) -> datetime:
-    return (instant + _MARGIN).replace(microsecond=0)
+def _due(instant: datetime, job: str) -> Due:
+    return Due((instant + _MARGIN).replace(microsecond=_MICROSECOND[job]), job)
 
 
 def _hold(subject: Subject, timers: Timers, moment: Moment) -> Iterator[datetime]:

@@ -89,17 +89,21 @@ def told(at: float, name: str = "web") -> KeptMemory:
 
 def test_an_owner_is_told_soon_after_a_stop_but_not_at_once():
     stopped = timers(subject(state=State.EXITED))
-    assert next_due(stopped, moment(HOUR + 1), after=NOON) == Due(after_noon(HOUR + 3 * MINUTE + 1), "stale-containers")
+    assert next_due(stopped, moment(HOUR + 1), after=NOON) == Due(
+        after_noon(HOUR + 3 * MINUTE + 1.000001), "stale-containers"
+    )
     long = timers(subject(state=State.EXITED, times=replace(TIMES, container_hold=12 * HOUR)))
-    assert next_due(long, moment(HOUR + 1), after=NOON) == Due(after_noon(HOUR + 10 * MINUTE + 1), "stale-containers")
+    assert next_due(long, moment(HOUR + 1), after=NOON) == Due(
+        after_noon(HOUR + 10 * MINUTE + 1.000001), "stale-containers"
+    )
     made = timers(subject(state=State.CREATED))
-    assert next_due(made, moment(1), after=NOON) == Due(after_noon(10 * MINUTE + 1), "stale-containers")
+    assert next_due(made, moment(1), after=NOON) == Due(after_noon(10 * MINUTE + 1.000001), "stale-containers")
 
 
 def test_who_was_told_loses_it_when_the_hold_is_over():
     stopped = timers(subject(state=State.EXITED), kept=told(HOUR + 3 * MINUTE))
     found = next_due(stopped, moment(HOUR + 4 * MINUTE), after=after_noon(HOUR + 4 * MINUTE))
-    assert found == Due(after_noon(HOUR + 30 * MINUTE + 1), "stale-containers")
+    assert found == Due(after_noon(HOUR + 30 * MINUTE + 1.000001), "stale-containers")
 
 
 def test_a_container_that_nobody_saw_stop_is_held_from_the_first_look():
@@ -107,7 +111,7 @@ def test_a_container_that_nobody_saw_stop_is_held_from_the_first_look():
     kept = stale_containers.settle(sweep.memory, sweep.decisions.wanted)
     stopped = timers(subject(state=State.EXITED), kept=kept)
     found = next_due(stopped, moment(10 * HOUR + 60), after=after_noon(10 * HOUR))
-    assert found == Due(after_noon(10.5 * HOUR + 1), "stale-containers")
+    assert found == Due(after_noon(10.5 * HOUR + 1.000001), "stale-containers")
 
 
 @pytest.mark.parametrize(
@@ -146,13 +150,13 @@ def warned(hours: float, **found: Any) -> RuntimeMemory:
 def test_warnings_and_ends_of_runs(hours: float, memory: RuntimeMemory, expected: float):
     now = moment(hours * HOUR)
     found = next_due(timers(run_aged(hours), runtime=memory), now, after=now.now)
-    assert found == Due(after_noon(expected + 1), "max-runtime")
+    assert found == Due(after_noon(expected + 1.000002), "max-runtime")
 
 
 def test_of_what_came_due_already_a_job_counts_once():
     now = moment(50 * HOUR)
     found = next_due(timers(run_aged(50)), now, after=after_noon(10 * HOUR))
-    assert found == Due(after_noon(24 * HOUR + 1), "max-runtime")
+    assert found == Due(after_noon(24 * HOUR + 1.000002), "max-runtime")
     assert next_due(timers(run_aged(50)), now, after=found.at) is None
 
 
@@ -170,7 +174,7 @@ def test_no_job_hides_what_another_missed():
 def test_the_same_thing_is_due_at_the_same_time_by_clocks_that_differ_a_little():
     now = moment(3600.25)
     found = {next_due(timers(subject(age=3600.25 + off)), now, after=NOON) for off in (-0.02, 0, 0.02)}
-    assert found == {Due(after_noon(18 * HOUR + 1), "max-runtime")}
+    assert found == {Due(after_noon(18 * HOUR + 1.000002), "max-runtime")}
 
 
 @pytest.mark.parametrize(
@@ -199,10 +203,24 @@ def test_the_first_of_all_is_next():
         after = found.at
         now = moment(max(17.9 * HOUR, (found.at - NOON).total_seconds()))
     assert jobs == [
-        ("stale-containers", after_noon(17.55 * HOUR + 1)),
+        ("stale-containers", after_noon(17.55 * HOUR + 1.000001)),
         ("stale-gpu", after_noon(17.75 * HOUR + 1)),
-        ("max-runtime", after_noon(18 * HOUR + 1)),
+        ("max-runtime", after_noon(18 * HOUR + 1.000002)),
     ]
+
+
+def test_of_two_jobs_that_are_due_at_once_neither_hides_the_other():
+    both = timers(
+        run_aged(17), subject("old", State.EXITED, finished_at=after_noon(18 * HOUR - 3 * MINUTE)),
+        ledger=ledger(held("alice", "2:0", stopped_at=after_noon(18 * HOUR - 15 * MINUTE))),
+    )  # fmt: skip
+    after, jobs = after_noon(17.9 * HOUR), set()
+    for _ in range(3):
+        found = next_due(both, moment(18.1 * HOUR), after=after)
+        assert found is not None
+        jobs.add(found.job)
+        after = found.at
+    assert jobs == {"stale-gpu", "stale-containers", "max-runtime"}
 
 
 def test_rules_that_are_not_enforced_have_no_timers():
