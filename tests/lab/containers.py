@@ -106,7 +106,9 @@ class State:
 def states(machine: Machine) -> dict[str, State]:
     """Return every container's state by its name."""
     form = "{{.Name}} {{.State.Running}} {{.State.OOMKilled}} {{.State.ExitCode}} {{.State.Pid}}"
-    listed = machine.script(f"{CLIENT} ps --all --quiet | xargs --no-run-if-empty {CLIENT} inspect --format '{form}'")
+    # One that is removed between the two commands is in no list.
+    inspect = f"xargs --no-run-if-empty {CLIENT} inspect --format '{form}' || true"
+    listed = machine.script(f"{CLIENT} ps --all --quiet | ({inspect})")
     rows = (line.split() for line in listed.splitlines())
     return {
         name.removeprefix("/"): State(running == "true", oom == "true", int(code), int(pid))

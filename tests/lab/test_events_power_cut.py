@@ -88,7 +88,9 @@ def read_log(machine: Machine) -> tuple[list[dict[str, Any]], int]:
 
 def in_docker(machine: Machine) -> Mapping[str, tuple[str, str, datetime]]:
     """Return name, state and birth of every container, by its id."""
-    listed = machine.script(f"{CLIENT} ps --all --quiet --no-trunc | xargs --no-run-if-empty {CLIENT} inspect")
+    # Docker may still be removing some, between the two commands too.
+    inspect = f"xargs --no-run-if-empty {CLIENT} inspect || true"
+    listed = machine.script(f"{CLIENT} ps --all --quiet --no-trunc | ({inspect})")
     return {
         each["Id"]: (
             each["Name"].removeprefix("/"),
