@@ -40,3 +40,9 @@ def deploy(machine: Machine, *options: str) -> None:
     """Deploy what the machine's inventory says; that it fails is a failure of the test."""
     done = inv(machine, "deploy", "--yes", *options)
     assert done.code == 0, done.words
+
+
+def leave_to_commands(machine: Machine) -> None:
+    """End what acts on containers and GPUs by itself, also after a boot: for tests of what commands do alone."""
+    wants = UNITS / "multi-user.target.wants"
+    machine.script(f"systemctl stop ds01-eventsd; rm {wants}/ds01-eventsd.service /etc/cron.d/ds01; sync")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.lab.containers import CLIENT
 from tests.lab.gpus import ENVIRONMENT, HARDWARE, describe, give_gpus
-from tests.lab.host import deploy, override
+from tests.lab.host import deploy, leave_to_commands, override
 
 from ds01.core.errors import ExitCode
 from ds01.core.value import replace
@@ -48,6 +48,7 @@ def machine(prepared: Machine) -> Machine:
     give_gpus(prepared)
     override(prepared, "  bob:\n    reason: the lab has no time\n    gpu_hold_after_stop: 2s\n")
     deploy(prepared, "--restart-docker")
+    leave_to_commands(prepared)
     prepared.must(["tee", "/etc/sudoers.d/lab"], stdin=SUDO_RULE)
     prepared.must(["chmod", "0440", "/etc/sudoers.d/lab"])
     prepared.must(["ds01", "gpu", "reconcile"], environment=ENVIRONMENT)

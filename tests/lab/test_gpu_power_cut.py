@@ -18,7 +18,7 @@ import pytest
 from tests.lab.containers import CLIENT
 from tests.lab.gpu_journals import Journals
 from tests.lab.gpus import ENVIRONMENT, HARDWARE, give_gpus
-from tests.lab.host import deploy
+from tests.lab.host import deploy, leave_to_commands
 from tests.lab.machine.errors import MachineStoppedError
 from tests.lab.machine.jobs import Command
 
@@ -280,6 +280,7 @@ def test_power_cuts_among_allocations_leave_the_ledger_right(lab: Lab, evidence:
     with lab.prepared("gpucut") as machine:
         give_gpus(machine)
         deploy(machine, "--restart-docker")
+        leave_to_commands(machine)
         machine.push(Path(__file__).with_name("gpu_load.py"), PROGRAM)
         for number in range(1, CUTS + 1):
             seconds = dice.uniform(0, LONGEST_SECONDS)
