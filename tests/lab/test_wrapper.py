@@ -89,6 +89,7 @@ def test_a_container_is_in_its_owners_slice_with_labels_and_limits(machine: Mach
         "ds01.managed": "true",
         "ds01.container_type": "docker",
         "ds01.slice": "ds01-student-alice.slice",
+        "ds01.protected": "false",
     }
     asked = found["HostConfig"]
     assert {name: asked[name] for name in ("Memory", "MemorySwap", "NanoCpus", "PidsLimit", "ShmSize")} == {
