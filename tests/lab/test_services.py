@@ -122,6 +122,7 @@ def test_a_service_that_dies_is_started_again(machine: Machine):
                 properties(machine, service, "SubState", "NRestarts") == {"SubState": "running", "NRestarts": "1"}
             ),
         )
+    assert machine.must(["systemctl", "is-active", *SERVICES]).split() == ["active"] * len(SERVICES)
 
 
 def test_a_service_says_nothing_that_somebody_would_have_to_look_into(machine: Machine, evidence: Evidence):

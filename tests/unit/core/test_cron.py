@@ -80,7 +80,7 @@ NEVER = [
 
 @pytest.mark.parametrize("text", GOOD)
 def test_what_cron_takes_is_taken(text: str):
-    parse_times(text)
+    assert isinstance(parse_times(text), Times)
 
 
 @pytest.mark.parametrize(("text", "fault"), [*BAD, *STRICTER])

@@ -121,6 +121,10 @@ def test_a_kill_asks_no_process(socket: Path, name: str) -> None:
     made = run(name, command="trap : TERM INT HUP; while :; do sleep 0.1; done")
     Control(socket).kill(made)
     until(socket, made, State.EXITED)
+    found = Engine(socket).inspect(made)
+    # 128 and the number of SIGKILL.
+    assert found is not None
+    assert found.exit_code == 137
 
 
 @pytest.mark.docker
