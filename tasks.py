@@ -355,13 +355,16 @@ def lab_clean(_: Context) -> int:
         "only": "a file, folder or test, as pytest takes it",
         "suite": "of the tests that run in each suite, those of this one (default: both)",
         "part": "waiting (those that mostly wait for a clock) or working (the others); default: all",
+        "brief": "what CI has time for: most tests in one suite, a quarter of the power cuts",
     },
 )
-def lab_test(_: Context, only: str = "tests/lab", suite: str | None = None, part: str | None = None) -> int:
+def lab_test(
+    _: Context, only: str = "tests/lab", suite: str | None = None, part: str | None = None, brief: bool = False
+) -> int:
     """Run the tests that need a machine, building what is missing."""
     from ds01 import lab
 
-    return lab.run_tests(only, suite, part)
+    return lab.run_tests(only, suite, part, brief=brief)
 
 
 namespace = Collection(

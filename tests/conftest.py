@@ -54,6 +54,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--part", choices=["waiting", "working"], help="of the lab tests, those that mostly wait, or others"
     )
+    parser.addoption(
+        "--brief", action="store_true", help="what CI has time for: most lab tests in one suite, and fewer power cuts"
+    )
     parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
     parser.addoption("--update-golden", action="store_true", help="write tests/golden anew; then review git diff")
 

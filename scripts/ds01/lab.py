@@ -38,16 +38,17 @@ def _said(options: dict[str, str | bool | Sequence[str] | None]) -> list[str]:
     return said
 
 
-def run_tests(only: str, suite: str | None, part: str | None = None) -> int:
+def run_tests(only: str, suite: str | None, part: str | None = None, *, brief: bool = False) -> int:
     """Build what is missing, then run the tests that need a machine, and those of the lab itself.
 
     Args:
         only: a file, folder or test, as pytest takes it.
         suite: of the tests that run in each suite, those of this one.
         part: `waiting` or `working`; both at once take not much longer than one.
+        brief: most tests in one suite, and a quarter of the power cuts.
     """
     code = call("build", suite=suite)
     if code != ExitCode.DONE:
         return code
     narrowed = [f"--{name}={value}" for name, value in (("suite", suite), ("part", part)) if value]
-    return run_tool("pytest", "--lab", "--slow", *narrowed, only)
+    return run_tool("pytest", "--lab", "--slow", *narrowed, *(["--brief"] if brief else []), only)

@@ -100,7 +100,7 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 HEAD = ["ci: 1 of 3: tools and .venv", "ci: 2 of 3: ./inv check, no skips; meanwhile the lab's machine is built"]
-LAB = "ci: 3 of 3: the lab, no skips"
+LAB = "ci: 3 of 3: the lab, briefly, no skips"
 
 
 def after_times(word: str) -> str:

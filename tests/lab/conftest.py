@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 LAB = pytest.StashKey[Lab]()
 # Modules whose tests mostly wait for a clock or a boot: beside the others they take hardly any time.
 WAITING = frozenset({"test_events_power_cut", "test_lifecycle", "test_pressure"})
+# What --brief runs in both suites: the machine itself, and what an administrator does with it first.
+BRIEF_IN_BOTH = frozenset({"test_deploy", "test_machine", "test_power", "test_prepared", "test_ready"})
+BRIEF_SHARE = 4
 EVIDENCE = pytest.StashKey[dict[str, list[str]]]()
 
 
@@ -42,6 +45,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     if suite := config.getoption("--suite", default=None):
         deselect(config, items, [item for item in items if suites_of(item) - {suite}])
+    if config.getoption("--brief", default=False):
+        deselect(config, items, [item for item in items if not in_brief(item)])
     if part := config.getoption("--part", default=None):
         deselect(config, items, [item for item in items if (item.path.stem in WAITING) != (part == "waiting")])
 
@@ -55,6 +60,11 @@ def suites_of(item: pytest.Item) -> set[Suite]:
     """The suites a test is parametrized with; none when it runs once and chooses itself."""
     callspec = getattr(item, "callspec", None)
     return {value for value in callspec.params.values() if isinstance(value, Suite)} if callspec else set()
+
+
+def in_brief(item: pytest.Item) -> bool:
+    """Each test in one suite at least."""
+    return item.path.stem in BRIEF_IN_BOTH or Suite.TRIXIE not in suites_of(item)
 
 
 @pytest.fixture(scope="module", params=list(Suite))
@@ -75,6 +85,13 @@ def lab(request: pytest.FixtureRequest) -> Lab:
     capture = request.config.pluginmanager.getplugin("capturemanager")
     aloud = capture.global_and_fixture_disabled if capture else nullcontext
     return request.config.stash.setdefault(LAB, Lab(cache_from_environment(), aloud))
+
+
+@pytest.fixture(scope="session")
+def share(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """Says how often something random is done that is done so often in a whole run."""
+    brief = request.config.getoption("--brief")
+    return lambda times: -(-times // BRIEF_SHARE) if brief else times
 
 
 @pytest.fixture

@@ -158,12 +158,14 @@ def after_cut(machine: Machine, number: int) -> str:
     return f"{len(there)} containers, {len(events)} events, {torn} torn lines, {len(gaps(events))} gaps"
 
 
-def test_power_cuts_in_a_burst_double_nothing_and_leave_the_state_right(lab: Lab, evidence: Evidence) -> None:
+def test_power_cuts_in_a_burst_double_nothing_and_leave_the_state_right(
+    lab: Lab, evidence: Evidence, share: Callable[[int], int]
+) -> None:
     dice = random.Random(SEED)
     evidence(f"seed {SEED}")
     with lab.prepared("eventcut", Suite.BOOKWORM) as machine:
         deploy(machine, "--restart-docker")
-        for number in range(1, CUTS + 1):
+        for number in range(1, share(CUTS) + 1):
             seconds = dice.uniform(0, LONGEST_SECONDS)
             work_and_cut(machine, number, seconds)
             machine.up()

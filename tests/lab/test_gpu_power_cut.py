@@ -274,7 +274,9 @@ def assert_log_is_whole(machine: Machine, cuts: int, rebuilt: int) -> None:
     assert [event["event_type"] for event in events].count("gpu.state_rebuilt") == rebuilt
 
 
-def test_power_cuts_among_allocations_leave_the_ledger_right(lab: Lab, evidence: Evidence) -> None:
+def test_power_cuts_among_allocations_leave_the_ledger_right(
+    lab: Lab, evidence: Evidence, share: Callable[[int], int]
+) -> None:
     dice, journals, seen = random.Random(SEED), Journals(), Seen()
     evidence(f"seed {SEED}")
     with lab.prepared("gpucut") as machine:
@@ -282,7 +284,7 @@ def test_power_cuts_among_allocations_leave_the_ledger_right(lab: Lab, evidence:
         deploy(machine, "--restart-docker")
         leave_to_commands(machine)
         machine.push(Path(__file__).with_name("gpu_load.py"), PROGRAM)
-        for number in range(1, CUTS + 1):
+        for number in range(1, share(CUTS) + 1):
             seconds = dice.uniform(0, LONGEST_SECONDS)
             load_and_cut(machine, number, seconds)
             machine.up()
@@ -296,4 +298,7 @@ def test_power_cuts_among_allocations_leave_the_ledger_right(lab: Lab, evidence:
             f"{len(lost)} of {len(journals.granted)} grants are not in the log, which nobody waits for to be on disk"
         )
         evidence(f"steps: {dict(journals.steps)}; {seen}")
-    assert all([seen.back, seen.stopped, seen.under_way, seen.freed]), f"the cuts came where nothing happens: {seen}"
+    # A few say nothing of when they come.
+    assert share(CUTS) < CUTS or all([seen.back, seen.stopped, seen.under_way, seen.freed]), (
+        f"the cuts came where nothing happens: {seen}"
+    )

@@ -130,7 +130,9 @@ def assert_sound(machine: Machine) -> None:
     assert machine.must(["systemctl", "is-system-running"]) == "running\n"
 
 
-def test_a_power_cut_in_a_later_deploy_leaves_the_old_or_the_new(lab: Lab, evidence: Evidence) -> None:
+def test_a_power_cut_in_a_later_deploy_leaves_the_old_or_the_new(
+    lab: Lab, evidence: Evidence, share: Callable[[int], int]
+) -> None:
     dice = random.Random(SEED)
     with lab.prepared("cuts") as machine:
         states = {}
@@ -143,7 +145,7 @@ def test_a_power_cut_in_a_later_deploy_leaves_the_old_or_the_new(lab: Lab, evide
         evidence(f"seed {SEED}; uncut: {lengths['staging']:.2f} s until all files are in place, slowed down,")
         evidence(f"then {lengths['applied']:.2f} s for handlers and checks")
         present, seen = True, set()
-        for number in range(1, LATER_CUTS + 1):
+        for number in range(1, share(LATER_CUTS) + 1):
             change(machine, newer=not present)
             phase = "applied" if number % 4 == 0 else "staging"
             point = deploy_and_cut(machine, phase, dice.uniform(0, lengths[phase]))
@@ -155,16 +157,21 @@ def test_a_power_cut_in_a_later_deploy_leaves_the_old_or_the_new(lab: Lab, evide
             assert_sound(machine)
             seen.add(what)
             present = there == states[True]
-        assert seen == {"old", "new"}, "all cuts came too early, or all too late, to show anything"
+        # A few say nothing of when they come.
+        assert share(LATER_CUTS) < LATER_CUTS or seen == {"old", "new"}, (
+            "all cuts came too early, or all too late, to show anything"
+        )
 
 
-def test_a_power_cut_in_the_first_deploy_leaves_nothing_or_all_of_it(lab: Lab, evidence: Evidence) -> None:
+def test_a_power_cut_in_the_first_deploy_leaves_nothing_or_all_of_it(
+    lab: Lab, evidence: Evidence, share: Callable[[int], int]
+) -> None:
     dice = random.Random(SEED + 1)
     with lab.prepared("first") as machine:
         before = snapshot(machine)
         lengths = deploy(machine)
         after = snapshot(machine)
-    for number in range(1, FIRST_CUTS + 1):
+    for number in range(1, share(FIRST_CUTS) + 1):
         with lab.prepared(f"first{number}") as machine:
             point = deploy_and_cut(machine, "staging", dice.uniform(0, lengths["staging"]))
             machine.up()

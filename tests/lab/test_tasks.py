@@ -101,12 +101,12 @@ def test_lab_test_runs_the_tests_it_is_given(inv: Inv):
     assert " passed in " in done.stdout
 
 
-def collected(*words: str) -> set[str]:
-    """The names, with their suites, of what pytest would run of test_power.py."""
+def collected(*words: str, module: str = "test_power.py") -> set[str]:
+    """The names, with their suites, of what pytest would run of a module."""
     argv = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "-p", "no:cacheprovider", *words]
     environment = {name: value for name, value in os.environ.items() if name != "DS01_LAB"}
     done = subprocess.run(
-        [*argv, "tests/lab/test_power.py"], cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
+        [*argv, f"tests/lab/{module}"], cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
     )
     return {line.partition("::")[2] for line in done.stdout.splitlines() if "::" in line}
 
@@ -117,3 +117,11 @@ def test_lab_tests_run_when_they_are_asked_for_and_in_the_suite_that_is_asked_fo
     assert collected() == set()
     assert {f"{in_each}[bookworm]", f"{in_each}[trixie]"} < everything
     assert collected("--lab", "--suite=trixie") == everything - {f"{in_each}[bookworm]"}
+
+
+def test_a_brief_run_has_each_test_in_one_suite_and_the_machine_itself_in_both():
+    assert collected("--lab", "--brief") == collected("--lab")
+    in_each = collected("--lab", module="test_services.py")
+    brief = collected("--lab", "--brief", module="test_services.py")
+    assert brief == {name for name in in_each if "[bookworm" in name}
+    assert in_each == brief | {name.replace("[bookworm", "[trixie") for name in brief}

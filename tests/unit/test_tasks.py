@@ -64,9 +64,9 @@ EXPECTED = {
     "lab.cut": {"suite", "name"},
     "lab.down": {"suite", "name", "keep-disk"},
     "lab.clean": set(),
-    "lab.test": {"only", "suite", "part"},
+    "lab.test": {"only", "suite", "part", "brief"},
 }
-FLAGS = {"json", "check", "yes", "force", "restart-docker", "runtime", "prepared", "stdin", "keep-disk"}
+FLAGS = {"json", "check", "yes", "force", "restart-docker", "runtime", "prepared", "stdin", "keep-disk", "brief"}
 MORE_THAN_ONCE = {("lab.build", "suite"), ("lab.up", "share"), ("lab.run", "env"), ("plan", "keep"), ("deploy", "keep")}
 
 
