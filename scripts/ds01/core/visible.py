@@ -6,6 +6,8 @@ from ds01.core.typed import Final
 from ds01.core.words import printable
 
 _MOST: Final = 256
+# Docker bounds no name, and what a sentence says of one comes after it.
+_LONGEST_NAME: Final = 60
 
 
 def visible(text: str, most: int = _MOST) -> str:
@@ -16,3 +18,8 @@ def visible(text: str, most: int = _MOST) -> str:
     """
     cut = text if len(text) <= most else f"{text[: most - 1]}…"
     return cut if cut.isprintable() else printable(cut).replace("\t", "\\t")
+
+
+def short_name(name: str) -> str:
+    """Return what something is called as a sentence about it has it: safe to show, of a long name the beginning."""
+    return visible(visible(name, _LONGEST_NAME), _LONGEST_NAME)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ds01.core.visible import visible
+from ds01.core.visible import short_name, visible
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,11 @@ def test_any_text_can_be_shown(text: str, most: int) -> None:
     assert shown.isprintable()
     # The longest way to write a character out is \U and eight digits.
     assert len(shown) <= 10 * most
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("train", "train"), ("c" * 60, "c" * 60), ("c" * 61, f"{'c' * 59}…"), ("\x1b" * 60, "\\x1b" * 14 + "\\x1…")],
+)
+def test_of_a_long_name_a_sentence_has_the_beginning(name: str, shown: str) -> None:
+    assert short_name(name) == shown

@@ -19,7 +19,7 @@ from ds01.core.policy import Policy
 from ds01.core.rules import Mode, Rule, Rules, read_rules
 from ds01.core.typed import Final, Protocol
 from ds01.core.value import dataclass, field, replace
-from ds01.core.visible import visible
+from ds01.core.visible import short_name
 from ds01.runtime.accounts import is_admin, limits_of, uid_of
 from ds01.runtime.containers.admission import Admission, Refusal, admit
 from ds01.runtime.containers.container import Container
@@ -215,7 +215,7 @@ class Checks:
         reason = f"{refusal.title}: {rows}"
         details = {"rule": refusal.rule.value, "reason": reason, **refusal.figures}
         self.log("container.stopped_by_policy", seen, details)
-        text = f"your container {visible(there.name)} came to run again and was stopped. {reason}. {refusal.meaning}"
+        text = f"your container {short_name(there.name)} came to run again and was stopped. {reason}. {refusal.meaning}"
         self.reach.tell(user, text, key=f"comeback:{there.id[:12]}")
 
     def _tell_overruled(self, seen: Seen, refusal: Refusal) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from ds01.core.rules import Mode
 from ds01.core.typed import Final
+from ds01.core.visible import short_name
 from ds01.runtime.cgroup.pressure import Pressure
 from ds01.runtime.cgroup.tree import CannotTell
 from ds01.runtime.overview.words import count_words, memory_words
@@ -66,7 +67,7 @@ def oom_text(victim: Victim | None, whose: Whose, names: Mapping[str, str], figu
         return (
             f"a process in a container of yours was ended at {now.astimezone():%H:%M}: {_cause(whose, None, figures)}"
         )
-    name, at = name_of(victim.id, names), (victim.at or now).astimezone()
+    name, at = short_name(name_of(victim.id, names)), (victim.at or now).astimezone()
     what = f"container {name}" if victim.ended else f"a process in container {name}"
     return f"{what} was ended at {at:%H:%M}: {_cause(victim.whose, victim.limit_bytes, figures)}"
 

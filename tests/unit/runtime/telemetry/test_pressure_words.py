@@ -69,6 +69,16 @@ def test_an_account_is_told_which_container_and_which_limit(found: Victim | None
     assert oom_text(found, Whose.ACCOUNT, NAMES, FIGURES, NOW) == text
 
 
+def test_of_a_long_name_the_account_is_told_the_beginning_and_the_log_all() -> None:
+    names = {"a" * 64: "c" * 300}
+    found = victim(Whose.UNKNOWN)
+    assert oom_text(found, Whose.UNKNOWN, names, FIGURES, NOW) == (
+        f"container {'c' * 59}… was ended at {CLOCK}: out of memory"
+    )
+    (row,) = oom_details(1, [found], Whose.UNKNOWN, names, FIGURES)["containers"]  # type: ignore[misc] # of objects
+    assert row["name"] == "c" * 300
+
+
 def test_without_a_name_a_container_is_called_by_its_id() -> None:
     text = oom_text(victim(Whose.ACCOUNT), Whose.ACCOUNT, {}, replace(FIGURES, max_bytes=None), NOW)
     assert text == (
