@@ -11,8 +11,11 @@ from enum import Enum
 from ds01.core.typed import Final
 from ds01.core.units import format_duration
 from ds01.core.value import dataclass, field, replace
-from ds01.core.visible import visible
+from ds01.core.visible import short_name, visible
 from ds01.runtime.containers.seen import Seen
+from ds01.runtime.lifecycle.notices import Weight
+
+_LONGEST_NAME: Final = 1000
 
 
 class Action(Enum):
@@ -104,8 +107,18 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """What it is called, safe to show."""
-        return visible(self.seen.container.name or self.id[:12])
+        """What it is called, safe to show, as logs and programs have it: whole, unless it is beyond all reason."""
+        return visible(self.seen.container.name or self.id[:12], _LONGEST_NAME)
+
+    @property
+    def called(self) -> str:
+        """The same as sentences have it: Docker bounds no name, and what is said of one must be seen."""
+        return short_name(self.name)
+
+    @property
+    def argument(self) -> str:
+        """What a command takes for it: its name, or its short id where sentences do not have the whole name."""
+        return self.name if self.called == self.name else self.id[:12]
 
     @property
     def user(self) -> str | None:
@@ -148,6 +161,29 @@ class Decision:
     mark: float = 0
     ahead_seconds: float = 0
     slots: tuple[str, ...] = ()
+
+    @property
+    def weight(self) -> Weight:
+        """How much depends on that its owner is told."""
+        if self.action is not Action.WARN or not self.binding:
+            return Weight.NEWS
+        return Weight.HOLD if self.rule is LifecycleRule.CONTAINER_HOLD else Weight.END
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What an account is told of all its containers together, as things stand after a sweep.
+
+    Attributes:
+        text: None when there is nothing to say of any.
+        keep_seconds: for how long its next login shows it.
+    """
+
+    user: str
+    key: str
+    text: str | None
+    keep_seconds: float = 0
+    weight: Weight = Weight.HOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +242,7 @@ def would_be(decision: Decision) -> Decision:
     """Return what is said of a decision of a rule that is not enforced, instead of doing it."""
     done = _DONE[decision.action]
     reason = f"would be {done}: {decision.reason}"
-    said = f"container {decision.name} would be {done} now, were the rule enforced: {decision.reason}"
+    said = f"container {short_name(decision.name)} would be {done} now, were the rule enforced: {decision.reason}"
     text = None if decision.user is None else said
     return replace(decision, action=Action.WARN, binding=False, reason=reason, text=text)
 

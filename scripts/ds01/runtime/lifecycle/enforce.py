@@ -15,8 +15,9 @@ from ds01.core.terminal import say
 from ds01.core.typed import Final, Protocol
 from ds01.core.value import dataclass, field
 from ds01.runtime.containers.container import Container, State
-from ds01.runtime.lifecycle.decision import Action, Decision, LifecycleRule
+from ds01.runtime.lifecycle.decision import Action, Decision, LifecycleRule, Standing
 from ds01.runtime.lifecycle.jobs import SOURCE
+from ds01.runtime.lifecycle.notices import Weight
 
 _ORDER: Final = (Action.WARN, Action.RELEASE, Action.REMOVE, Action.STOP)
 _REMOVING: Final = frozenset({State.REMOVING})
@@ -35,8 +36,11 @@ class Acts(Protocol):
 class Tells(Protocol):
     """What tells accounts something; notify.Notifier on a host."""
 
-    def tell(self, user: str, text: str, *, key: str, keep_seconds: float) -> Reached:
+    def tell(self, user: str, text: str, *, key: str, keep_seconds: float, weight: Weight) -> Reached:
         """Tell an account something; logins show it for so long."""
+
+    def restate(self, user: str, text: str, *, key: str, keep_seconds: float, weight: Weight) -> str | None:
+        """Bring up to date what logins show; returns why that was not possible."""
 
     def clear(self, user: str, key: str) -> str | None:
         """Take it back."""
@@ -89,6 +93,7 @@ class Enforcer:
     now: Callable[[], datetime]
     inspect: Callable[[str], Container | None]
     busy_again: Callable[[Decision, Container], str | None] = field(default=lambda _, __: None)
+    _told: dict[tuple[str, str, str], str | None] = field(default_factory=dict)
 
     def act(self, decisions: Iterable[Decision]) -> Iterator[Outcome]:
         """Do one after the other, and yield what became of each as soon as it is known; warnings come first."""
@@ -108,6 +113,20 @@ class Enforcer:
             trouble = self.tells.clear(user, key)
             if trouble is not None:
                 say(f"warning: a notice to {user} cannot be taken back: {trouble}")
+
+    def restate(self, standings: Iterable[Standing]) -> None:
+        """Bring up to date what accounts are told of all their containers together."""
+        for each in standings:
+            trouble = self._restate(each)
+            if trouble is not None:
+                say(f"warning: a notice to {each.user} cannot be brought up to date: {trouble}")
+
+    def _restate(self, each: Standing) -> str | None:
+        if each.text is None:
+            return self.tells.clear(each.user, each.key)
+        return self.tells.restate(
+            each.user, each.text, key=each.key, keep_seconds=each.keep_seconds, weight=each.weight
+        )
 
     def _act(self, decision: Decision) -> Outcome:
         match decision.action:
@@ -173,9 +192,16 @@ class Enforcer:
         """Tell the owner; returns why that was not possible, None when it was, or when there is nobody to tell."""
         if decision.user is None or decision.text is None:
             return None
+        said = decision.user, decision.key, decision.text
+        if said not in self._told:
+            # One sentence may be about several containers.
+            self._told[said] = self._tell_of(decision, decision.user, decision.text)
+        return self._told[said]
+
+    def _tell_of(self, decision: Decision, user: str, text: str) -> str | None:
         # Who logs in only shortly before the end is warned of it still.
         keep_seconds = decision.keep_seconds + decision.ahead_seconds
-        told = self.tells.tell(decision.user, decision.text, key=decision.key, keep_seconds=keep_seconds)
+        told = self.tells.tell(user, text, key=decision.key, keep_seconds=keep_seconds, weight=decision.weight)
         return None if told else "; ".join(told.remarks) or "nothing reached it"
 
     def log(self, event_type: str, decision: Decision, **more: str) -> None:

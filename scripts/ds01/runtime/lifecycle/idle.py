@@ -296,8 +296,8 @@ def _decided(
     # Also when demand has become high since, it is not stopped before the time that its owner was told.
     earliest = max(spell.warned_at + timeout * WARNED_SHARE, spell.promised or 0.0)
     if due and moment.awake_seconds >= earliest:
-        said = f"container {sight.subject.name} was stopped {clock(moment.now)}: it was idle for {spoken(idle_for)}; "
-        again = f"docker start {sight.subject.name} starts it again"
+        said = f"container {sight.subject.called} was stopped {clock(moment.now)}: it was idle for {spoken(idle_for)}; "
+        again = f"docker start {sight.subject.argument} starts it again"
         return _Judged(spell, _decision(sight, Action.STOP, words, said + again))
     return _Judged(spell, words=f"{words}; its owner was told")
 
@@ -317,7 +317,7 @@ def _idle_words(sight: IdleSight, spell: Spell, idle_for: float, timeout: float)
 
 
 def _warning(sight: IdleSight, rules: LifecycleRules, earliest: str) -> str:
-    name, kept = sight.subject.name, spoken(rules.keep_alive_max_seconds)
+    name, kept = sight.subject.called, spoken(rules.keep_alive_max_seconds)
     return (
         f"container {name} is idle and is stopped after {earliest}, if it stays so; "
         f"a file .keep-alive in its workspace keeps it for up to {kept}"

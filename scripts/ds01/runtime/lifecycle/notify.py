@@ -25,11 +25,13 @@ from ds01.core.visible import visible
 from ds01.runtime.lifecycle.notices import (
     KEEP_SECONDS,
     Notice,
+    Weight,
     added,
     current,
     format_notices,
     new_notice,
     parse_notices,
+    restated,
     without,
 )
 from ds01.runtime.machine import Machine
@@ -38,6 +40,7 @@ _WIDTH: Final = 78
 _MODE: Final = 0o640
 # Its holder writes one small file.
 _WAIT_SECONDS: Final = 2.0
+_FULL: Final = "too many warnings of other things to come wait already"
 # An account can open thousands of terminals that nobody reads; the journal need not name each.
 _MOST_MISSED: Final = 3
 
@@ -67,8 +70,13 @@ class Notifier:
     paths: HostPaths
     now: Callable[[], datetime] = field(default_factory=lambda: Machine().now)
 
-    def tell(self, user: str, text: str, *, key: str, keep_seconds: float = KEEP_SECONDS) -> Told:
+    def tell(
+        self, user: str, text: str, *, key: str, keep_seconds: float = KEEP_SECONDS, weight: Weight = Weight.NEWS
+    ) -> Told:
         """Tell an account something, in one sentence or two.
+
+        A warning for which there is no place among the others is not said on terminals either: it does not count as
+        given, and whoever gives it tries again.
 
         Args:
             key: what it is about; another notice with the same key replaces this one.
@@ -77,10 +85,34 @@ class Notifier:
         account = _account(user)
         if account is None:
             return Told(remarks=(f"this machine has no account {visible(user)}, so nobody was told",))
-        notice = new_notice(text, key, self.now(), keep_seconds)
-        kept, remarks = self._keep(account, notice)
+        notice = new_notice(text, key, self.now(), keep_seconds, weight)
+        try:
+            kept, remarks = self._keep(account, notice)
+        except (OSError, Ds01Error) as error:
+            kept, remarks = False, (f"the next login does not show it: {_words(error)}",)
+        else:
+            if kept is None:
+                return Told(remarks=(*remarks, _FULL))
         reached, missed = _write_to_all(self.paths.terminals, account.pw_uid, terminal_block(notice.text))
-        return Told(kept, reached, (*remarks, *missed))
+        return Told(bool(kept), reached, (*remarks, *missed))
+
+    def restate(
+        self, user: str, text: str, *, key: str, keep_seconds: float = KEEP_SECONDS, weight: Weight = Weight.NEWS
+    ) -> str | None:
+        """Bring up to date what an account was told, at its next login alone.
+
+        Returns:
+            Why that was not possible; None when all is well.
+        """
+        account = _account(user)
+        if account is None:
+            return None
+        notice = new_notice(text, key, self.now(), keep_seconds, weight)
+        try:
+            self._change(account, lambda notices: restated(notices, notice))
+        except (OSError, Ds01Error) as error:
+            return _words(error)
+        return None
 
     def clear(self, user: str, key: str) -> str | None:
         """Take a notice back, where there is one; returns why that was not possible, None when all is well."""
@@ -103,31 +135,47 @@ class Notifier:
                     lambda notices: tuple(each for each in notices if not (each.key or "").startswith(beginnings)),
                 )
 
-    def _keep(self, account: pwd.struct_passwd, notice: Notice) -> tuple[bool, tuple[str, ...]]:
-        """Put a notice into the account's file; returns whether it is there, and remarks."""
-        try:
-            readable, remarks = self._change(account, lambda notices: added(notices, notice))
-        except (OSError, Ds01Error) as error:
-            return False, (f"the next login does not show it: {_words(error)}",)
-        return readable, remarks
+    def _keep(self, account: pwd.struct_passwd, notice: Notice) -> tuple[bool | None, tuple[str, ...]]:
+        """Put a notice into the account's file; returns whether its logins can read it there, and remarks.
 
-    def _change(
-        self, account: pwd.struct_passwd, change: Callable[[tuple[Notice, ...]], tuple[Notice, ...]]
-    ) -> tuple[bool, tuple[str, ...]]:
-        """Change the account's file; returns whether its logins can read it, and remarks."""
+        None is that there was no place for it.
+
+        Raises:
+            OSError, Ds01Error: the file cannot be changed.
+        """
+        file = self._change(account, lambda notices: added(current(notices, notice.at), notice))
+        full = notice.weight.is_binding and notice not in file.notices
+        return None if full else file.readable, file.remarks
+
+    def _change(self, account: pwd.struct_passwd, change: Callable[[tuple[Notice, ...]], tuple[Notice, ...]]) -> _File:
+        """Change the account's file; returns how it is then."""
         path = self.paths.notices(account.pw_uid)
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         lock = path.with_name(f".{path.name}.lock")
         with exclusive(lock, wait_seconds=_WAIT_SECONDS, work="notice", mode=_MODE):
             before, remarks = _read(path)
             after = current(change(before), self.now())
+            trouble: tuple[str, ...] = ()
             if after == before:
-                return True, remarks
-            if not after:
+                return _File(after, remarks=remarks)
+            if after:
+                trouble = _write(path, format_notices(after), account.pw_gid)
+            else:
                 path.unlink(missing_ok=True)
-                return True, remarks
-            trouble = _write(path, format_notices(after), account.pw_gid)
-            return not trouble, (*remarks, *trouble)
+            return _File(after, not trouble, (*remarks, *trouble))
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """An account's notices after a change.
+
+    Attributes:
+        readable: whether its logins can read them.
+    """
+
+    notices: tuple[Notice, ...]
+    readable: bool = True
+    remarks: tuple[str, ...] = ()
 
 
 def _account(user: str) -> pwd.struct_passwd | None:

@@ -166,15 +166,15 @@ def _decided(subject: Subject, run: Run, rules: LifecycleRules, moment: Moment) 
     if rules.mode(LifecycleRule.MAX_RUNTIME) is not Mode.ENFORCE:
         return would_be(_decision(subject, Action.STOP, words, "")) if over and not run.told else words
     if over and run.warned_at is not None and moment.awake_seconds - run.warned_at >= last_grace(run.limit):
-        said = f"container {subject.name} was stopped {clock(moment.now)}: {words}; docker start {subject.name} "
-        return _decision(subject, Action.STOP, words, f"{said}starts it again")
+        said = f"container {subject.called} was stopped {clock(moment.now)}: {words}; "
+        return _decision(subject, Action.STOP, words, f"{said}docker start {subject.argument} starts it again")
     passed = [share for share in rules.runtime_warnings if age >= share * run.limit]
     share = 1.0 if over else max(passed, default=0.0)
     if share <= run.share:
         return words if run.warned_at is None else f"{words}; its owner was told"
     grace = last_grace(run.limit) - (0.0 if run.warned_at is None else moment.awake_seconds - run.warned_at)
     ahead = max(run.limit - age, grace)
-    said = f"container {subject.name} is stopped {clock(moment.after(ahead))}: {words}; save what you need"
+    said = f"container {subject.called} is stopped {clock(moment.after(ahead))}: {words}; save what you need"
     return replace(_decision(subject, Action.WARN, words, said), mark=share, ahead_seconds=ahead)
 
 

@@ -21,6 +21,7 @@ from ds01.runtime.lifecycle.decision import (
     LifecycleRule,
     Moment,
     Remark,
+    Standing,
     Subject,
     awake_between,
     clock,
@@ -31,10 +32,12 @@ from ds01.runtime.lifecycle.decision import (
     untouchable,
     would_be,
 )
+from ds01.runtime.lifecycle.notices import Weight
 from ds01.runtime.lifecycle.settings import LifecycleRules
 
-# Some accounts leave many behind in a day, and what they are told must not push out all else.
 _KEEP_SECONDS: Final = 86400.0
+# Some accounts leave many behind in a day, so all that are to be removed have one notice of their account.
+ALL_KEY: Final = LifecycleRule.CONTAINER_HOLD.value
 _STOPPED: Final = frozenset({State.EXITED, State.DEAD})
 
 
@@ -101,7 +104,64 @@ def sweep_stale(subjects: Sequence[Subject], memory: KeptMemory, rules: Lifecycl
     stays = {key for key, each in kept.items() if key in memory.kept and memory.kept[key].since == each.since}
     withdrawn = {key for key, each in memory.kept.items() if each.told_at is not None and not enforced}
     gone = {key: each for key, each in memory.kept.items() if key not in stays - withdrawn}
-    return KeptSweep(Decisions(tuple(wanted), tuple(remarks), _cleared(gone)), KeptMemory(moment, kept))
+    told = _together(subjects, settle(KeptMemory(moment, kept), wanted), rules, moment)
+    all_wanted = tuple(_said_of_all(each, told) for each in wanted)
+    return KeptSweep(Decisions(all_wanted, tuple(remarks), _cleared(gone)), KeptMemory(moment, kept))
+
+
+def standings(
+    subjects: Sequence[Subject], before: KeptMemory, after: KeptMemory, rules: LifecycleRules, moment: Moment
+) -> tuple[Standing, ...]:
+    """Return what accounts are told of all their containers that are to be removed, once a sweep was acted on.
+
+    Args:
+        before: as the sweep found it; whoever was told something then is told that it is over.
+        after: what is to be remembered.
+    """
+    users = {each.user for memory in (before, after) for each in memory.kept.values() if each.told_at is not None}
+    told = _together(subjects, after, rules, moment)
+    return tuple(told.get(user) or Standing(user, ALL_KEY, None) for user in sorted(users))
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A container of which its account was told that it is removed, and in how many seconds that is at the earliest."""
+
+    subject: Subject
+    hold: tuple[datetime, float]
+    left: float
+
+
+def _together(
+    subjects: Sequence[Subject], memory: KeptMemory, rules: LifecycleRules, moment: Moment
+) -> Mapping[str, Standing]:
+    """Return by account what is said of all of its containers that are removed."""
+    held: dict[str, list[_Held]] = {}
+    for subject in subjects:
+        kept, hold = memory.kept.get(subject.id), hold_of(subject, rules)
+        if kept is not None and kept.told_at is not None and not isinstance(hold, str):
+            left = max(0.0, held_until(kept, hold[1]) - kept.held)
+            held.setdefault(kept.user, []).append(_Held(subject, hold, left))
+    return {user: _standing(user, each, moment) for user, each in held.items()}
+
+
+def _standing(user: str, held: Sequence[_Held], moment: Moment) -> Standing:
+    first = min(held, key=lambda each: (each.left, each.subject.name))
+    name, until = first.subject.called, clock(moment.after(first.left))
+    if len(held) == 1:
+        why, argument = _words(first.subject, first.hold), first.subject.argument
+        said = f"container {name} is removed after {until}: {why}; docker start {argument} keeps it"
+    else:
+        begin = f"{len(held)} stopped containers are removed, the first, {name}, after {until}"
+        said = f"{begin}; docker start keeps one, docker ps -a shows them"
+    return Standing(user, ALL_KEY, said, _KEEP_SECONDS + max(each.left for each in held))
+
+
+def _said_of_all(decision: Decision, told: Mapping[str, Standing]) -> Decision:
+    """Let a warning say what there is to say of all containers of its account."""
+    if decision.weight is not Weight.HOLD or decision.user is None:
+        return decision
+    return replace(decision, key=ALL_KEY, text=told[decision.user].text)
 
 
 def settle(memory: KeptMemory, done: Iterable[Decision]) -> KeptMemory:
@@ -165,22 +225,23 @@ def _decided(subject: Subject, kept: Kept, rules: LifecycleRules, moment: Moment
     if isinstance(hold, str):
         return hold
     since, seconds = hold
-    never = subject.seen.container.state is State.CREATED
-    words = f"{'never started since' if never else 'stopped since'} {clock(since)}, kept for {spoken(seconds)}"
+    words = _words(subject, hold)
     over = kept.held >= held_until(kept, seconds) and (moment.now - since).total_seconds() >= seconds
     if rules.mode(LifecycleRule.CONTAINER_HOLD) is not Mode.ENFORCE:
         return would_be(_decision(subject, Action.REMOVE, words, since, None)) if over and not kept.would else words
     if kept.told_at is None:
         ahead = max(last_grace(seconds), seconds - kept.held)
-        until = clock(moment.after(ahead))
-        said = f"container {subject.name} is removed after {until}: {words}; docker start {subject.name} keeps it"
-        return replace(_decision(subject, Action.WARN, words, since, said), ahead_seconds=ahead)
+        return replace(_decision(subject, Action.WARN, words, since, None), ahead_seconds=ahead)
     if not over:
         return f"{words}; its owner was told"
-    said = (
-        f"container {subject.name} was removed {clock(moment.now)}: {words}; its workspace and volumes are there still"
-    )
+    said = f"container {subject.called} was removed {clock(moment.now)}: {words}; "
+    said += "its workspace and volumes are there still"
     return _decision(subject, Action.REMOVE, words, since, said)
+
+
+def _words(subject: Subject, hold: tuple[datetime, float]) -> str:
+    never = subject.seen.container.state is State.CREATED
+    return f"{'never started since' if never else 'stopped since'} {clock(hold[0])}, kept for {spoken(hold[1])}"
 
 
 def _decision(subject: Subject, action: Action, reason: str, since: datetime, text: str | None) -> Decision:

@@ -20,7 +20,7 @@ from ds01.runtime.gpu.request import AccountLimits, account_limits
 from ds01.runtime.gpu.state import Book, GpuState, NoGpuStateError
 from ds01.runtime.lifecycle import idle_memory, memory, runtime_limit, stale_containers, stale_gpu, unmanaged
 from ds01.runtime.lifecycle.control import Control
-from ds01.runtime.lifecycle.decision import Action, Decision, Decisions, LifecycleRule
+from ds01.runtime.lifecycle.decision import Action, Decision, Decisions, LifecycleRule, Standing
 from ds01.runtime.lifecycle.due import MAX_RUNTIME, STALE_CONTAINERS, STALE_GPU
 from ds01.runtime.lifecycle.enforce import End, Enforcer, Outcome
 from ds01.runtime.lifecycle.idle import busy_since_then, sweep_idle
@@ -28,7 +28,7 @@ from ds01.runtime.lifecycle.idle_memory import IdleMemory
 from ds01.runtime.lifecycle.notify import Notifier
 from ds01.runtime.lifecycle.runtime_limit import RuntimeMemory, sweep_runtime
 from ds01.runtime.lifecycle.sights import Sights
-from ds01.runtime.lifecycle.stale_containers import KeptMemory, sweep_stale
+from ds01.runtime.lifecycle.stale_containers import KeptMemory, standings, sweep_stale
 from ds01.runtime.lifecycle.stale_gpu import HoldMemory, sweep_holds
 from ds01.runtime.lifecycle.unmanaged import StrangerMemory, sweep_unmanaged
 
@@ -52,6 +52,7 @@ class Plan:
         settled: what is to be remembered when these were done.
         damage: why what was remembered could not be believed; None when it could.
         busy_again: as the enforcer asks right before a stop.
+        standings: what accounts are told of all their containers together when these were done.
     """
 
     decisions: Decisions
@@ -59,6 +60,7 @@ class Plan:
     settled: Callable[[Sequence[Decision]], object]
     damage: str | None = None
     busy_again: Callable[[Decision, Container], str | None] = field(default=lambda _, __: None)
+    standings: Callable[[Sequence[Decision]], tuple[Standing, ...]] = field(default=lambda _: ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,9 @@ def run_sweep(job: str, sights: Sights, *, dry_run: bool) -> Report:
             outcomes += [outcome]
     finally:
         # Also when it is broken off: who was warned before that was warned.
-        memory.remember(paths, job, plan.settled([each.decision for each in outcomes if each.end is End.DONE]))
+        done = [each.decision for each in outcomes if each.end is End.DONE]
+        memory.remember(paths, job, plan.settled(done))
+        enforcer.restate(plan.standings(done))
     return Report(job, dry_run, plan, tuple(outcomes))
 
 
@@ -163,8 +167,16 @@ def _max_runtime(sights: Sights) -> Plan:
 def _stale_containers(sights: Sights) -> Plan:
     known, damage = memory.recall(sights.paths, STALE_CONTAINERS, stale_containers.from_document, KeptMemory())
     seen, moment = look(sights.paths, sights.policy), sights.moment()
-    sweep = sweep_stale(sights.subjects(seen), known, sights.rules, moment)
-    return Plan(sweep.decisions, len(seen), lambda done: stale_containers.settle(sweep.memory, done), damage)
+    subjects = sights.subjects(seen)
+    sweep = sweep_stale(subjects, known, sights.rules, moment)
+
+    def settled(done: Sequence[Decision]) -> KeptMemory:
+        return stale_containers.settle(sweep.memory, done)
+
+    def standing(done: Sequence[Decision]) -> tuple[Standing, ...]:
+        return standings(subjects, known, settled(done), sights.rules, moment)
+
+    return Plan(sweep.decisions, len(seen), settled, damage, standings=standing)
 
 
 def _unmanaged(sights: Sights) -> Plan:

@@ -156,7 +156,7 @@ def _decided(subject: Subject, stranger: Stranger, rules: LifecycleRules, moment
     if not subject.seen.container.is_live:
         return f"{words}, and it does not run"
     if rules.mode(LifecycleRule.UNMANAGED) is not Mode.ENFORCE:
-        said = f"container {subject.name} was not made through DS01; were the rule enforced, it would be stopped"
+        said = f"container {subject.called} was not made through DS01; were the rule enforced, it would be stopped"
         would = f"would be stopped in {spoken(grace)}: {words}"
         told = replace(_decision(subject, Action.WARN, would, f"{said} in {spoken(grace)}"), binding=False)
         return words if stranger.told else told
@@ -166,7 +166,7 @@ def _decided(subject: Subject, stranger: Stranger, rules: LifecycleRules, moment
         ahead = max(left, last_grace(grace))
         until = clock(moment.after(ahead))
         said = (
-            f"container {subject.name} was not made through DS01 and is stopped after {until}; "
+            f"container {subject.called} is stopped after {until}: it was not made through DS01; "
             f"make it anew with docker run, or ask {rules.contact} to keep it"
         )
         return replace(_decision(subject, Action.WARN, words, said), mark=stranger.alerts + 1, ahead_seconds=ahead)
@@ -174,7 +174,7 @@ def _decided(subject: Subject, stranger: Stranger, rules: LifecycleRules, moment
     if early or stranger.second_at is None or stranger.noticed - stranger.second_at < last_grace(grace):
         return f"{words}; {stranger.alerts} alerts"
     said = (
-        f"container {subject.name} was stopped {clock(moment.now)}: it was not made through DS01; ask {rules.contact}"
+        f"container {subject.called} was stopped {clock(moment.now)}: it was not made through DS01; ask {rules.contact}"
     )
     return _decision(subject, Action.STOP, words, said)
 

@@ -14,6 +14,7 @@ from ds01.core.limits import ResolvedLimits
 from ds01.core.names import SliceName
 from ds01.core.typed import Final, TypeVar
 from ds01.core.value import dataclass
+from ds01.runtime.lifecycle.notices import Notice
 
 JSON_VERSION: Final = 1
 _One = TypeVar("_One")
@@ -85,18 +86,6 @@ class ContainerShare:
     tasks: Used
     cpu_usec: Used
     cpu_percent: Used
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something the account is to be told.
-
-    Attributes:
-        text: as it was written; not safe to print as it is.
-    """
-
-    at: datetime
-    text: str
 
 
 @dataclass(frozen=True, slots=True)

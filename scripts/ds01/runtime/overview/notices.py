@@ -10,8 +10,8 @@ from datetime import datetime
 from ds01.core.errors import Ds01Error
 from ds01.core.jsonstate import read_bytes
 from ds01.core.paths import HostPaths
-from ds01.runtime.lifecycle.notices import current, parse_notices
-from ds01.runtime.overview.figures import Notice, Unknown
+from ds01.runtime.lifecycle.notices import Notice, current, parse_notices
+from ds01.runtime.overview.figures import Unknown
 
 
 def read_notices(paths: HostPaths, uid: int | None, now: datetime) -> tuple[Notice, ...] | Unknown:
@@ -24,7 +24,7 @@ def read_notices(paths: HostPaths, uid: int | None, now: datetime) -> tuple[Noti
         return ()
     path = paths.notices(uid)
     try:
-        found = current(parse_notices(read_bytes(path, of_root=True)), now)
+        return current(parse_notices(read_bytes(path, of_root=True)), now)
     except FileNotFoundError:
         return ()
     except PermissionError:
@@ -35,4 +35,3 @@ def read_notices(paths: HostPaths, uid: int | None, now: datetime) -> tuple[Noti
         return Unknown(f"{path} cannot be read: {error.strerror}")
     except ValueError as error:
         return Unknown(f"{path} is no list of notices: {error}")
-    return tuple(Notice(each.at, each.text) for each in found)

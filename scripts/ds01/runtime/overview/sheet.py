@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from ds01.core.limits import AGGREGATES, BY_NAME, format_value
 from ds01.core.typed import Final
 from ds01.core.words import table
+from ds01.runtime.lifecycle.notices import by_weight
 from ds01.runtime.overview.figures import ContainerShare, Overview, Unknown, unknowns
 from ds01.runtime.overview.words import (
     Style,
@@ -122,7 +123,7 @@ def _gpus(overview: Overview, style: Style) -> Iterator[str]:
 def _notices(overview: Overview, style: Style) -> Iterator[str]:
     if not isinstance(overview.notices, Unknown) and overview.notices:
         yield "Notices"
-        yield from (f"  {line}" for each in overview.notices for line in notice_lines(each, style))
+        yield from (f"  {line}" for each in by_weight(overview.notices) for line in notice_lines(each, style))
 
 
 def _remarks(overview: Overview, names: Mapping[str, str] | Unknown, style: Style) -> Iterator[str]:

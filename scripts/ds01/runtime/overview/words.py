@@ -12,7 +12,9 @@ from ds01.core.typed import Final
 from ds01.core.units import GIB, MIB, TIB, format_number, format_size
 from ds01.core.value import dataclass
 from ds01.core.visible import visible
-from ds01.runtime.overview.figures import GpuHolding, GpuState, Measure, Notice, Overview, Unknown, Used
+from ds01.core.words import count
+from ds01.runtime.lifecycle.notices import Notice, foremost
+from ds01.runtime.overview.figures import GpuHolding, GpuState, Measure, Overview, Unknown, Used
 
 BAR_WIDTH: Final = 20
 _LABEL_WIDTH: Final = 12
@@ -21,8 +23,11 @@ _COLOURS: Final = {"low": "\033[32m", "high": "\033[33m", "full": "\033[31m", "d
 _PLAIN: Final = "\033[0m"
 _MOST_HOLDINGS: Final = 4
 _MOST_NOTICES: Final = 5
-# Of one notice.
+# Of what is still to come; who has more of that is told how many more.
+_MOST_WARNINGS: Final = 10
+# Of one notice, and as many columns as that is on a terminal of the usual width.
 _MOST_LINES: Final = 3
+_MOST_COLUMNS: Final = 186
 # Percent of a minute in which nothing of an account moved, from which on a login says so.
 _MUCH_WAITING: Final = 10
 
@@ -52,7 +57,7 @@ class Style:
     def whole(self, text: str) -> str:
         """Return the same, however many columns it takes."""
         shown = visible(text)
-        return shown if self.utf8 else shown.encode("ascii", "backslashreplace").decode()
+        return shown if self.utf8 else shown.replace("…", "...").encode("ascii", "backslashreplace").decode()
 
 
 def style_for(environment: Mapping[str, str], *, colour: bool, columns: int) -> Style:
@@ -168,8 +173,11 @@ def holding_words(holding: GpuHolding) -> str:
             name = "a container that is not there yet" if holding.container.startswith("?") else holding.container
             return f"GPU {slots}: reserved for {name}"
         case GpuState.HELD:
-            until = "it is removed" if holding.held_until is None else when(holding.held_until)
-            return f"GPU {slots}: held for {holding.container} (stopped) until {until}"
+            whose = f"for {holding.container} (stopped)"
+            if holding.held_until is None:
+                return f"GPU {slots}: held {whose} until it is removed"
+            # The time first: a name may be longer than a line.
+            return f"GPU {slots}: held until {when(holding.held_until)} {whose}"
 
 
 # --- Greeting ---------------------------------------------------------------------------------------------------------
@@ -204,17 +212,21 @@ def _held_lines(overview: Overview, style: Style) -> Iterator[str]:
 
 
 def _notice_lines(notices: tuple[Notice, ...], style: Style) -> Iterator[str]:
-    for each in notices[-_MOST_NOTICES:]:
+    shown = foremost(notices, _MOST_NOTICES, _MOST_WARNINGS)
+    for each in shown:
         yield from (style.paint(line, "high") for line in notice_lines(each, style))
-    if len(notices) > _MOST_NOTICES:
-        yield f"and {len(notices) - _MOST_NOTICES} older notices"
+    hidden = len(notices) - len(shown)
+    coming = sum(each.weight.is_binding for each in notices) - sum(each.weight.is_binding for each in shown)
+    if hidden:
+        yield f"and {count(hidden, 'more notice')}{f', {coming} of them of what is to end' if coming else ''}"
 
 
 def notice_lines(notice: Notice, style: Style) -> Iterator[str]:
-    """Yield a notice with its time, in as many lines as it needs, but a few at most."""
+    """Yield a notice with its time, in as many lines as it needs, but a few at most; more where they are narrow."""
     time = f"{when(notice.at)}  "
     rest = style.whole(f"{time}{notice.text}")
-    for _ in range(_MOST_LINES - 1):
+    most = max(_MOST_LINES, -(-_MOST_COLUMNS // (style.width - len(time))))
+    for _ in range(most - 1):
         if len(rest) <= style.width:
             break
         blank = rest.rfind(" ", len(time) + 1, style.width + 1)

@@ -9,6 +9,7 @@ from datetime import datetime
 from ds01.core.events import Event, EventLog
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field
+from ds01.runtime.lifecycle.notices import Weight
 from ds01.runtime.lifecycle.notify import Notifier
 
 logger = logging.getLogger(__name__)
@@ -46,9 +47,10 @@ class Teller:
         self.trouble.tell("events", appended.reason)
 
     def notice(self, user: str | None, key: str, text: str) -> None:
-        """Tell an account something."""
+        """Tell an account of trouble."""
         if user is not None:
-            self.trouble.tell(f"notices of {user}", "; ".join(self.notifier.tell(user, text, key=key).remarks) or None)
+            told = self.notifier.tell(user, text, key=key, weight=Weight.TROUBLE)
+            self.trouble.tell(f"notices of {user}", "; ".join(told.remarks) or None)
 
     def clear(self, user: str | None, key: str) -> None:
         """Take back what an account was told."""

@@ -27,6 +27,10 @@ def decision(**changes: object) -> Decision:
     return Decision(id_of("web"), "web", **settings)  # type: ignore[arg-type] # fields by name
 
 
+def decision_of(name: str) -> Decision:
+    return Decision(id_of(name), name, "alice", Action.STOP, LifecycleRule.IDLE, "idle for 2h")
+
+
 def test_what_the_machine_slept_is_between_two_clocks():
     assert moment(asleep=90).asleep_seconds == 90
     assert moment().after(60) == NOON + timedelta(minutes=1)
@@ -57,6 +61,14 @@ def test_the_sites_own_and_protected_containers_are_untouchable(found: Subject, 
 def test_names_are_safe_to_show():
     assert subject(name="a\x1bb").name == "a\\x1bb"
     assert Subject(seen(name=""), None).name == "0" * 12
+
+
+def test_a_long_name_is_cut_in_sentences_alone_and_a_command_takes_the_id():
+    long = subject(name="c" * 300)
+    assert (long.name, long.called, long.argument) == ("c" * 300, f"{'c' * 59}…", id_of("c" * 300)[:12])
+    assert (subject().name, subject().called, subject().argument) == ("web", "web", "web")
+    assert f"container {'c' * 59}… would be" in str(would_be(decision_of("c" * 300)).text)
+    assert would_be(decision_of("c" * 300)).name == "c" * 300
 
 
 def test_nobody_is_charged_for_what_is_only_asserted():

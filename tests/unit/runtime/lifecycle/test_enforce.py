@@ -15,8 +15,9 @@ from ds01.core.events import Event, EventLog, read_events
 from ds01.core.value import replace
 from ds01.runtime.containers.container import Container, State
 from ds01.runtime.lifecycle.control import ControlError
-from ds01.runtime.lifecycle.decision import Action, Decision, LifecycleRule
+from ds01.runtime.lifecycle.decision import Action, Decision, LifecycleRule, Standing
 from ds01.runtime.lifecycle.enforce import End, Enforcer, Outcome
+from ds01.runtime.lifecycle.notices import Weight
 from ds01.runtime.lifecycle.notify import Told
 
 
@@ -43,6 +44,8 @@ class World:
     obeys: bool = True
     told: list[tuple[str, str, str]] = field(default_factory=list)
     kept_seconds: list[float] = field(default_factory=list)
+    weights: list[Weight] = field(default_factory=list)
+    restated: list[tuple[str, str, str, float]] = field(default_factory=list)
     cleared: list[tuple[str, str]] = field(default_factory=list)
     deaf: tuple[str, ...] = ()
     busy: Callable[[Decision, Container], str | None] = field(default=lambda _, __: None)
@@ -65,12 +68,18 @@ class World:
         if self.obeys:
             self.containers.pop(container_id)
 
-    def tell(self, user: str, text: str, *, key: str, keep_seconds: float) -> Told:
+    def tell(self, user: str, text: str, *, key: str, keep_seconds: float, weight: Weight) -> Told:
         if user in self.deaf:
             return Told(remarks=("the disk is full",))
         self.told.append((user, text, key))
         self.kept_seconds.append(keep_seconds)
+        self.weights.append(weight)
         return Told(kept=True)
+
+    def restate(self, user: str, text: str, *, key: str, keep_seconds: float, weight: Weight) -> str | None:
+        assert weight is Weight.HOLD
+        self.restated.append((user, text, key, keep_seconds))
+        return "the disk is full" if user in self.deaf else None
 
     def clear(self, user: str, key: str) -> str | None:
         self.cleared.append((user, key))
@@ -117,8 +126,47 @@ def test_a_warning_is_told_and_logged(world: World):
 
 
 def test_a_warning_is_shown_up_to_what_it_is_of_and_longer(world: World):
-    world.act(decision(Action.WARN, ahead_seconds=14 * 86400.0), decision(Action.WARN))
+    world.act(decision(Action.WARN, ahead_seconds=14 * 86400.0), decision(Action.WARN, "job"))
     assert world.kept_seconds == [14 * 86400.0 + DAY, DAY]
+
+
+def test_warnings_of_what_is_to_come_weigh_more_than_news(world: World):
+    world.has(container("web"), container("old", state=State.EXITED))
+    hold = {"rule": LifecycleRule.CONTAINER_HOLD, "state_since": NOON + timedelta(hours=1)}
+    world.act(
+        decision(Action.WARN),
+        decision(Action.WARN, "would", binding=False),
+        decision(Action.WARN, "old", **hold),
+        decision(Action.REMOVE, "old", text="it was removed", **hold),
+        decision(Action.STOP, text="it was stopped"),
+    )
+    assert world.weights == [Weight.END, Weight.NEWS, Weight.HOLD, Weight.NEWS, Weight.NEWS]
+
+
+def test_one_sentence_about_several_containers_is_told_once_and_counts_for_each(world: World):
+    world.deaf = ("bob",)
+    both = [decision(Action.WARN, name, key="container_hold", text="2 are removed") for name in ("a", "b")]
+    lost = [decision(Action.WARN, name, user="bob", key="container_hold", text="2 are removed") for name in ("c", "d")]
+    assert [each.end for each in world.act(*both, *lost)] == [End.DONE, End.DONE, End.FAILED, End.FAILED]
+    assert world.told == [("alice", "2 are removed", "container_hold")]
+    assert [kind for kind, _, _ in world.events] == ["lifecycle.warned"] * 2 + ["lifecycle.failed"] * 2
+
+
+def test_what_is_said_of_all_containers_is_brought_up_to_date(world: World, capsys: pytest.CaptureFixture[str]):
+    world.deaf = ("bob",)
+    world.enforcer.restate(
+        [
+            Standing("alice", "container_hold", "2 are removed", 60),
+            Standing("carol", "container_hold", None),
+            Standing("bob", "container_hold", "1 is removed", 60),
+        ]
+    )
+    assert world.restated == [
+        ("alice", "2 are removed", "container_hold", 60),
+        ("bob", "1 is removed", "container_hold", 60),
+    ]
+    assert world.cleared == [("carol", "container_hold")]
+    assert capsys.readouterr().err == "warning: a notice to bob cannot be brought up to date: the disk is full\n"
 
 
 def test_one_that_reached_nobody_failed(world: World):

@@ -19,7 +19,7 @@ import pytest
 
 from ds01.core.jsonstate import exclusive
 from ds01.core.paths import HostPaths
-from ds01.runtime.lifecycle.notices import Notice, format_notices, parse_notices
+from ds01.runtime.lifecycle.notices import MOST_BINDING, Notice, Weight, format_notices, parse_notices
 from ds01.runtime.lifecycle.notify import Notifier, Told, _write_to_one, terminal_block
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -117,6 +117,44 @@ def test_the_same_key_replaces_and_what_is_over_goes(host: HostPaths) -> None:
     later = NOW + timedelta(hours=2)
     notifier(host, later).tell(USER, "fourth", key="c")
     assert kept(host) == (a_notice("third", "b"), a_notice("fourth", "c", later))
+
+
+def test_a_warning_that_finds_no_place_is_not_told_at_all_and_nothing_makes_room_for_it(
+    host: HostPaths, open_terminal: Callable[..., Terminal]
+) -> None:
+    host.terminals.parent.mkdir(parents=True)
+    host.terminals.symlink_to("/dev/pts")
+    reader, _ = open_terminal()
+    until = NOW + timedelta(days=1)
+    waiting = tuple(Notice(NOW, "t", f"idle:{each}", until, Weight.END) for each in range(MOST_BINDING))
+    host.notices(UID).write_bytes(format_notices(waiting))
+    text = f"container train-{os.getpid()} is stopped at 14:00"
+    told = notifier(host).tell(USER, text, key="max_runtime:1", weight=Weight.END)
+    assert told == Told(remarks=("too many warnings of other things to come wait already",))
+    assert not told
+    assert kept(host) == waiting
+    assert text.encode() not in seen(reader)
+    # Those that are over leave their places.
+    assert notifier(host, until).tell(USER, text, key="max_runtime:1", weight=Weight.END).kept
+    assert [each.text for each in kept(host)] == [text]
+
+
+def test_what_was_told_is_brought_up_to_date_without_a_word_on_terminals(
+    host: HostPaths, open_terminal: Callable[..., Terminal]
+) -> None:
+    host.terminals.parent.mkdir(parents=True)
+    host.terminals.symlink_to("/dev/pts")
+    reader, _ = open_terminal()
+    text = f"2 containers-{os.getpid()} are removed"
+    assert notifier(host).restate(USER, text, key="container_hold", weight=Weight.HOLD) is None
+    assert kept(host) == (Notice(NOW, text, "container_hold", NOW + timedelta(days=3), Weight.HOLD),)
+    assert text.encode() not in seen(reader)
+    assert notifier(host).restate("nobody-has-this-name", text, key="k") is None
+    host.notices(UID).unlink()
+    host.notices(UID).mkdir()
+    (host.notices_folder / f".{UID}.bad").mkdir()
+    (host.notices_folder / f".{UID}.bad/full").touch()
+    assert notifier(host).restate(USER, text, key="k") == f"{host.notices(UID)}: Directory not empty"
 
 
 def test_a_notice_is_taken_back_by_its_key(host: HostPaths) -> None:

@@ -24,15 +24,17 @@ from tests.unit.runtime.lifecycle.subjects import (
 from ds01.core.rules import Mode
 from ds01.core.value import replace
 from ds01.runtime.containers.container import State
-from ds01.runtime.lifecycle.decision import Action, Decision, Decisions, LifecycleRule, clock
+from ds01.runtime.lifecycle.decision import Action, Decision, Decisions, LifecycleRule, Moment, Standing, Subject, clock
 from ds01.runtime.lifecycle.record import RecordError
 from ds01.runtime.lifecycle.settings import LifecycleRules
 from ds01.runtime.lifecycle.stale_containers import (
+    ALL_KEY,
     Kept,
     KeptMemory,
     from_document,
     hold_of,
     settle,
+    standings,
     sweep_stale,
 )  # fmt: skip
 
@@ -84,7 +86,7 @@ def test_an_owner_is_told_until_when_a_stopped_container_is_kept_then_it_is_remo
         rule=LifecycleRule.CONTAINER_HOLD,
         reason=words,
         text=f"container web is removed after {clock(NOON + timedelta(hours=1.5))}: {words}; docker start web keeps it",
-        key=KEY,
+        key=ALL_KEY,
         keep_seconds=DAY,
         state_since=NOON + timedelta(hours=1),
         ahead_seconds=29 * MINUTE,
@@ -95,11 +97,99 @@ def test_an_owner_is_told_until_when_a_stopped_container_is_kept_then_it_is_remo
     assert watch.decision() == replace(
         warning,
         action=Action.REMOVE,
+        key=KEY,
         text=f"container web was removed {clock(NOON + timedelta(hours=1.5))}: {words}; "
         "its workspace and volumes are there still",
         ahead_seconds=0,
     )
     assert watch.memory.kept == {}
+
+
+# --- One notice of an account -----------------------------------------------------------------------------------------
+
+
+def stopped_at(name: str, seconds: float, **changes: Any) -> Subject:
+    return subject(name, State.EXITED, finished_at=NOON + timedelta(seconds=seconds), **changes)
+
+
+def swept(
+    memory: KeptMemory, at: Moment, *subjects: Subject, done: bool = True
+) -> tuple[Decisions, KeptMemory, tuple[Standing, ...]]:
+    sweep = sweep_stale(subjects, memory, RULES, at)
+    after = settle(sweep.memory, sweep.decisions.wanted if done else ())
+    return sweep.decisions, after, standings(subjects, memory, after, RULES, at)
+
+
+def text_of(number: int, name: str, seconds: float) -> str:
+    return (
+        f"{number} stopped containers are removed, the first, {name}, after {clock(moment(seconds).now)}; "
+        "docker start keeps one, docker ps -a shows them"
+    )
+
+
+def test_an_account_has_one_notice_of_all_its_stopped_containers():
+    _, memory, told = swept(KeptMemory(), moment(0), subject("a"))
+    assert told == ()
+    seven = [stopped_at(f"c{number}", 60 * number) for number in range(7)]
+    other = stopped_at("web", 60, user="bob")
+    decisions, memory, told = swept(memory, moment(7 * MINUTE), *seven, other)
+    first = text_of(7, "c0", 30 * MINUTE)
+    assert [(each.name, each.key, each.text) for each in decisions.wanted[:7]] == [
+        (f"c{number}", ALL_KEY, first) for number in range(7)
+    ]
+    # As long as the last of them is there, and a day longer.
+    assert told == (
+        Standing("alice", ALL_KEY, first, 29 * MINUTE + DAY),
+        Standing("bob", ALL_KEY, decisions.wanted[7].text, 24 * MINUTE + DAY),
+    )
+    assert str(decisions.wanted[7].text).startswith("container web is removed after ")
+
+
+def test_the_notice_of_all_follows_what_becomes_of_each():
+    a, b = (stopped_at(name, 0) for name in "ab")
+    _, memory, _ = swept(KeptMemory(), moment(0))
+    _, memory, told = swept(memory, moment(60), a, b)
+    assert [each.text for each in told] == [text_of(2, "a", 30 * MINUTE)]
+    # One more is told of; all are in the sentence.
+    late = stopped_at("c", 10 * MINUTE)
+    decisions, memory, told = swept(memory, moment(11 * MINUTE), a, b, late)
+    assert [(each.name, each.text) for each in decisions.wanted] == [("c", text_of(3, "a", 30 * MINUTE))]
+    # One is started again, the other removed: what is left has the sentence of one.
+    decisions, memory, told = swept(memory, moment(30 * MINUTE), a, subject("b"), late)
+    assert [(each.name, each.action, each.key) for each in decisions.wanted] == [
+        ("a", Action.REMOVE, f"container_hold:{id_of('a')}")
+    ]
+    assert [str(each.text).partition(":")[0] for each in told] == [
+        f"container c is removed after {clock(moment(40 * MINUTE).now)}".partition(":")[0]
+    ]
+    # And then none.
+    _, memory, told = swept(memory, moment(35 * MINUTE), subject("c"))
+    assert told == (Standing("alice", ALL_KEY, None),)
+    assert swept(memory, moment(36 * MINUTE), subject("c"))[2] == ()
+
+
+def test_of_one_whose_owner_could_not_be_told_or_that_could_not_be_removed_nothing_else_is_said():
+    a, b = stopped_at("a", 0), stopped_at("b", 60)
+    _, memory, _ = swept(KeptMemory(), moment(0))
+    _, memory, _ = swept(memory, moment(30), a)
+    _, memory, told = swept(memory, moment(90), a, b, done=False)
+    assert [str(each.text).partition(" is ")[0] for each in told] == ["container a"]
+    decisions, memory, told = swept(memory, moment(30 * MINUTE), a, b, done=False)
+    assert {each.name: each.action for each in decisions.wanted} == {"a": Action.REMOVE, "b": Action.WARN}
+    assert str(told[0].text).startswith(f"container a is removed after {clock(moment(30 * MINUTE).now)}")
+
+
+def test_a_rule_that_is_not_enforced_any_more_takes_the_notice_of_all_back():
+    _, memory, _ = swept(KeptMemory(), moment(0))
+    _, memory, _ = swept(memory, moment(60), stopped_at("a", 0))
+    for to in (Mode.WARN, Mode.OFF):
+        rules = mode(LifecycleRule.CONTAINER_HOLD, to)
+        sweep = sweep_stale([stopped_at("a", 0)], memory, rules, moment(90))
+        after = settle(sweep.memory, sweep.decisions.wanted)
+        assert standings([stopped_at("a", 0)], memory, after, rules, moment(90)) == (Standing("alice", ALL_KEY, None),)
+
+
+# --- What is held, and for how long -----------------------------------------------------------------------------------
 
 
 def test_a_hold_that_becomes_shorter_removes_nothing_before_the_time_that_was_told():

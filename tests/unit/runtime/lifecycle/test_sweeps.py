@@ -16,12 +16,15 @@ from tests.unit.runtime.lifecycle.subjects import NOON, id_of
 
 from ds01.core.events import Event, read_events
 from ds01.core.value import replace
+from ds01.runtime.accounts import uid_of
 from ds01.runtime.containers.engine import EngineError
 from ds01.runtime.gpu.hardware import GpuUuid
 from ds01.runtime.gpu.record import parse_ledger
 from ds01.runtime.lifecycle.decision import Action, Decision, Decisions, LifecycleRule
 from ds01.runtime.lifecycle.enforce import End, Outcome
 from ds01.runtime.lifecycle.memory import path_of
+from ds01.runtime.lifecycle.notices import MOST_BINDING, Notice, Weight, format_notices, parse_notices
+from ds01.runtime.lifecycle.stale_containers import ALL_KEY
 from ds01.runtime.lifecycle.sweeps import JOBS, Plan, Report, run_sweep
 
 if TYPE_CHECKING:
@@ -136,6 +139,52 @@ def test_stale_containers_tells_of_what_is_stopped(site: Site):
     assert list(remembered(site, "stale-containers")["kept"]) == [site.id_of("old")]
 
 
+def notices(site: Site) -> tuple[Notice, ...]:
+    uid = uid_of(ALICE)
+    assert uid is not None
+    path = site.paths.notices(uid)
+    return parse_notices(path.read_bytes()) if path.exists() else ()
+
+
+def test_no_number_of_stopped_containers_hides_the_end_of_one_that_runs(site: Site):
+    site.change(defaults={"max_runtime_seconds": 0})
+    site.has("train", pid=os.getpid())
+    assert swept(site, "max-runtime").summary == "1 looked at: 1 warned"
+    for number in range(25):
+        site.has(f"c{number}", status="exited")
+    assert swept(site, "stale-containers").summary == "26 looked at: 25 warned"
+    end, hold = notices(site)
+    assert (end.key, end.weight) == (f"max_runtime:{site.id_of('train')}", Weight.END)
+    assert (hold.key, hold.weight) == (ALL_KEY, Weight.HOLD)
+    assert hold.text.startswith("25 stopped containers are removed, the first, c0, after ")
+    # Told once more only what changes, and nothing of those that are gone.
+    del site.docker[2:]
+    swept(site, "stale-containers")
+    end, hold = notices(site)
+    assert hold.text.startswith("container c0 is removed after ")
+    del site.docker[1:]
+    swept(site, "stale-containers")
+    assert notices(site) == (end,)
+
+
+def test_who_has_no_place_for_a_warning_is_not_warned_and_is_tried_again(site: Site):
+    site.change(defaults={"max_runtime_seconds": 0})
+    made = site.has("train", pid=os.getpid())
+    uid = uid_of(ALICE)
+    assert uid is not None
+    path, until = site.paths.notices(uid), datetime.now(UTC) + timedelta(days=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    waiting = [Notice(NOON, "t", f"idle:{each}", until, Weight.END) for each in range(MOST_BINDING)]
+    path.write_bytes(format_notices(waiting))
+    report = swept(site, "max-runtime")
+    assert [each.words for each in report.failures] == [
+        f"{ALICE} could not be told: too many warnings of other things to come wait already"
+    ]
+    assert remembered(site, "max-runtime")["runs"][made]["warned_at"] is None
+    path.write_bytes(format_notices(waiting[1:]))
+    assert swept(site, "max-runtime").summary == "1 looked at: 1 warned"
+
+
 def test_unmanaged_tells_of_what_ds01_did_not_make(site: Site):
     site.has("stranger", user=None)
     report = swept(site, "unmanaged")
@@ -200,8 +249,6 @@ def test_who_was_warned_before_a_failure_stays_warned(site: Site):
     site.change(defaults={"max_runtime_seconds": 0})
     first, second = site.has("a", pid=os.getpid()), site.has("b", user="daemon", pid=os.getpid())
     site.change(defaults={"max_runtime_seconds": 0}, access_control={"admin_users": []})
-    from ds01.runtime.accounts import uid_of  # noqa: PLC0415
-
     uid = uid_of("daemon")
     assert uid is not None
     # A folder is no file into which anybody could write a notice.

@@ -72,7 +72,7 @@ def test_the_words_name_the_end_and_whom_to_ask():
         action=Action.WARN,
         rule=LifecycleRule.UNMANAGED,
         reason="DS01 had no say in it (unmanaged-docker), noticed 0s of 48h ago",
-        text=f"container web was not made through DS01 and is stopped after {end}; "
+        text=f"container web is stopped after {end}: it was not made through DS01; "
         "make it anew with docker run, or ask the admins to keep it",
         key=KEY,
         state_since=NOON,

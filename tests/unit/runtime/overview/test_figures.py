@@ -22,7 +22,8 @@ from tests.unit.runtime.overview.hosts import (
 
 from ds01.core.units import GIB
 from ds01.core.value import replace
-from ds01.runtime.overview.figures import Notice, Unknown, to_json
+from ds01.runtime.lifecycle.notices import Notice
+from ds01.runtime.overview.figures import Unknown, to_json
 from ds01.runtime.telemetry.rates import Rates
 
 

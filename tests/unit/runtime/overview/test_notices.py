@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from ds01.core.paths import HostPaths
-from ds01.runtime.overview.figures import Notice, Unknown
+from ds01.runtime.lifecycle.notices import Notice
+from ds01.runtime.overview.figures import Unknown
 from ds01.runtime.overview.notices import read_notices
 
 UID = 1001
@@ -40,7 +41,8 @@ def test_what_is_over_is_not_shown(host: HostPaths) -> None:
         '[{"at": "2026-03-01T09:12:00Z", "text": "over", "key": "a", "until": "2026-03-03T12:00:00Z"},'
         ' {"at": "2026-03-02T09:12:00Z", "text": "still so", "key": "b", "until": "2026-03-03T12:00:01Z"}]'
     )
-    assert read_notices(host, UID, NOW) == (Notice(datetime(2026, 3, 2, 9, 12, tzinfo=UTC), "still so"),)
+    until = datetime(2026, 3, 3, 12, 0, 1, tzinfo=UTC)
+    assert read_notices(host, UID, NOW) == (Notice(datetime(2026, 3, 2, 9, 12, tzinfo=UTC), "still so", "b", until),)
 
 
 def test_no_file_is_no_notice(host: HostPaths) -> None:

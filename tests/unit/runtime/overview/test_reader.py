@@ -32,12 +32,12 @@ from ds01.core.errors import BadInputError
 from ds01.core.names import cgroup_path
 from ds01.core.paths import HostPaths
 from ds01.core.units import GIB
+from ds01.runtime.lifecycle.notices import Notice
 from ds01.runtime.overview.figures import (
     ContainerShare,
     GpuHolding,
     GpuState,
     Measure,
-    Notice,
     Overview,
     Unknown,
     unknowns,

@@ -14,11 +14,11 @@ from tests.unit.runtime.overview.hosts import NOW, allocation, make_host, overvi
 
 from ds01.core.units import GIB, MIB
 from ds01.core.value import replace
+from ds01.runtime.lifecycle.notices import Notice, Weight
 from ds01.runtime.overview.figures import (
     GpuHolding,
     GpuState,
     Measure,
-    Notice,
     Overview,
     Unknown,
 )
@@ -62,7 +62,7 @@ def test_a_greeting_shows_everything_at_a_glance(overview: Overview) -> None:
         "CPU         [█░░░░░░░░░░░░░░░░░░░] 4.1 of 96 CPUs",
         "GPUs        [████████████████████] 3 of 3",
         "Containers  [████████████████████] 3 of 3",
-        "GPU 0:1, 0:2: held for old (stopped) until 2026-03-01 12:10",
+        "GPU 0:1, 0:2: held until 2026-03-01 12:10 for old (stopped)",
         "2026-03-01 12:00  train was ended: out of memory",
         "check-limits shows more.",
     ]
@@ -101,12 +101,54 @@ def test_long_lists_are_cut_with_their_number(overview: Overview) -> None:
     held = tuple(GpuHolding(f"c{each}", ("0",), ("u",), GpuState.HELD, NOW, NOW) for each in range(9))
     notices = tuple(Notice(NOW, f"n{each}") for each in range(9))
     assert greeting(replace(overview, holdings=held, notices=notices), ASCII).split("\n")[6:] == [
-        *(f"GPU 0: held for c{each} (stopped) until 2026-03-01 12:00" for each in range(4)),
+        *(f"GPU 0: held until 2026-03-01 12:00 for c{each} (stopped)" for each in range(4)),
         "and 5 more held",
         *(f"2026-03-01 12:00  n{each}" for each in range(4, 9)),
-        "and 4 older notices",
+        "and 4 more notices",
         "check-limits shows more.",
     ]
+
+
+def notice_part(overview: Overview, *notices: Notice) -> list[str]:
+    return greeting(replace(overview, notices=notices), ASCII).split("\n")[7:-1]
+
+
+def test_one_that_is_not_shown_is_counted_in_words(overview: Overview) -> None:
+    assert notice_part(overview, *(Notice(NOW, f"n{each}") for each in range(6)))[-1] == "and 1 more notice"
+
+
+def test_no_number_of_others_hides_a_warning_at_login(overview: Overview) -> None:
+    end = Notice(NOW, "container train is stopped 14:00", weight=Weight.END)
+    hold = Notice(NOW, "7 stopped containers are removed", weight=Weight.HOLD)
+    oom = Notice(NOW, "container job was ended", weight=Weight.TROUBLE)
+    news = tuple(Notice(NOW, f"n{each}") for each in range(20))
+    assert notice_part(overview, end, oom, hold, *news) == [
+        "2026-03-01 12:00  container train is stopped 14:00",
+        "2026-03-01 12:00  container job was ended",
+        "2026-03-01 12:00  7 stopped containers are removed",
+        "2026-03-01 12:00  n18",
+        "2026-03-01 12:00  n19",
+        "and 18 more notices",
+    ]
+
+
+def test_of_very_many_warnings_it_is_said_that_there_are_more(overview: Overview) -> None:
+    ends = tuple(
+        Notice(NOW, f"e{each}", f"{each}", NOW + timedelta(hours=each), Weight.END) for each in reversed(range(13))
+    )
+    assert notice_part(overview, *ends, Notice(NOW, "n1"), Notice(NOW, "n2")) == [
+        *(f"2026-03-01 12:00  e{each}" for each in range(10)),
+        "2026-03-01 12:00  n2",
+        "and 4 more notices, 3 of them of what is to end",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 57, 80])
+def test_a_narrow_terminal_shows_as_much_of_a_notice(width: int) -> None:
+    text = "word " * 30
+    lines = list(notice_lines(Notice(NOW, text.strip()), Style(width=width)))
+    assert " ".join(" ".join(lines).split()) == f"2026-03-01 12:00 {text.strip()}"
+    assert all(len(line) <= width for line in lines)
 
 
 OOM = "container train was ended at 09:12: out of memory (all your containers together reached 96G)"
@@ -147,7 +189,7 @@ def test_no_foreign_text_drives_the_terminal(overview_factory, text, name, utf8,
     held = (GpuHolding(name, (name,), ("u",), GpuState.HELD, NOW, None),)
     shown = replace(overview, account=name, holdings=held, notices=(Notice(NOW, text),))
     lines = greeting(shown, Style(utf8=utf8, width=width)).split("\n")
-    assert 9 <= len(lines) <= 11
+    assert 9 <= len(lines) <= 8 + max(3, -(-186 // (width - 18)))
     assert all(line.isprintable() for line in lines)
     assert all(len(line) <= width for line in (lines[0], *lines[6:-1]))
     assert utf8 or all(line.isascii() for line in lines)
@@ -204,7 +246,7 @@ def test_holdings_say_what_becomes_of_them() -> None:
         "GPU 0:1, 1: train, since 2026-03-01 10:00",
         "GPU 0:1, 1: reserved for train",
         "GPU 0:1, 1: held for train (stopped) until it is removed",
-        "GPU 0:1, 1: held for train (stopped) until 2026-03-01 12:00",
+        "GPU 0:1, 1: held until 2026-03-01 12:00 for train (stopped)",
     ]
     nameless = GpuHolding("?4711", ("0",), ("a",), GpuState.RESERVED, start)
     assert holding_words(nameless) == "GPU 0: reserved for a container that is not there yet"
