@@ -44,7 +44,7 @@ class HostProcess:
         gpu_uuids: sorted, as slots is in the same order.
         memory_bytes: on all of them; None when the driver does not say of one.
         sightings: in how many looks it was seen.
-        warned_at: when its account was told; None when it was not, or need not be any more.
+        warned_at: since when its account counts as told of it; None when it does not, or need not any more.
         ends_seconds: when it is ended, in seconds since boot, as its account was told; None when it is not.
         ends_at: the same as a time, by the clock as it is now.
         granted_until: when its grant ends.
@@ -72,6 +72,11 @@ class HostProcess:
     def key(self) -> Key:
         """What it is known by."""
         return self.pid, self.started
+
+    @property
+    def is_told(self) -> bool:
+        """Whether its account is told of it: it should not be there, and all of it is certain."""
+        return self.warned_at is not None and self.note is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +125,32 @@ def doubted(devices: Devices, meant: Meant) -> Devices:
     )
 
 
-def judge(before: Mapping[Key, HostProcess], devices: Devices, rules: Rules, moment: Moment) -> tuple[HostProcess, ...]:
+def judge(
+    before: Mapping[Key, HostProcess],
+    devices: Devices,
+    rules: Rules,
+    moment: Moment,
+    told: Mapping[str, float] | None = None,
+) -> tuple[HostProcess, ...]:
     """Return every process outside containers with what becomes of it, by pid.
 
     Args:
         before: as they were at an earlier look of this boot.
+        told: by account, when all that it runs is ended, in seconds since boot; announced.py knows it.
     """
+    judging = _Judging(rules, moment, told or {})
     together: dict[Key, list[GpuProcess]] = {}
     for each in devices.processes:
         if each.container_id is None and each.started is not None:
             together.setdefault((each.pid, each.started), []).append(each)
     return tuple(
-        _judged(before.get(key), _joined(on, devices, moment), on[0], rules, moment)
-        for key, on in sorted(together.items())
+        judging.judged(before.get(key), _joined(on, devices, moment), on[0]) for key, on in sorted(together.items())
     )
+
+
+def forgiven(process: HostProcess) -> HostProcess:
+    """Return a process as one of which its account was never told."""
+    return replace(process, warned_at=None, ends_seconds=None, ends_at=None)
 
 
 def newly_warned(before: Mapping[Key, HostProcess], after: Iterable[HostProcess]) -> tuple[HostProcess, ...]:
@@ -141,8 +158,12 @@ def newly_warned(before: Mapping[Key, HostProcess], after: Iterable[HostProcess]
     return tuple(
         each
         for each in after
-        if each.warned_at is not None and (each.key not in before or before[each.key].warned_at != each.warned_at)
+        if each.warned_at is not None and (each.key not in before or _is_news(before[each.key], each))
     )
+
+
+def _is_news(before: HostProcess, after: HostProcess) -> bool:
+    return before.warned_at != after.warned_at or (after.is_told and not before.is_told)
 
 
 def _joined(on: Sequence[GpuProcess], devices: Devices, moment: Moment) -> HostProcess:
@@ -174,20 +195,52 @@ def slot_of(devices: Devices, uuid: GpuUuid) -> str:
     return next((str(gpu.index) for gpu in devices.gpus if gpu.uuid == uuid), uuid)
 
 
-def _judged(
-    before: HostProcess | None, one: HostProcess, seen: GpuProcess, rules: Rules, moment: Moment
-) -> HostProcess:
-    if before is not None:
-        # Since when it runs comes out a second earlier or later, as clocks go.
-        one = replace(one, sightings=before.sightings + 1, since=before.since)
-    if rules.access.access is Access.ALLOW:
-        return one
-    if _is_exempt(seen, rules):
-        return replace(one, verdict=Verdict.EXEMPT)
-    grant = grant_of(rules.grants or (), seen.user, moment.now) if seen.has_account else None
-    if grant is not None:
-        return replace(one, verdict=Verdict.GRANTED, granted_until=grant.until)
-    return _warned(before, one, _why_never(seen, rules), rules, moment)
+@dataclass(frozen=True, slots=True)
+class _Judging:
+    """One look's judgement; `told` is as judge() has it."""
+
+    rules: Rules
+    moment: Moment
+    told: Mapping[str, float]
+
+    def judged(self, before: HostProcess | None, one: HostProcess, seen: GpuProcess) -> HostProcess:
+        if before is not None:
+            # Since when it runs comes out a second earlier or later, as clocks go.
+            one = replace(one, sightings=before.sightings + 1, since=before.since)
+        if self.rules.access.access is Access.ALLOW:
+            return one
+        if _is_exempt(seen, self.rules):
+            return replace(one, verdict=Verdict.EXEMPT)
+        grant = grant_of(self.rules.grants or (), seen.user, self.moment.now) if seen.has_account else None
+        if grant is not None:
+            return replace(one, verdict=Verdict.GRANTED, granted_until=grant.until)
+        return self._warned(before, one, _why_never(seen, self.rules))
+
+    def _warned(self, before: HostProcess | None, one: HostProcess, never: str | None) -> HostProcess:
+        """Return a process that should not be there, with the end that its account was told, or is told now.
+
+        An end that was announced stands, also when the policy allows less time since; one that was not announced, as
+        long as the policy only warned, begins with a notice of its own. What begins after its account was told of an
+        end has that end.
+        """
+        warned = replace(one, verdict=Verdict.WARNED, note=never)
+        # Of what was not certain its account was not told.
+        told = before is not None and before.warned_at is not None and (before.note is None or never is not None)
+        if self.rules.access.access is Access.WARN or never is not None:
+            return replace(warned, warned_at=before.warned_at if before is not None and told else self.moment.now)
+        if before is None or not told or before.ends_seconds is None:
+            new = self.moment.boot_seconds + self.rules.access.grace_seconds
+            ends = self.told.get(one.user, new)
+            return replace(warned, warned_at=self.moment.now, ends_seconds=ends, ends_at=_as_time(ends, self.moment))
+        ends = before.ends_seconds
+        over = self.moment.boot_seconds >= ends and one.sightings >= FEWEST_SIGHTINGS
+        return replace(
+            warned,
+            verdict=Verdict.TERMINATE if over else Verdict.WARNED,
+            warned_at=before.warned_at,
+            ends_seconds=ends,
+            ends_at=_as_time(ends, self.moment),
+        )
 
 
 def _is_exempt(seen: GpuProcess, rules: Rules) -> bool:
@@ -203,33 +256,6 @@ def _why_never(seen: GpuProcess, rules: Rules) -> str | None:
     if seen.doubt is not None:
         return seen.doubt
     return "who has a grant cannot be told" if rules.grants is None else None
-
-
-def _warned(
-    before: HostProcess | None, one: HostProcess, never: str | None, rules: Rules, moment: Moment
-) -> HostProcess:
-    """Return a process that should not be there, with the end that its account was told, or is told now.
-
-    An end that was announced stands, also when the policy allows less time since; one that was not announced, as long
-    as the policy only warned, begins with a notice of its own.
-    """
-    warned = replace(one, verdict=Verdict.WARNED, note=never)
-    # Of what was not certain its account was not told.
-    told = before is not None and before.warned_at is not None and (before.note is None or never is not None)
-    if rules.access.access is Access.WARN or never is not None:
-        return replace(warned, warned_at=before.warned_at if before is not None and told else moment.now)
-    if before is None or not told or before.ends_seconds is None:
-        ends = moment.boot_seconds + rules.access.grace_seconds
-        return replace(warned, warned_at=moment.now, ends_seconds=ends, ends_at=_as_time(ends, moment))
-    ends = before.ends_seconds
-    over = moment.boot_seconds >= ends and one.sightings >= FEWEST_SIGHTINGS
-    return replace(
-        warned,
-        verdict=Verdict.TERMINATE if over else Verdict.WARNED,
-        warned_at=before.warned_at,
-        ends_seconds=ends,
-        ends_at=_as_time(ends, moment),
-    )
 
 
 def _as_time(boot_seconds: float, moment: Moment) -> datetime:

@@ -9,6 +9,7 @@ from ds01.core.clock import format_instant, parse_instant
 from ds01.core.errors import BadInputError
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field
+from ds01.runtime.gpu.announced import Announced
 from ds01.runtime.gpu.hardware import GpuUuid
 from ds01.runtime.gpu.hostprocesses import HostProcess, Meant, Verdict
 
@@ -27,6 +28,7 @@ class HostRecord:
         quiet: those that live and computed on no GPU at this look, so that what they were told is not forgotten.
         unknown: why `processes` may lack some or be old; None when it is complete.
         meant: by the numbers that the driver names, in containers too.
+        announced: what accounts were told of all their processes.
     """
 
     updated_at: datetime
@@ -35,6 +37,7 @@ class HostRecord:
     quiet: tuple[HostProcess, ...] = ()
     unknown: str | None = None
     meant: Meant = field(default_factory=dict)
+    announced: Mapping[str, Announced] = field(default_factory=dict)
 
 
 def to_document(record: HostRecord) -> dict[str, object]:
@@ -47,6 +50,10 @@ def to_document(record: HostRecord) -> dict[str, object]:
         "quiet": _rows(record.quiet),
         "unknown": record.unknown,
         "meant": {str(pid): started for pid, started in record.meant.items()},
+        "announced": {
+            user: {"ends_seconds": each.ends_seconds, "seen_seconds": each.seen_seconds}
+            for user, each in record.announced.items()
+        },
     }
 
 
@@ -62,6 +69,7 @@ def from_document(document: Mapping[str, object]) -> HostRecord | str:
             quiet=_processes(document["quiet"]),
             unknown=None if document["unknown"] is None else _text(document["unknown"]),
             meant=_meant(document.get("meant", {})),
+            announced=_announced(document.get("announced", {})),
         )
     except (KeyError, TypeError, ValueError, BadInputError) as error:
         return f"it is not complete: {type(error).__name__}: {error}"
@@ -114,8 +122,14 @@ def _meant(value: object) -> Meant:
     return {int(pid): None if started is None else _whole(started) for pid, started in value.items()}
 
 
+def _announced(value: object) -> Mapping[str, Announced]:
+    if not isinstance(value, dict):
+        raise TypeError(f"expected an object, found {value!r}")
+    return {user: Announced(_maybe(row["ends_seconds"]), _number(row["seen_seconds"])) for user, row in value.items()}
+
+
 def _process(row: Mapping[str, object]) -> HostProcess:
-    note, memory, ends = row["note"], row["memory_bytes"], row["ends_seconds"]
+    note, memory = row["note"], row["memory_bytes"]
     return HostProcess(
         pid=_whole(row["pid"]),
         started=_whole(row["started"]),
@@ -129,7 +143,7 @@ def _process(row: Mapping[str, object]) -> HostProcess:
         sightings=_whole(row["sightings"]),
         verdict=Verdict(row["verdict"]),
         warned_at=_instant(row["warned_at"]),
-        ends_seconds=None if ends is None else _number(ends),
+        ends_seconds=_maybe(row["ends_seconds"]),
         ends_at=_instant(row["ends_at"]),
         granted_until=_instant(row["granted_until"]),
         note=None if note is None else _text(note),
@@ -164,6 +178,10 @@ def _whole(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"expected a whole number, found {value!r}")
     return value
+
+
+def _maybe(value: object) -> float | None:
+    return None if value is None else _number(value)
 
 
 def _number(value: object) -> float:

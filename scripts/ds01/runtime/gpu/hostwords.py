@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from ds01.core.clock import format_instant
+from ds01.core.typed import Final
+from ds01.core.visible import short_name
 from ds01.runtime.gpu.hostprocesses import HostProcess
 
-_INSTEAD = "run it in a container (docker run --gpus 1 …)"
+# An account has one notice of all its processes, and one of the last that was ended.
+WARNED_KEY: Final = "baremetal"
+ENDED_KEY: Final = "baremetal.ended"
+_INSTEAD: Final = "run it in a container (docker run --gpus 1 …)"
 
 
-def warned_words(process: HostProcess, contact: str) -> str:
-    """Return what an account is told of its process.
+def warned_words(processes: Sequence[HostProcess], contact: str, now: datetime) -> str:
+    """Return what an account is told of its processes; the end stands before all that may be long.
 
     Args:
+        processes: one at least.
         contact: whom to ask; empty for nobody.
     """
-    what = f"{_whose(process)} computes on {_gpus(process)} outside a container, which this host does not allow."
-    ends = "" if process.ends_at is None else f" It is ended at {_local(process.ends_at)}."
-    return f"{what}{ends} {_way_out(contact)}"
+    more = len(processes) - 1
+    whose = f"{_whose(processes[0])}{f' and {more} more' if more else ''}"
+    slots = dict.fromkeys(slot for each in processes for slot in each.slots)
+    where = f"on GPU {', '.join(slots)} outside a container, which this host does not allow"
+    ends = min((each.ends_at for each in processes if each.ends_at is not None), default=None)
+    if ends is None:
+        return f"{whose} {'compute' if more else 'computes'} {where}. {_way_out(contact)}"
+    at = f"at {_local(ends)}" if ends > now else "now"
+    they = "they compute" if more else "it computes"
+    what = f"{whose} {'are' if more else 'is'} ended {at}, and so is what you start later: {they} {where}."
+    return f"{what} {_way_out(contact)}"
 
 
 def ended_words(process: HostProcess, contact: str) -> str:
     """Return what an account is told when its process was ended."""
-    what = f"{_whose(process)} was ended: it computed on {_gpus(process)} outside a container."
-    return f"{what} {_way_out(contact)}"
-
-
-def notice_key(process: HostProcess) -> str:
-    """Return under what an account's notice of a process is kept; the end takes the place of the warning."""
-    return f"baremetal.{process.pid}.{process.started}"
+    what = f"{_whose(process)} was ended: it computed on GPU {', '.join(process.slots)} outside a container."
+    return f"{what} So is what you start there within an hour. {_way_out(contact)}"
 
 
 def event_details(process: HostProcess) -> dict[str, object]:
@@ -47,11 +57,7 @@ def event_details(process: HostProcess) -> dict[str, object]:
 
 
 def _whose(process: HostProcess) -> str:
-    return f"Your {process.command} (pid {process.pid})"
-
-
-def _gpus(process: HostProcess) -> str:
-    return f"GPU {', '.join(process.slots)}"
+    return f"Your {short_name(process.command)} (pid {process.pid})"
 
 
 def _way_out(contact: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ds01.core.errors import Ds01Error
@@ -21,6 +21,7 @@ from ds01.core.value import dataclass, field
 from ds01.runtime.accounts import is_admin, limits_of
 from ds01.runtime.gpu import activity, hostrecord
 from ds01.runtime.gpu.activity import Activity, Readings, observe
+from ds01.runtime.gpu.announced import Announced, announced_after, ends_told, is_new, may_now, withdrawn
 from ds01.runtime.gpu.dcgm import Place
 from ds01.runtime.gpu.ending import Ender, Outcome
 from ds01.runtime.gpu.exporter import ask_exporter
@@ -35,15 +36,17 @@ from ds01.runtime.gpu.hostprocesses import (
     Rules,
     Verdict,
     doubted,
+    forgiven,
     judge,
     meant_by,
     newly_warned,
 )
 from ds01.runtime.gpu.hostrecord import HostRecord
-from ds01.runtime.gpu.hostwords import ended_words, event_details, notice_key, warned_words
+from ds01.runtime.gpu.hostwords import ENDED_KEY, WARNED_KEY, ended_words, event_details, warned_words
 from ds01.runtime.gpu.looking import Seen
 from ds01.runtime.gpu.watchpolicy import WatchPolicy, read_watch_policy
 from ds01.runtime.identity import ProcessRef
+from ds01.runtime.lifecycle.notices import KEEP_SECONDS, Weight
 from ds01.runtime.machine import Machine
 
 logger = logging.getLogger(__name__)
@@ -53,11 +56,28 @@ _MODE: Final = 0o644
 _USUAL_GRACE_SECONDS: Final = 60
 
 
+class Reached(Protocol):
+    """Whether anything reached an account; true when it did."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was in the way."""
+
+    def __bool__(self) -> bool:
+        """Whether anything did."""
+
+
 class Teller(Protocol):
     """Who tells accounts something; lifecycle/notify.py."""
 
-    def tell(self, user: str, text: str, *, key: str) -> object:
+    def tell(self, user: str, text: str, *, key: str, keep_seconds: float, weight: Weight) -> Reached:
         """Tell an account something, and never fail."""
+
+    def restate(self, user: str, text: str, *, key: str, keep_seconds: float, weight: Weight) -> str | None:
+        """Bring up to date what logins show; returns why that was not possible."""
+
+    def clear(self, user: str, key: str) -> str | None:
+        """Take it back; returns why that was not possible."""
 
 
 @dataclass(slots=True)
@@ -71,6 +91,7 @@ class Watcher:
         known: those on the host that were seen and still live, also where they compute on nothing now.
         listed: those that were seen at the last look that worked.
         meant: by the numbers that the driver names.
+        announced: what accounts were told of all their processes on the host.
         trouble: by what it is about.
     """
 
@@ -85,6 +106,7 @@ class Watcher:
     known: dict[Key, HostProcess] = field(default_factory=dict)
     listed: tuple[HostProcess, ...] = ()
     meant: Meant = field(default_factory=dict)
+    announced: Mapping[str, Announced] = field(default_factory=dict)
     trouble: dict[str, str] = field(default_factory=dict)
 
     # --- The loop -----------------------------------------------------------------------------------------------------
@@ -100,7 +122,7 @@ class Watcher:
         record = None if found is None else hostrecord.from_document(found)
         if isinstance(record, HostRecord) and record.boot == boot:
             self.known = {each.key: each for each in (*record.processes, *record.quiet)}
-            self.listed, self.meant = record.processes, record.meant
+            self.listed, self.meant, self.announced = record.processes, record.meant, record.announced
 
     def run(self, interval_seconds: float) -> None:
         """Look for ever, with pauses in which those that are to end are attended to."""
@@ -155,12 +177,16 @@ class Watcher:
         rules = Rules(policy.access, self._grants(), lambda user: is_admin(policy.policy, user))
         self.meant = meant_by(self.meant, seen.devices)
         devices = doubted(seen.devices, self.meant)
-        found = judge(self.known, devices, rules, Moment(self.machine.now(), self.machine.boot_seconds()))
+        moment = Moment(self.machine.now(), self.machine.boot_seconds())
+        found = judge(self.known, devices, rules, moment, ends_told(self.announced, moment))
         # Told before it is written down: whoever was not told is told again, rather than never.
-        for each in newly_warned(self.known, found):
-            self._warn(policy, each)
+        found = self._warn(policy, found, announced_after(self.announced, found, rules, moment), moment)
         now_seen = {each.key: each for each in found}
-        quiet = {key: each for key, each in self.known.items() if key not in now_seen and self._lives(each)}
+        quiet = {
+            key: forgiven(each) if may_now(each.user, rules, moment) else each
+            for key, each in self.known.items()
+            if key not in now_seen and self._lives(each)
+        }
         self.known, self.listed = now_seen | quiet, found
         self._write_record(seen.devices.unknown)
         self._end(policy.policy, found, complete=seen.devices.unknown is None)
@@ -177,13 +203,59 @@ class Watcher:
                 said = "is told to end" if why is None else f"is not ended: {why}"
                 logger.warning("user=%s pid=%d gpu=%s %s", each.user, each.pid, ",".join(each.slots), said)
 
-    def _warn(self, policy: WatchPolicy, process: HostProcess) -> None:
-        """Tell of a process; its account only where all of it is certain."""
-        gpus = ",".join(process.slots)
-        logger.warning("user=%s pid=%d gpu=%s computes outside a container", process.user, process.pid, gpus)
-        if process.note is None:
-            self.teller.tell(process.user, warned_words(process, policy.contact), key=notice_key(process))
-        self.note("baremetal.warned", process)
+    def _warn(
+        self, policy: WatchPolicy, found: tuple[HostProcess, ...], after: Mapping[str, Announced], moment: Moment
+    ) -> tuple[HostProcess, ...]:
+        """Tell of processes, their accounts only where all of it is certain; returns them as they are then.
+
+        Nothing follows for an account that could not be told of an end: the next look tells it anew.
+        """
+        before, news = self.announced, newly_warned(self.known, found)
+        untold = set()
+        for user in sorted({each.user for each in news if each.is_told}):
+            fresh = is_new(before.get(user), after[user], moment)
+            if not self._tell_warned(_told_of(found, user), policy.contact, fresh=fresh):
+                untold.add(user)
+        lost = {each.key for each in news if each.is_told and each.user in untold}
+        for each in news:
+            if each.key not in lost:
+                gpus = ",".join(each.slots)
+                logger.warning("user=%s pid=%d gpu=%s computes outside a container", each.user, each.pid, gpus)
+                self.note("baremetal.warned", each)
+        for user in withdrawn(before, after, moment):
+            self._restate(user, found, policy.contact)
+        told = {user: each for user, each in after.items() if user not in untold}
+        self.announced = told | {user: before[user] for user in untold if user in before}
+        return tuple(forgiven(each) if each.key in lost else each for each in found)
+
+    def _tell_warned(self, processes: Sequence[HostProcess], contact: str, *, fresh: bool) -> bool:
+        """Tell an account of all its processes; returns false when it was not told and something would follow from it.
+
+        Args:
+            fresh: whether it was not told of them in general; if it was, its terminals are left in peace.
+        """
+        user = processes[0].user
+        boot_seconds = self.machine.boot_seconds()
+        ahead = [each.ends_seconds - boot_seconds for each in processes if each.ends_seconds is not None]
+        text = warned_words(processes, contact, self.machine.now())
+        weight = Weight.END if ahead else Weight.TROUBLE
+        keep_seconds = KEEP_SECONDS + max([0.0, *ahead])
+        if not fresh:
+            why = self.teller.restate(user, text, key=WARNED_KEY, keep_seconds=keep_seconds, weight=weight)
+            self._say(f"notices of {user}", why)
+            return True
+        told = self.teller.tell(user, text, key=WARNED_KEY, keep_seconds=keep_seconds, weight=weight)
+        why = None if told else "; ".join(told.remarks) or "nothing reached it"
+        self._say(f"notices of {user}", why)
+        return why is None or not ahead
+
+    def _restate(self, user: str, processes: Sequence[HostProcess], contact: str) -> None:
+        """Let an account's notice say what holds of those of which it is told, or nothing where there are none."""
+        mine = _told_of(processes, user)
+        if mine:
+            self._tell_warned(mine, contact, fresh=False)
+        else:
+            self._say(f"notices of {user}", self.teller.clear(user, WARNED_KEY))
 
     def _tell_ended(self, outcome: Outcome) -> None:
         process = outcome.process
@@ -192,7 +264,10 @@ class Watcher:
             return
         logger.warning("user=%s pid=%d has ended after %s", process.user, process.pid, outcome.by)
         contact = "" if self.policy is None else self.policy.contact
-        self.teller.tell(process.user, ended_words(process, contact), key=notice_key(process))
+        said = ended_words(process, contact)
+        self.teller.tell(process.user, said, key=ENDED_KEY, keep_seconds=KEEP_SECONDS, weight=Weight.NEWS)
+        left = [each for each in self.listed if each.key != process.key and self._lives(each)]
+        self._restate(process.user, left, contact)
         self.note("baremetal.terminated", process, signal=outcome.by)
 
     def note(self, event_type: str, process: HostProcess, **more: object) -> None:
@@ -228,7 +303,8 @@ class Watcher:
     def _write_record(self, unknown: str | None) -> None:
         listed = frozenset(each.key for each in self.listed)
         quiet = tuple(each for key, each in self.known.items() if key not in listed)
-        record = HostRecord(self.machine.now(), self.machine.boot_id(), self.listed, quiet, unknown, self.meant)
+        now, boot = self.machine.now(), self.machine.boot_id()
+        record = HostRecord(now, boot, self.listed, quiet, unknown, self.meant, self.announced)
         self._write(self.paths.host_processes, hostrecord.to_document(record))
 
     def _write(self, path: Path, document: Mapping[str, object]) -> None:
@@ -259,6 +335,11 @@ class Watcher:
         else:
             logger.warning("%s: %s", about, trouble)
             self.trouble[about] = trouble
+
+
+def _told_of(processes: Sequence[HostProcess], user: str) -> tuple[HostProcess, ...]:
+    """Return the processes of which an account is told."""
+    return tuple(each for each in processes if each.is_told and each.user == user)
 
 
 def _grace_seconds(policy: Policy, user: str) -> int:

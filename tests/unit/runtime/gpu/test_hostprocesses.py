@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.runtime.gpu.hosts import LAB, NOON
 
 from ds01.core.value import replace
+from ds01.runtime.gpu.announced import Announced, announced_after, ends_told
 from ds01.runtime.gpu.baremetal import Access, BareMetal
 from ds01.runtime.gpu.grants import Grant
 from ds01.runtime.gpu.hardware import Devices, GpuProcess, GpuUuid
@@ -22,6 +24,7 @@ from ds01.runtime.gpu.hostprocesses import (
     Rules,
     Verdict,
     doubted,
+    forgiven,
     judge,
     meant_by,
     newly_warned,
@@ -230,13 +233,17 @@ _LOOKS = st.lists(
 def test_no_process_is_condemned_without_a_notice_that_named_the_time(looks: list[tuple[Any, ...]]) -> None:
     """Whatever becomes of policy, grants and account meanwhile."""
     before: dict[Key, HostProcess] = {}
+    announced: Mapping[str, Announced] = {}
     told: float | None = None
     seconds = 0
     for pause, access, grants, user, doubt in looks:
         seconds += pause
         listed = {"nobody": (), "alice": (replace(GRANTED, until=NOON + timedelta(days=9)),), "unreadable": None}
         seen = process(user, doubt="it may run in a container" if doubt else None)
-        now = look(before, rules(access, listed[grants]), seconds, seen)
+        held_against, at = rules(access, listed[grants]), after(seconds)
+        found = judge(before, host(seen), held_against, at, ends_told(announced, at))
+        now = {each.key: each for each in found}
+        announced = announced_after(announced, found, held_against, at)
         for each in newly_warned(before, now.values()):
             told = each.ends_seconds
         if now[KEY].verdict is Verdict.TERMINATE:
@@ -293,6 +300,21 @@ def test_each_is_told_once() -> None:
     assert newly_warned(first, second.values()) == ()
     allowed = look({}, rules(Access.ALLOW), 0)
     assert newly_warned({}, allowed.values()) == ()
+
+
+def test_one_that_becomes_certain_is_told_also_at_the_time_of_a_notice():
+    before = look({}, rules(), 0, process(doubt="it may run in a container"))
+    found = judge(before, host(process()), rules(), replace(after(30), now=NOON), {"alice": BOOT + 20})
+    assert newly_warned(before, found) == found
+    assert (found[0].verdict, found[0].warned_at, found[0].ends_seconds) == (Verdict.WARNED, NOON, BOOT + 20)
+
+
+def test_one_that_is_forgiven_is_told_anew_with_its_whole_grace():
+    warned = look({}, rules(), 0)
+    before = {KEY: forgiven(warned[KEY])}
+    found = look(before, rules(), GRACE)
+    assert (found[KEY].verdict, found[KEY].ends_seconds) == (Verdict.WARNED, BOOT + 2 * GRACE)
+    assert newly_warned(before, found.values()) == (found[KEY],)
 
 
 # --- One process on several units -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.runtime.gpu.hosts import NOON
 
 from ds01.core.value import replace
+from ds01.runtime.gpu.announced import Announced
 from ds01.runtime.gpu.hardware import GpuUuid
 from ds01.runtime.gpu.hostprocesses import HostProcess, Verdict
 from ds01.runtime.gpu.hostrecord import HostRecord, current, from_document, to_document
@@ -31,7 +32,8 @@ ONE = HostProcess(
     ends_at=NOON,
 )
 OTHER = HostProcess(1, 2, 0, "root", "x", (), (), None, NOON, 1, Verdict.GRANTED, granted_until=NOON, note="why")
-RECORD = HostRecord(NOON, "boot-1", (ONE, OTHER), (OTHER,), "the driver hangs", {4711: 77, 4712: None})
+TOLD = {"alice": Announced(5900.5, 5000), "bob": Announced(None, 4000.25)}
+RECORD = HostRecord(NOON, "boot-1", (ONE, OTHER), (OTHER,), "the driver hangs", {4711: 77, 4712: None}, TOLD)
 
 
 def document(**changes: object) -> dict[str, Any]:
@@ -73,8 +75,8 @@ def test_the_file_reads_back_to_the_same() -> None:
     empty = HostRecord(NOON, "boot-1")
     assert from_document(to_document(empty)) == empty
     older = document()
-    del older["meant"]
-    assert from_document(older) == replace(RECORD, meant={})
+    del older["meant"], older["announced"]
+    assert from_document(older) == replace(RECORD, meant={}, announced={})
 
 
 @pytest.mark.parametrize(("seconds", "fresh"), [(-121, False), (-120, True), (0, True), (120, True), (121, False)])
@@ -97,6 +99,11 @@ def test_one_of_another_time_says_nothing_about_now(seconds: int, *, fresh: bool
         {"meant": []},
         {"meant": {"x": 1}},
         {"meant": {"1": "2"}},
+        {"announced": []},
+        {"announced": {"alice": None}},
+        {"announced": {"alice": {"ends_seconds": 5}}},
+        {"announced": {"alice": {"ends_seconds": "5", "seen_seconds": 5}}},
+        {"announced": {"alice": {"ends_seconds": 5, "seen_seconds": None}}},
         {"processes": [None]},
         {"processes": [{}]},
         *(

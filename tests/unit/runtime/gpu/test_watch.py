@@ -135,8 +135,18 @@ class Host:
 
     @property
     def notices(self) -> list[str]:
+        return [each["text"] for each in self._rows]
+
+    @property
+    def weights(self) -> list[str]:
+        return [each["weight"] for each in self._rows]
+
+    @property
+    def _rows(self) -> list[dict[str, Any]]:
         path = self.paths.notices(ALICE_UID)
-        return [each["text"] for each in json.loads(path.read_text())] if path.exists() else []
+        found = json.loads(path.read_text()) if path.exists() else []
+        assert isinstance(found, list)
+        return found
 
 
 @pytest.fixture
@@ -256,7 +266,127 @@ def test_a_process_is_warned_once_and_all_of_it_is_written_down(host: Host) -> N
     (event,) = host.events
     assert (event["user"], event["source"], event["details"]["pid"]) == (ALICE, "gpuwatch", child.pid)
     (notice,) = host.notices
-    assert f"(pid {child.pid}) computes on GPU 0 outside a container" in notice
+    assert notice.startswith(f"Your python (pid {child.pid}) is ended at ")
+    assert "it computes on GPU 0 outside a container" in notice
+
+
+@pytest.mark.root
+def test_one_process_after_the_other_has_one_grace_and_one_notice_also_over_a_restart(host: Host) -> None:
+    with running() as first:
+        host.on = {first.pid: "GPU-0"}
+        host.step()
+        (told,) = host.notices
+    with running() as second:
+        host.on = {second.pid: "GPU-1"}
+        host.step(870)
+        assert host.verdicts == {second.pid: "warned"}
+        (notice,) = host.notices
+        # Of another process with the same end.
+        assert notice == told.replace(f"{first.pid}", f"{second.pid}").replace("GPU 0", "GPU 1")
+    host.watcher = host.another()
+    with running() as third:
+        host.on = {third.pid: "GPU-0"}
+        host.step(60)
+        assert host.verdicts == {third.pid: "warned"}
+        (notice,) = host.notices
+        assert notice.startswith(f"Your python (pid {third.pid}) is ended now, and so is what you start later")
+        host.step(30)
+        host.finish()
+        assert third.wait() == -signal.SIGTERM
+        (notice,) = host.notices
+        assert notice.startswith(f"Your python (pid {third.pid}) was ended")
+    host.on = {}
+    host.step(3601)
+    with running() as fourth:
+        host.on = {fourth.pid: "GPU-0"}
+        host.step(30)
+        host.step(869)
+        assert (host.verdicts, fourth.poll()) == ({fourth.pid: "warned"}, None)
+    assert host.types == ["baremetal.warned"] * 3 + ["baremetal.terminated", "baremetal.warned"]
+
+
+@pytest.mark.root
+def test_a_notice_of_several_processes_follows_what_becomes_of_each(host: Host) -> None:
+    # One of them has long to end.
+    document = json.loads(host.paths.policy.read_text())
+    document["defaults"]["sigterm_grace_seconds"] = 600
+    host.paths.policy.write_text(json.dumps(document))
+    with running() as first, running(DEAF) as second:
+        host.on = {first.pid: "GPU-0", second.pid: "GPU-1"}
+        host.step()
+        begin = f"Your python (pid {min(first.pid, second.pid)}) and 1 more are"
+        assert [each.partition(" ended")[0] for each in host.notices] == [begin]
+        host.step(901)
+        while len(host.types) < 3:
+            host.watcher.ender.wait(600)
+            host.watcher.attend()
+        assert first.wait() == -signal.SIGTERM
+        assert sorted(each.partition(")")[0] for each in host.notices) == sorted(
+            [f"Your python (pid {first.pid}", f"Your python (pid {second.pid}"]
+        )
+        host.ahead += 601
+        host.finish()
+        assert [each.partition(":")[0] for each in host.notices] == [f"Your python (pid {second.pid}) was ended"]
+
+
+@pytest.mark.root
+def test_who_could_not_be_told_of_an_end_loses_nothing_and_is_told_later(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.policy(grace_seconds=0)
+    host.paths.notices_folder.write_text("in the way")
+    with running() as child:
+        host.on = {child.pid: "GPU-0"}
+        for _ in range(3):
+            host.step(1000)
+            assert (host.verdicts, host.record["announced"]) == ({child.pid: "warned"}, {})
+        assert (host.types, child.poll()) == ([], None)
+        host.paths.notices_folder.unlink()
+        host.step(1000)
+        assert (host.types, host.verdicts, len(host.notices)) == (["baremetal.warned"], {child.pid: "warned"}, 1)
+        host.step(30)
+        host.finish()
+        assert child.wait() == -signal.SIGTERM
+    said = [each.getMessage() for each in caplog.records if "notices of" in each.getMessage()]
+    assert [each.partition(":")[0] for each in said] == [f"notices of {ALICE}"] * 2
+    assert said[1].endswith("well again")
+
+
+@pytest.mark.root
+def test_where_the_policy_only_warns_what_is_told_holds_on_until_a_grant(host: Host) -> None:
+    host.policy(policy="warn")
+    with running() as child:
+        host.on = {child.pid: "GPU-0"}
+        host.step()
+        (notice,) = host.notices
+        assert notice.startswith(f"Your python (pid {child.pid}) computes on GPU 0 outside a container")
+        assert host.weights == ["trouble"]
+        host.policy()
+        host.step(30)
+        assert (host.weights, len(host.notices)) == (["end"], 1)
+        host.policy(policy="warn")
+        host.step(30)
+        assert (host.weights, host.notices) == (["trouble"], [notice])
+        grant = Grant(ALICE, "root", host.now(), host.now() + timedelta(hours=1))
+        change_grants(host.paths, lambda grants: granted(grants, grant))
+        host.step(30)
+        assert host.notices == []
+
+
+@pytest.mark.root
+def test_a_grant_forgives_what_computes_on_nothing_just_then(host: Host) -> None:
+    host.policy(grace_seconds=60)
+    with running() as child:
+        host.on = {child.pid: "GPU-0"}
+        host.step()
+        host.on = {}
+        grant = Grant(ALICE, "root", host.now(), host.now() + timedelta(hours=1))
+        change_grants(host.paths, lambda grants: granted(grants, grant))
+        host.step(30)
+        assert host.notices == []
+        host.on = {child.pid: "GPU-0"}
+        host.step(3600)
+        assert (host.verdicts, len(host.notices), host.watcher.ender.under_way) == ({child.pid: "warned"}, 1, {})
 
 
 @pytest.mark.root

@@ -154,6 +154,19 @@ def test_one_too_many_is_stopped_logged_and_told_of(scene: Scene) -> None:
     assert scene.told == [(ALICE, said, f"comeback:{id_of('c')[:12]}")]
 
 
+def test_of_a_long_name_its_user_is_told_the_beginning_and_the_log_all(scene: Scene) -> None:
+    checks = scene.checks()
+    for minutes, name in enumerate(("a", "b")):
+        checks.accept(scene.put(name, minutes))
+    checks.check(scene.policy, [scene.put("c" * 300, 2)])
+    ((_, said, _),) = scene.told
+    assert said.startswith(
+        f"your container {'c' * 59}… came to run again and was stopped. DS01 Container Quota Exceeded"
+    )
+    (event,) = [each for each in scene.events if each.event_type == "container.stopped_by_policy"]
+    assert event.details["container"] == "c" * 300
+
+
 def test_of_several_that_came_back_together_the_oldest_stay(scene: Scene) -> None:
     """After a restart of the engine, in whatever order they are told of."""
     checks = scene.checks()
