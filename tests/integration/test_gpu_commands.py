@@ -318,6 +318,20 @@ def test_who_may_not_see_the_waiting_is_told_so_and_never_that_nobody_waits(host
     assert done.stderr.count("notice: ") == done.stderr.count(f"notice: {doubt}") == bool(hidden)
 
 
+def test_whoever_waits_need_not_start_the_driver_again(host: GpuHost) -> None:
+    host.gpu("allocate", "--container", "train", "--user", "student01", "--gpu", "2:0")
+    with host.start("wait", "--container", "nb", "--user", "student02", "--gpu", "2:0", "--wait", "60") as waiter:
+        until(lambda: len(host.ledger.queue) == 1)
+        assert waiter.stderr is not None
+        waiter.stderr.readline()
+        # On some machines it takes seconds, here it takes for ever.
+        host.nvml.write(shipped_host().with_rules("fail nvmlInit UNKNOWN"))
+        host.gpu("release", "--container", "train")
+        out, err = waiter.communicate(timeout=PATIENCE_SECONDS)
+    assert (waiter.returncode, out, "Traceback" in err) == (0, "2:0\n", False)
+    assert host.gpu("wait", "--container", "other", "--user", "student02").code == 1
+
+
 def test_whoever_waits_gets_what_is_given_back(host: GpuHost) -> None:
     host.gpu("allocate", "--container", "train", "--user", "student01", "--gpu", "2:0")
     with host.start("wait", "--container", "nb", "--user", "student02", "--gpu", "2:0", "--json") as waiter:

@@ -48,6 +48,16 @@ def look(*, who: bool) -> Sighting:
         DevicesError: NVML cannot be asked; says which of its errors, the usual cause and a fix.
     """
     with _started() as nvml:
+        return look_through(nvml, who=who)
+
+
+def look_through(nvml: ModuleType, *, who: bool) -> Sighting:
+    """As look(), through what start() returned.
+
+    Raises:
+        DevicesError: as look().
+    """
+    with _answering(nvml):
         seen = _see(nvml)
         running, unknown = _running(seen) if who else ((), None)
         return Sighting(tuple(seen.gpus), tuple(seen.lost), running, unknown)
@@ -70,6 +80,20 @@ def read_usage() -> dict[GpuUuid, Usage]:
 @contextmanager
 def _started() -> Iterator[ModuleType]:
     """Start NVML, and end it whatever happens between."""
+    nvml = start()
+    try:
+        with _answering(nvml):
+            yield nvml
+    finally:
+        end(nvml)
+
+
+def start() -> ModuleType:
+    """Start NVML, for look_through() until end().
+
+    Raises:
+        DevicesError: it does not start, as look().
+    """
     try:
         import pynvml  # noqa: PLC0415 - large, and missing where only nvidia-smi is there
     except ImportError as error:
@@ -82,13 +106,22 @@ def _started() -> Iterator[ModuleType]:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
         raise _failed("NVML does not start", _code(pynvml, error)) from error
+    nvml: ModuleType = pynvml
+    return nvml
+
+
+def end(nvml: ModuleType) -> None:
+    """End NVML; what it says to that changes nothing."""
+    with suppress(nvml.NVMLError):
+        nvml.nvmlShutdown()
+
+
+@contextmanager
+def _answering(nvml: ModuleType) -> Iterator[None]:
     try:
-        yield pynvml
-    except pynvml.NVMLError as error:
-        raise _failed("NVML gives no answer", _code(pynvml, error)) from error
-    finally:
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
+        yield
+    except nvml.NVMLError as error:
+        raise _failed("NVML gives no answer", _code(nvml, error)) from error
 
 
 def _failed(brief: str, code: str) -> DevicesError:
