@@ -193,6 +193,17 @@ def _doubts(ledger: Ledger) -> list[str]:
     return [_HIDDEN] if ledger.queue and not Machine().shows_others() else []
 
 
+def _guessed(devices: Devices) -> Iterator[Gpu]:
+    return (gpu for gpu in devices.gpus if gpu.mig and not gpu.slices_known)
+
+
+def _unsized(gpu: Gpu) -> str:
+    return (
+        f"how many compute slices GPU {gpu.index} ({gpu.name}) has is not known: in quotas by size"
+        f" (max_gpu_equivalents) its instances count as parts of {gpu.slices}"
+    )
+
+
 def look(paths: HostPaths) -> Scene:
     """Read all that can be read of hardware, holders and holds."""
     reader = _Reader()
@@ -202,6 +213,7 @@ def look(paths: HostPaths) -> Scene:
     usage = reader.read(lambda: read_usage(paths), nothing) if devices else nothing
     if devices is not None and devices.unknown is not None:
         reader.lacking.append(f"not all that runs on the GPUs is known: {devices.unknown}")
+    reader.notices += [] if devices is None else map(_unsized, _guessed(devices))
     ledger = reader.ledger(paths)
     reader.notices += [] if ledger is None else _doubts(ledger)
     no_policy: AccountOf = _no_policy

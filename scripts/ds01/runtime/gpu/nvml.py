@@ -13,8 +13,16 @@ from typing import Any, Final, NewType
 from ds01.core.value import dataclass, field
 from ds01.core.visible import visible
 from ds01.runtime.gpu.causes import explain, in_words
-from ds01.runtime.gpu.hardware import USUAL_SLICES, DevicesError, Gpu, GpuUuid, MigInstance, NoToolError, Usage
-from ds01.runtime.gpu.sighting import Lost, Running, Sighting, read_profile, read_uuid
+from ds01.runtime.gpu.hardware import DevicesError, Gpu, GpuUuid, MigInstance, NoToolError, Usage
+from ds01.runtime.gpu.sighting import (
+    Lost,
+    Running,
+    Sighting,
+    count_slices,
+    read_profile,
+    read_uuid,
+    slices_of_product,
+)
 
 # What pynvml hands out for a GPU or a MIG device.
 Handle = NewType("Handle", object)
@@ -167,14 +175,18 @@ def _see_one(seen: _Look, index: int, uuid: GpuUuid, handle: Handle) -> None:
             seen.handles[uuid] = handle
             return
         instances = _settled(nvml, handle)
-        slices = max([_slices(nvml, handle), *(each.compute_slices for each in instances)])
+        slices, known = count_slices(_slices(nvml, handle) or slices_of_product(name), instances)
     except nvml.NVMLError as error:
         problem = in_words(_code(nvml, error))
     except (ValueError, _ShiftingError) as error:
         problem = visible(str(error), 200)
     else:
         listed = tuple(sorted(instances, key=lambda each: (each.gpu_instance_id, each.compute_instance_id)))
-        seen.gpus.append(Gpu(index, uuid, name, memory_bytes, slices, mig=True, instances=listed, problem=problem))
+        seen.gpus.append(
+            Gpu(
+                index, uuid, name, memory_bytes, slices, mig=True, instances=listed, problem=problem, slices_known=known
+            )
+        )
         seen.handles |= {each.uuid: instances[each] for each in listed}
         return
     seen.gpus.append(Gpu(index, uuid, name, memory_bytes, problem=problem))
@@ -246,8 +258,8 @@ def _instance(nvml: ModuleType, device: Handle) -> MigInstance:
     )
 
 
-def _slices(nvml: ModuleType, handle: Handle) -> int:
-    """Return the compute slices of the largest instance that the GPU can have."""
+def _slices(nvml: ModuleType, handle: Handle) -> int | None:
+    """Return the compute slices of the largest instance that the GPU can have; None when NVML does not say."""
     counts = []
     for profile in range(nvml.NVML_GPU_INSTANCE_PROFILE_COUNT):
         for version in (2, 1):
@@ -258,7 +270,7 @@ def _slices(nvml: ModuleType, handle: Handle) -> int:
                 continue
             except (nvml.NVMLError_NotSupported, nvml.NVMLError_InvalidArgument, nvml.NVMLError_NoPermission):
                 break
-    return max(counts, default=USUAL_SLICES)
+    return max(counts, default=None)
 
 
 def _running(seen: _Look) -> tuple[tuple[Running, ...], str | None]:
