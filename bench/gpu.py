@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,17 @@ from section import Lab, Row, Section, Verdict
 
 BUDGET_PAIRS: Final = 200
 PROCESSES: Final = 50
-SIZES: Final = ((8, 10), (64, 10), (512, 10), (8, 1000), (64, 1000), (512, 1000))
+# Units, held, waiting.
+SIZES: Final = (
+    (8, 10, 0),
+    (64, 10, 0),
+    (512, 10, 0),
+    (8, 1000, 0),
+    (64, 1000, 0),
+    (512, 1000, 0),
+    (64, 1000, 50),
+)
+START_MS: Final = 1000
 ROUNDS: Final = 15
 _MEMORY: Final = Path("/dev/shm")
 _LOAD: Final = Path(__file__).resolve().parent / "gpu_load.py"
@@ -32,6 +43,7 @@ def measure(lab: Lab) -> Section:
         rows += _growth(lab, memory)
         rows += _crowd(lab, memory)
         rows += _notice(lab, memory)
+        rows += _notice_slow(lab, memory)
     rows += _whole(lab)
     return Section("gpu", "Handing out GPUs", _WORDS, tuple(rows), tuple(verdicts))
 
@@ -40,10 +52,12 @@ _WORDS: Final = f"""
 A pair is an allocate and a release, two transactions: lock, read, decide, write, fsync, rename, fsync of the folder,
 an event. *Memory* is a tmpfs, where fsync costs nothing: what DS01 itself takes. *Disk* is where the system keeps
 temporary files; beside it stands what writing two such files takes there without DS01, which is what the ratio of a
-pair on disk is to. Units are 2 whole GPUs and others split in three; *held* are running containers that are in the
-ledger already. Among {PROCESSES} processes, one call of each kind is timed from its start to its answer, the waiting
-for the others included, on 14 units; who is refused asks again after 5 ms. Whole commands run in a deployed root with
-the real NVML binding on a fake library, and a Docker without containers; their ratio is to `{_PASS}`.
+pair on disk is to. Units are 2 whole GPUs and others split in three. *Held* are running containers in the ledger, a
+quarter of them the asker's: on all units but one, with a process each, and the rest on units that are no more there.
+*Waiting* are others ahead in the line, each for a unit that is held. Among {PROCESSES} processes, one call of each kind
+is timed from its start to its answer, the waiting for the others included, on 14 units; who is refused asks again after
+5 ms. Whole commands run in a deployed root with the real NVML binding on a fake library, and a Docker without
+containers; their ratio is to `{_PASS}`.
 """
 
 
@@ -65,15 +79,14 @@ def _one_process(lab: Lab, memory: Path) -> tuple[list[Row], list[Verdict]]:
 
 def _growth(lab: Lab, memory: Path) -> list[Row]:
     number = 5 if lab.quick else 100
-    timings = {
-        size: _timing(_load(lab, "pairs", memory / f"{size[0]}-{size[1]}", units=size[0], held=size[1], pairs=number))
-        for size in SIZES
-    }
-    base = timings[SIZES[0]].wall
-    return [
-        Row(f"pair, memory, {units} units, {held:,} held", timing, f"{timing.wall / base:.1f} x", "")
-        for (units, held), timing in timings.items()
-    ]
+    rows: list[Row] = []
+    for units, held, waiting in SIZES:
+        root = memory / f"{units}-{held}-{waiting}"
+        timing = _timing(_load(lab, "pairs", root, units=units, held=held, waiting=waiting, pairs=number))
+        base = rows[0].timing.wall if rows else timing.wall
+        line = f", {waiting} waiting" if waiting else ""
+        rows.append(Row(f"pair, memory, {units} units, {held:,} held{line}", timing, f"{timing.wall / base:.1f} x"))
+    return rows
 
 
 def _crowd(lab: Lab, memory: Path) -> list[Row]:
@@ -94,6 +107,16 @@ def _crowd(lab: Lab, memory: Path) -> list[Row]:
 def _notice(lab: Lab, memory: Path) -> list[Row]:
     seconds = _load(lab, "notice", memory / "notice", rounds=2 if lab.quick else 30)
     return [Row("from a release to the waiter's grant", _timing(seconds), "", "the waiter looks every 250 ms")]
+
+
+def _notice_slow(lab: Lab, memory: Path) -> list[Row]:
+    root = memory / "slow"
+    root.mkdir()
+    environment = _load(lab, "fake_host", root, folder=str(root), delay=START_MS)
+    rounds = 2 if lab.quick else 10
+    seconds = _load(lab, "notice", root, environment, rounds=rounds, driver=True)
+    note = f"NVML takes {START_MS} ms to start, on the fake library"
+    return [Row("from a release to the waiter's grant, slow driver", _timing(seconds), "", note)]
 
 
 def _whole(lab: Lab) -> list[Row]:
@@ -132,8 +155,9 @@ def _argv(lab: Lab, task: str, root: Path, options: Mapping[str, object]) -> lis
     return [lab.checkout / ".venv/bin/python", "-I", "-X", "utf8", _LOAD, lab.checkout, task, given]
 
 
-def _load(lab: Lab, task: str, root: Path, **options: object) -> Any:  # noqa: ANN401 - each task has its own answer
-    done = subprocess.run(_argv(lab, task, root, options), capture_output=True, text=True, check=False)
+def _load(lab: Lab, task: str, root: Path, environment: Mapping[str, str] | None = None, /, **options: object) -> Any:  # noqa: ANN401 - each task has its own answer
+    given = None if environment is None else os.environ | environment
+    done = subprocess.run(_argv(lab, task, root, options), env=given, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchError(f"{task} is not reported: it ended with {done.returncode}\n{done.stderr[-1500:]}")
     return json.loads(done.stdout)

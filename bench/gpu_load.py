@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
@@ -25,20 +26,27 @@ from ds01.core.errors import Ds01Error
 from ds01.core.events import EventLog
 from ds01.core.jsonstate import write_bytes
 from ds01.core.paths import HostPaths
+from ds01.core.value import replace
 from ds01.runtime.gpu.answer import Grant
-from ds01.runtime.gpu.hardware import Devices, Gpu, GpuUuid, MigInstance
-from ds01.runtime.gpu.ledger import Allocation, Ledger
+from ds01.runtime.gpu.devices import read_devices
+from ds01.runtime.gpu.hardware import Devices, Gpu, GpuProcess, GpuUuid, MigInstance
+from ds01.runtime.gpu.ledger import Allocation, Ledger, Waiter
 from ds01.runtime.gpu.operations import Gpus
 from ds01.runtime.gpu.queue import Line, wait_for_gpu
 from ds01.runtime.gpu.record import format_ledger
-from ds01.runtime.gpu.request import AccountLimits, Count, GpuUnit, Limits, Request
+from ds01.runtime.gpu.request import AccountLimits, Count, GpuUnit, Limits, Named, Request
+from ds01.runtime.gpu.session import Session
 from ds01.runtime.gpu.state import GpuState
 from ds01.runtime.identity import ProcessRef
 from ds01.runtime.machine import Machine
 
 NAME, BYTES, PARTS, WHOLE = "NVIDIA A100-SXM4-80GB", 80 * 1024**3, 3, 2
 RETRY_SECONDS = 0.005
-OWN = AccountLimits(unit=GpuUnit.ANY, allow_full=True)
+# Quotas that are counted, and never reached.
+OWN = AccountLimits(unit=GpuUnit.ANY, max_units=10_000, allow_full=True, max_equivalents=Fraction(10_000))
+ASKER, PRIORITY = "alice", 10
+# Of so many that are held, one is the asker's.
+SHARE = 4
 
 
 def devices_of(units: int) -> Devices:
@@ -53,27 +61,60 @@ def devices_of(units: int) -> Devices:
     return Devices(tuple(gpus))
 
 
-def open_gpus(root: Path, devices: Devices, held: int = 0) -> Gpus:
-    """Return an allocator whose ledger has so many running containers already, on units that the machine lacks now."""
-    paths, machine = HostPaths(root), Machine()
+def open_gpus(root: Path, devices: Devices, held: int = 0, waiting: int = 0) -> Gpus:
+    """Return an allocator whose ledger has so many running containers already, each with a process at work."""
+    ledger = ledger_of(devices, held, waiting)
+    processes = tuple(
+        GpuProcess(10_000 + number, uuid, each.user or "", "python", each.container_id)
+        for number, each in enumerate(ledger.allocations.values())
+        for uuid in each.uuids
+        if devices.find(uuid)
+    )
+    busy = replace(devices, processes=processes)
+    return Gpus(open_state(HostPaths(root), ledger), lambda: busy, Limits)
+
+
+def open_state(paths: HostPaths, ledger: Ledger) -> GpuState:
+    """Return the state on disk, with such a ledger, beside a Docker that is never asked."""
     for file in (paths.gpu_state, paths.events):
         file.parent.mkdir(parents=True, exist_ok=True)
-    write_ledger(paths, machine, held)
-    state = GpuState(paths, machine, EventLog(paths.events), _no_docker, lambda _: OWN)
-    return Gpus(state, lambda: devices, Limits)
+    write_bytes(paths.gpu_state, format_ledger(ledger, datetime.now(UTC)), mode=0o644)
+    return GpuState(paths, Machine(), EventLog(paths.events), _no_docker, lambda _: OWN)
 
 
-def write_ledger(paths: HostPaths, machine: Machine, held: int = 0) -> None:
-    """Write a ledger that was held against Docker in this boot, so that nobody asks it."""
-    now = datetime.now(UTC)
-    allocations = {
-        name: Allocation(
-            name, f"{number:032x}", f"student{number % 80:02}", (f"GPU-gone-{number}",),
-            (GpuUuid(f"GPU-gone-{number}"),), now, 10, container_id=f"{number:064x}",
+def ledger_of(devices: Devices, held: int = 0, waiting: int = 0) -> Ledger:
+    """Return a ledger that was held against Docker in this boot, so that nobody asks it.
+
+    Args:
+        held: so many containers, on all units but the last one first, then on units that the machine lacks now; some
+            are the asker's.
+        waiting: so many wait ahead of the asker, each for one of the units that are held.
+    """
+    now, boot = datetime.now(UTC), Machine().boot_id()
+    here = [(unit.slot, unit.uuid) for unit in devices.units][:-1][:held]
+    gone = ((f"GPU-gone-{number}", GpuUuid(f"GPU-gone-{number}")) for number in range(held - len(here)))
+    allocations = {}
+    for number, (slot, uuid) in enumerate((*here, *gone)):
+        user = ASKER if number % SHARE == 0 else f"student{number % 80:02}"
+        name = f"my-project-{number}._.{user}"
+        allocations[name] = Allocation(
+            name, f"{number:032x}", user, (slot,), (uuid,), now, PRIORITY, container_id=f"{number:064x}"
         )
-        for number, name in ((number, f"my-project-{number}._.student") for number in range(held))
-    }  # fmt: skip
-    write_bytes(paths.gpu_state, format_ledger(Ledger(allocations, (), machine.boot_id()), now), mode=0o644)
+    if waiting and not here:
+        raise SystemExit("nothing is held that somebody could wait for")
+    queue = tuple(
+        Waiter(
+            id=f"w{number}",
+            user=f"student{number % 80:02}",
+            container=f"waiter-{number}",
+            wanted=Named((here[number % len(here)][1],)),
+            priority=PRIORITY,
+            since=now,
+            process=me(),
+        )
+        for number in range(waiting)
+    )
+    return Ledger(allocations, queue, boot)
 
 
 def me() -> ProcessRef:
@@ -92,10 +133,11 @@ def _no_docker(_: Ledger) -> tuple[()]:
 
 def pairs(root: Path, options: dict[str, Any]) -> object:
     """Allocate and release in one process; the seconds of each pair."""
-    gpus, process, seconds = open_gpus(root, devices_of(options["units"]), options["held"]), me(), []
+    gpus = open_gpus(root, devices_of(options["units"]), options["held"], options.get("waiting", 0))
+    process, seconds = me(), []
     for number in range(options["pairs"]):
         begun = time.perf_counter()
-        answer = gpus.allocate(Request(f"r{number}", "alice", Count(1), 10), process)
+        answer = gpus.allocate(Request(f"r{number}", ASKER, Count(1), PRIORITY), process)
         gpus.release(f"r{number}")
         seconds.append(time.perf_counter() - begun)
         if not isinstance(answer, Grant):
@@ -148,8 +190,12 @@ def _work(gpus: Gpus, worker: int, pairs: int) -> list[float]:
 
 
 def notice(root: Path, options: dict[str, Any]) -> object:
-    """Free the only unit while somebody waits for it; the seconds from the release to the grant."""
-    gpus, process, seconds = open_gpus(root, Devices(devices_of(1).gpus[:1])), me(), []
+    """Free the only unit while somebody waits for it; the seconds from the release to the grant.
+
+    With `driver` the hardware is looked at through the real binding.
+    """
+    gpus = open_driver(root) if options.get("driver") else open_gpus(root, Devices(devices_of(1).gpus[:1]))
+    process, seconds = me(), []
     for number in range(options["rounds"]):
         holder, waiter = Request(f"h{number}", "alice", Count(1), 10), Request(f"w{number}", "bob", Count(1), 10)
         gpus.allocate(holder, process)
@@ -164,6 +210,17 @@ def notice(root: Path, options: dict[str, Any]) -> object:
             seconds.append(json.loads(source.read()) - freed)
         os.waitpid(pid, 0)
     return seconds
+
+
+def open_driver(root: Path) -> Gpus:
+    """Return an allocator that asks the driver, as the commands do."""
+    paths, session = HostPaths(root), Session()
+    return Gpus(
+        open_state(paths, Ledger(boot=Machine().boot_id())),
+        lambda: read_devices(paths, session=session),
+        Limits,
+        session.keep,
+    )
 
 
 def _wait(gpus: Gpus, request: Request) -> float:
@@ -194,19 +251,23 @@ def _fork(work: Callable[[], object]) -> tuple[int, int]:
 
 
 def fake_host(root: Path, options: dict[str, Any]) -> object:
-    """Make a root whose hardware is the fake's, for whole commands; returns the environment they need."""
+    """Make a root whose hardware is the fake's, for whole commands; returns the environment they need.
+
+    With `delay`, NVML takes so many milliseconds to start, and there is one GPU.
+    """
     from tests.fake_nvml.build import build  # noqa: PLC0415 - no other task needs it
     from tests.fake_nvml.samples import race_host  # noqa: PLC0415
 
     folder = Path(options["folder"])
     library = build(folder)
-    (folder / "hardware").write_text(str(race_host()), encoding="utf-8")
+    host, delay = race_host(), options.get("delay")
+    if delay:
+        host = replace(host, gpus=host.gpus[:1]).with_rules(f"delay nvmlInit {delay}")
+    (folder / "hardware").write_text(str(host), encoding="utf-8")
     paths = HostPaths(root)
-    for file in (paths.gpu_state, paths.events):
-        file.parent.mkdir(parents=True, exist_ok=True)
+    open_state(paths, Ledger(boot=Machine().boot_id()))
     if not paths.proc.exists():
         paths.proc.symlink_to("/proc")
-    write_ledger(paths, Machine())
     return {"LD_LIBRARY_PATH": os.fspath(library.parent), "FAKE_NVML_FILE": os.fspath(folder / "hardware")}
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -288,6 +289,47 @@ def test_a_waiter_that_is_ended_leaves_no_trace(host: GpuHost, number: signal.Si
     assert host.gpu("queue").out == "nobody waits for a GPU\n"
     assert set(host.held) == {"train"}
     assert host.types == ["gpu.allocated"]
+
+
+@pytest.mark.parametrize("hidden", [0, 1, 2])
+def test_who_may_not_see_the_waiting_is_told_so_and_never_that_nobody_waits(host: GpuHost, hidden: int) -> None:
+    host.gpu("allocate", "--container", "train", "--user", "student01", "--gpu", "2:0")
+    wait = shlex.join(host.argv("wait", "--container", "nb", "--user", "student02", "--gpu", "2:0", "--wait", "60"))
+    ask, as_root = shlex.join(host.argv("queue", uid=NOBODY)), shlex.join(host.argv("queue"))
+    script = f"""
+        mount -t proc -o hidepid={hidden} proc /proc
+        {wait} >/dev/null 2>&1 & waiter=$!
+        until {as_root} | grep -q student02; do sleep 0.05; done
+        {ask}; {ask} --json
+        {as_root} | cut -c 1-20 >&2
+        kill $waiter; wait $waiter || :
+    """
+    # In a PID namespace of its own: the options of procfs are those of all its mounts. Source: proc(5).
+    argv = ["unshare", "--mount", "--pid", "--fork", "sh", "-ec", script]
+    done = subprocess.run(
+        argv, env=host.environment, capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS
+    )
+    table, _, document = done.stdout.partition("{")
+    doubt = "whether those in the line still wait is not known: this account may not see their processes (hidepid)"
+    assert [line.split()[:4] for line in table.splitlines()[1:]] == [["1", "student02", "nb", "device=2:0"]]
+    said = json.loads("{" + document)
+    assert [each["container"] for each in said["queue"]] == ["nb"]
+    assert [each.partition(";")[0] for each in said["notices"]] == [doubt] * bool(hidden)
+    assert done.stderr.count("notice: ") == done.stderr.count(f"notice: {doubt}") == bool(hidden)
+
+
+def test_whoever_waits_need_not_start_the_driver_again(host: GpuHost) -> None:
+    host.gpu("allocate", "--container", "train", "--user", "student01", "--gpu", "2:0")
+    with host.start("wait", "--container", "nb", "--user", "student02", "--gpu", "2:0", "--wait", "60") as waiter:
+        until(lambda: len(host.ledger.queue) == 1)
+        assert waiter.stderr is not None
+        waiter.stderr.readline()
+        # On some machines it takes seconds, here it takes for ever.
+        host.nvml.write(shipped_host().with_rules("fail nvmlInit UNKNOWN"))
+        host.gpu("release", "--container", "train")
+        out, err = waiter.communicate(timeout=PATIENCE_SECONDS)
+    assert (waiter.returncode, out, "Traceback" in err) == (0, "2:0\n", False)
+    assert host.gpu("wait", "--container", "other", "--user", "student02").code == 1
 
 
 def test_whoever_waits_gets_what_is_given_back(host: GpuHost) -> None:

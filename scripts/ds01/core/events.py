@@ -180,25 +180,37 @@ def _is_whole(fd: int, end: int) -> bool:
 def read_events(path: Path) -> Iterator[Event | Torn]:
     """Return what a log holds, in its order; of a rotated one too, compressed or not.
 
+    Of an archive that is damaged what stands before the damage, and one Torn more.
+
     Raises:
         OSError: it cannot be read.
     """
-    with _opened(path) as source:
-        while line := source.readline(LARGEST_LINE_BYTES + 1):
-            if len(line) > LARGEST_LINE_BYTES and not line.endswith(b"\n"):
-                while (rest := source.readline(LARGEST_LINE_BYTES)) and not rest.endswith(b"\n"):
-                    pass
-                yield Torn(_beginning(line), f"it is longer than {LARGEST_LINE_BYTES} bytes")
-            elif line.strip():
-                yield parse_line(line)
+    if path.suffix == ".gz":
+        yield from _read_archive(path)
+        return
+    with path.open("rb") as source:
+        yield from _read(source)
 
 
-def _opened(path: Path) -> IO[bytes]:
-    if path.suffix != ".gz":
-        return path.open("rb")
+def _read_archive(path: Path) -> Iterator[Event | Torn]:
     import gzip  # noqa: PLC0415 - who only appends does not wait for it
+    import zlib  # noqa: PLC0415
 
-    return cast("IO[bytes]", gzip.open(path, "rb"))
+    try:
+        with gzip.open(path, "rb") as source:
+            yield from _read(cast("IO[bytes]", source))
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        yield Torn(visible(path.name), "the archive is damaged from here on")
+
+
+def _read(source: IO[bytes]) -> Iterator[Event | Torn]:
+    while line := source.readline(LARGEST_LINE_BYTES + 1):
+        if len(line) > LARGEST_LINE_BYTES and not line.endswith(b"\n"):
+            while (rest := source.readline(LARGEST_LINE_BYTES)) and not rest.endswith(b"\n"):
+                pass
+            yield Torn(_beginning(line), f"it is longer than {LARGEST_LINE_BYTES} bytes")
+        elif line.strip():
+            yield parse_line(line)
 
 
 def parse_line(line: bytes) -> Event | Torn:

@@ -59,6 +59,13 @@ class Machine:
             return None
         return ProcessRef(pid, int(fields[_STARTED]), self.boot_id())
 
+    def shows_others(self) -> bool:
+        """Whether processes of others can be seen: with hidepid they look as if they had ended, and process 1 too.
+
+        Source: proc(5), hidepid.
+        """
+        return self.process(1) is not None
+
     def parent(self, pid: int) -> int | None:
         """Return the pid of a process's parent; None when the process is gone."""
         fields = self._stat(pid)

@@ -485,6 +485,38 @@ def test_a_compressed_log_is_read(tmp_path: Path) -> None:
     assert len(list(read_events(tmp_path / "log.gz"))) == 3
 
 
+WHOLE = gzip.compress(LINE * 3)
+NOISE = random.Random(1).randbytes(2000)
+# A block of a kind that there is none of. Source: RFC 1951, 3.2.3, BTYPE 11.
+NO_BLOCK = WHOLE[:10] + b"\xff" * 20
+DAMAGED = {
+    "cut short": (gzip.compress(LINE * 3 + NOISE.hex().encode())[:-200], 3),
+    "cut in its head": (WHOLE[:5], 0),
+    "another checksum": (WHOLE[:-8] + bytes(4) + WHOLE[-4:], 3),
+    "no archive": (NOISE, 0),
+    "no block": (NO_BLOCK, 0),
+    "a good one, then no archive": (WHOLE + NOISE, 3),
+    "a good one, then no block": (WHOLE + NO_BLOCK, 3),
+}
+
+
+@pytest.mark.parametrize(("data", "good"), DAMAGED.values(), ids=DAMAGED)
+def test_of_a_damaged_archive_what_is_before_the_damage_is_read(data: bytes, good: int, tmp_path: Path) -> None:
+    (tmp_path / "log-1.gz").write_bytes(data)
+    *events, last = read_events(tmp_path / "log-1.gz")
+    assert [type(each) for each in events] == [Event] * good
+    assert last == Torn("log-1.gz", "the archive is damaged from here on")
+
+
+@given(st.binary(max_size=300), st.integers(0, len(WHOLE)))
+def test_no_archive_of_whatever_bytes_is_an_error(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, cut: int
+) -> None:
+    path = tmp_path_factory.mktemp("archive") / "log-1.gz"
+    path.write_bytes(WHOLE[:cut] + data)
+    assert all(isinstance(each, Event | Torn) for each in read_events(path))
+
+
 def test_a_log_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(read_events(tmp_path / "log"))

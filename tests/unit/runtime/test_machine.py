@@ -57,6 +57,11 @@ def running(script: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+def test_whether_others_can_be_seen_is_told_by_process_1(tmp_path: Path) -> None:
+    (tmp_path / "self").mkdir()
+    assert (MACHINE.shows_others(), Machine(tmp_path).shows_others()) == (True, False)
+
+
 def test_a_process_is_known_by_number_start_and_boot() -> None:
     found = MACHINE.process(os.getpid())
     assert found is not None

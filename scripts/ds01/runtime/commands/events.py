@@ -79,12 +79,13 @@ def _show(options: argparse.Namespace) -> int:
     since = None if options.since is None else _ago(options.since)
     wanted = Wanted(options.type, options.user, since)
     form: Callable[[Event], str] = _json if options.json else row
+    unread: list[Path] = []
     try:
         files = rotated(path, since)
         _check(path)
         if not options.json:
             print(row_of("TIME", "TYPE", "USER", "SOURCE", "DETAILS"), flush=True)
-        _print((each for file in files for each in read_events(file)), wanted, form)
+        _print(_older(files, unread), wanted, form)
         _print(follow(path, time.sleep) if options.follow else _current(path), wanted, form)
     except BrokenPipeError:
         raise
@@ -94,11 +95,11 @@ def _show(options: argparse.Namespace) -> int:
         raise Ds01Error(
             f"there is no log of events at {path}", None, "it comes with a deploy: sudo ./inv deploy"
         ) from error
-    except (OSError, EOFError) as error:
+    except OSError as error:
         raise Ds01Error(
             f"{path} cannot be read to its end", str(error), f"ls -l {path}* shows what is there"
         ) from error
-    return ExitCode.DONE
+    return ExitCode.FAILED if unread else ExitCode.DONE
 
 
 def _ago(text: str) -> datetime:
@@ -160,6 +161,18 @@ def _check(path: Path) -> None:
     except FileNotFoundError:
         if not _was_rotated(path):
             raise
+
+
+def _older(files: Iterable[Path], unread: list[Path]) -> Iterator[Event | Torn]:
+    """Return what rotated logs hold. One that cannot be read is told and added to `unread`, and hides no other."""
+    for file in files:
+        try:
+            yield from read_events(file)
+        except PermissionError:
+            raise
+        except OSError as error:
+            unread.append(file)
+            say(f"warning: {file} cannot be read to its end: {error.strerror or error}")
 
 
 def _current(path: Path) -> Iterator[Event | Torn]:

@@ -19,7 +19,14 @@ from ds01.core.value import dataclass
 from ds01.core.words import count, printable
 from ds01.runtime.accounts import Caller, caller, is_known
 from ds01.runtime.asker import asker
-from ds01.runtime.commands.gpu_words import JSON_VERSION, allocation_json, grant_json, refusal_json, refusal_words
+from ds01.runtime.commands.gpu_words import (
+    JSON_VERSION,
+    allocation_json,
+    grant_json,
+    refusal_json,
+    refusal_words,
+    way_out,
+)
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.found import is_running, lost_request
 from ds01.runtime.gpu.host import open_engine, open_gpus
@@ -168,7 +175,7 @@ def _answer(answer: Grant | Refusal, options: argparse.Namespace) -> int:
         if options.json:
             print_json(refusal_json(answer), sys.stdout)
         else:
-            say(f"error: {refusal_words(answer)}\nTo fix: {answer.fix}")
+            say(f"error: {refusal_words(answer)}\nTo fix: {way_out(answer)}")
         return ExitCode.REFUSED
     if options.json:
         print_json(grant_json(answer), sys.stdout)

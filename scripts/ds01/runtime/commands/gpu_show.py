@@ -30,6 +30,10 @@ from ds01.runtime.gpu.view import View, describe
 from ds01.runtime.machine import Machine
 
 _Found = TypeVar("_Found")
+_HIDDEN: Final = (
+    "whether those in the line still wait is not known: this account may not see their processes (hidepid); run the"
+    " command as root (sudo)"
+)
 _HEAD: Final = ("GPU", "SLOT", "PROFILE", "USER", "CONTAINER", "SINCE", "STATE", "UTIL", "MEMORY")
 
 
@@ -107,7 +111,8 @@ def status(options: argparse.Namespace) -> int:
 
 def queue(options: argparse.Namespace) -> int:
     """Show who waits."""
-    line = _ledger_or_none_yet(host_paths(options.root)).in_line()
+    ledger = _ledger_or_none_yet(host_paths(options.root))
+    line, notices = ledger.in_line(), _doubts(ledger)
     if options.json:
         rows = [
             {
@@ -120,7 +125,7 @@ def queue(options: argparse.Namespace) -> int:
             }
             for place, each in enumerate(line, start=1)
         ]
-        print_json({"version": JSON_VERSION, "queue": rows}, sys.stdout)
+        print_json({"version": JSON_VERSION, "queue": rows, "notices": notices}, sys.stdout)
     elif not line:
         print("nobody waits for a GPU")
     else:
@@ -136,6 +141,8 @@ def queue(options: argparse.Namespace) -> int:
             for place, each in enumerate(line, start=1)
         ]
         print(printable_table([("PLACE", "USER", "CONTAINER", "WANTS", "PRIORITY", "SINCE"), *rows_]))
+        for notice in notices:
+            say(f"notice: {notice}")
     return ExitCode.DONE
 
 
@@ -181,6 +188,22 @@ def _ledger_or_none_yet(paths: HostPaths) -> Ledger:
         return Ledger()
 
 
+def _doubts(ledger: Ledger) -> list[str]:
+    """Return why the line may be shorter than the ledger says."""
+    return [_HIDDEN] if ledger.queue and not Machine().shows_others() else []
+
+
+def _guessed(devices: Devices) -> Iterator[Gpu]:
+    return (gpu for gpu in devices.gpus if gpu.mig and not gpu.slices_known)
+
+
+def _unsized(gpu: Gpu) -> str:
+    return (
+        f"how many compute slices GPU {gpu.index} ({gpu.name}) has is not known: in quotas by size"
+        f" (max_gpu_equivalents) its instances count as parts of {gpu.slices}"
+    )
+
+
 def look(paths: HostPaths) -> Scene:
     """Read all that can be read of hardware, holders and holds."""
     reader = _Reader()
@@ -190,7 +213,9 @@ def look(paths: HostPaths) -> Scene:
     usage = reader.read(lambda: read_usage(paths), nothing) if devices else nothing
     if devices is not None and devices.unknown is not None:
         reader.lacking.append(f"not all that runs on the GPUs is known: {devices.unknown}")
+    reader.notices += [] if devices is None else map(_unsized, _guessed(devices))
     ledger = reader.ledger(paths)
+    reader.notices += [] if ledger is None else _doubts(ledger)
     no_policy: AccountOf = _no_policy
     account_of = reader.read(lambda: account_reader(read_policy(paths.policy)), no_policy)
     return Scene(devices, ledger, usage, account_of, tuple(reader.lacking), tuple(reader.notices))

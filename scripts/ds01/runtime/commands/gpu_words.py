@@ -8,11 +8,12 @@ from datetime import datetime
 from ds01.core.clock import format_instant
 from ds01.core.typed import Final
 from ds01.core.words import printable
-from ds01.runtime.gpu.answer import Grant, Holding, Refusal
+from ds01.runtime.gpu.answer import Grant, Holding, Reason, Refusal
 from ds01.runtime.gpu.launch import docker_args, environment, gpu_labels
 from ds01.runtime.gpu.ledger import Allocation
 
 JSON_VERSION: Final = 1
+_WHEN_FREE: Final = "wait for one (--wait), or see ds01 gpu status for who holds them"
 
 
 def since(instant: datetime | None) -> str:
@@ -23,6 +24,20 @@ def since(instant: datetime | None) -> str:
 def refusal_words(refusal: Refusal) -> str:
     """Return why, and below it who has what."""
     return "\n".join([refusal.text, *holding_lines(refusal.holdings)])
+
+
+def way_out(refusal: Refusal) -> str:
+    """Return what can be done, in the words of `ds01 gpu`."""
+    if refusal.fix is not None:
+        return refusal.fix
+    if refusal.reason is Reason.DIFFERENT:
+        names = dict.fromkeys(each.container for each in refusal.holdings if each.container is not None)
+        return (
+            "release it first ("
+            + "; ".join(f"sudo ds01 gpu release --container {printable(name)}" for name in names)
+            + ")"
+        )
+    return "wait in the line (--wait)" if refusal.reason is Reason.IN_LINE else _WHEN_FREE
 
 
 def holding_lines(holdings: Iterable[Holding]) -> Iterable[str]:
@@ -88,7 +103,7 @@ def refusal_json(refusal: Refusal) -> Mapping[str, object]:
         "granted": False,
         "reason": refusal.reason.value,
         "text": refusal.text,
-        "fix": refusal.fix,
+        "fix": way_out(refusal),
         "waitable": refusal.waitable,
         "holdings": [holding_json(each) for each in refusal.holdings],
     }

@@ -16,7 +16,7 @@ from ds01.runtime.gpu.answer import Grant, Reason, Refusal
 from ds01.runtime.gpu.choose import choose, smallest, within
 from ds01.runtime.gpu.hardware import Devices, GpuUuid, Unit
 from ds01.runtime.gpu.ledger import Allocation, Ledger, Waiter, nameless
-from ds01.runtime.gpu.quota import most_allowed, over_quota, room_by_size
+from ds01.runtime.gpu.quota import holdings, most_allowed, over_quota, room_by_size
 from ds01.runtime.gpu.request import AccountLimits, All, Count, GpuUnit, Limits, Named, Request
 from ds01.runtime.gpu.view import View, problems
 
@@ -105,7 +105,7 @@ def _before(view: View, ledger: Ledger, request: Request) -> Grant | Refusal | N
         return Refusal(Reason.NAME_TAKEN, text, "choose another name for the container")
     if not _is_same(view, there, request) or (request.container or there.container) != there.container:
         text = f"{there.container} already holds GPU {', '.join(there.slots)}, which is not what is asked for now"
-        return Refusal(Reason.DIFFERENT, text, f"release it first (ds01 gpu release --container {there.container})")
+        return Refusal(Reason.DIFFERENT, text, None, tuple(holdings([there])))
     units = tuple(unit for uuid in there.uuids if (unit := view.find(uuid)) is not None)
     return Grant(there, units, fresh=False)
 
@@ -274,7 +274,9 @@ def _not_now(view: View, option: Option, user: str) -> Refusal:
     if len(free) < option.number or within(free, option.number, option.room):
         return refusal
     text = f"{', '.join(unit.slot for unit in free)} are free, and {option.number} of them too large for {user}'s quota"
-    return replace(refusal, reason=Reason.TAKEN, text=text, fix="ask for fewer, or wait for smaller ones (--wait)")
+    return replace(
+        refusal, reason=Reason.TAKEN, text=text, fix="ask for fewer, or once more when smaller ones are free"
+    )
 
 
 def _above(view: View, ledger: Ledger, request: Request, limits: Limits, picked: Sequence[Unit]) -> tuple[str, ...]:

@@ -71,13 +71,14 @@ class Refusal:
 
     Attributes:
         text: what is in the way, one line.
-        fix: what the user can do.
+        fix: what the user can do; None where that is another thing for each way to ask, and only the one who asks
+            knows the words: to wait (TAKEN, IN_LINE, BUSY_OUTSIDE), to give back what there is (DIFFERENT).
         holdings: who holds what was asked for, or what counts in the quota that is used up.
         waitable: whether time alone may change the answer.
     """
 
     reason: Reason
     text: str
-    fix: str
+    fix: str | None
     holdings: tuple[Holding, ...] = ()
     waitable: bool = False

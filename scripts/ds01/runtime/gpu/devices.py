@@ -16,18 +16,22 @@ from ds01.runtime.gpu.hardware import Devices, DevicesError, GpuUuid, NoToolErro
 from ds01.runtime.gpu.naming import all_gpus
 from ds01.runtime.gpu.owners import Owners
 from ds01.runtime.gpu.processes import identify
+from ds01.runtime.gpu.session import Session
 from ds01.runtime.gpu.topology import recall, recall_any, remember
 from ds01.runtime.machine import Machine
 
 _Answer = TypeVar("_Answer")
 
 
-def read_devices(paths: HostPaths, run: Run = run, *, live: bool = False, who: bool = True) -> Devices:
+def read_devices(
+    paths: HostPaths, run: Run = run, *, live: bool = False, who: bool = True, session: Session | None = None
+) -> Devices:
     """Return the GPUs and what computes on them.
 
     Args:
         live: look anew even where nothing seems to have changed since the last look.
         who: also say what computes on them, which always asks the driver; without, a fresh cache answers at once.
+        session: how whoever looks again and again reaches NVML.
 
     Raises:
         NoToolError: nothing is installed that could tell.
@@ -38,7 +42,8 @@ def read_devices(paths: HostPaths, run: Run = run, *, live: bool = False, who: b
     if known is not None and not who:
         return Devices(known)
     # NVML, once started, tells all of it faster than the cache is worth; nvidia-smi starts anew for each question.
-    seen = _first(lambda: nvml.look(who=who), lambda: smi.look(run, who=who, known=known))
+    through = session or Session()
+    seen = _first(lambda: through.look(sign, who=who), lambda: smi.look(run, who=who, known=known))
     gpus = all_gpus(seen, list_gpus(paths.proc), recall_any(paths))
     if gpus != known and fingerprint(paths.proc) == sign:
         remember(paths, gpus, sign, machine.boot_seconds())

@@ -55,6 +55,7 @@ class Gpu:
         mig: whether it is in MIG mode; then it is no unit itself, only its instances are.
         instances: ordered by GPU instance id, then compute instance id.
         problem: why nothing on it can be handed out, in words with the usual cause; None when it is well.
+        slices_known: False when nothing tells how many, so that the usual number stands there.
     """
 
     index: int
@@ -65,6 +66,7 @@ class Gpu:
     mig: bool = False
     instances: tuple[MigInstance, ...] = ()
     problem: str | None = None
+    slices_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

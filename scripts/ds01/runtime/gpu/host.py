@@ -17,6 +17,7 @@ from ds01.runtime.gpu.found import find_containers
 from ds01.runtime.gpu.hardware import Devices
 from ds01.runtime.gpu.operations import Gpus
 from ds01.runtime.gpu.request import AccountLimits, account_limits, holds_end, site_limits
+from ds01.runtime.gpu.session import Session
 from ds01.runtime.gpu.state import GpuState
 from ds01.runtime.machine import Machine
 
@@ -32,19 +33,24 @@ def open_gpus(paths: HostPaths, policy: Policy, *, look: Callable[[], Devices] |
     Args:
         look: how to see the hardware; None for the machine's own driver.
     """
+    session = Session()
+
+    def see(*, who: bool = True) -> Devices:
+        return look() if look else read_devices(paths, who=who, session=session)
+
     state = GpuState(
         paths=paths,
         machine=Machine(),
         events=EventLog(paths.events),
         containers=lambda ledger: find_containers(
             open_engine(paths),
-            look() if look else read_devices(paths, who=False),
+            see(who=False),
             ledger,
             infrastructure(policy),
         ),
         account_of=account_reader(policy),
     )
-    return Gpus(state, look or (lambda: read_devices(paths)), lambda accounts: site_limits(policy, accounts))
+    return Gpus(state, see, lambda accounts: site_limits(policy, accounts), session.keep)
 
 
 def account_reader(policy: Policy) -> Callable[[str], AccountLimits]:

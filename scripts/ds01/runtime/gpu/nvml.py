@@ -13,8 +13,16 @@ from typing import Any, Final, NewType
 from ds01.core.value import dataclass, field
 from ds01.core.visible import visible
 from ds01.runtime.gpu.causes import explain, in_words
-from ds01.runtime.gpu.hardware import USUAL_SLICES, DevicesError, Gpu, GpuUuid, MigInstance, NoToolError, Usage
-from ds01.runtime.gpu.sighting import Lost, Running, Sighting, read_profile, read_uuid
+from ds01.runtime.gpu.hardware import DevicesError, Gpu, GpuUuid, MigInstance, NoToolError, Usage
+from ds01.runtime.gpu.sighting import (
+    Lost,
+    Running,
+    Sighting,
+    count_slices,
+    read_profile,
+    read_uuid,
+    slices_of_product,
+)
 
 # What pynvml hands out for a GPU or a MIG device.
 Handle = NewType("Handle", object)
@@ -48,6 +56,16 @@ def look(*, who: bool) -> Sighting:
         DevicesError: NVML cannot be asked; says which of its errors, the usual cause and a fix.
     """
     with _started() as nvml:
+        return look_through(nvml, who=who)
+
+
+def look_through(nvml: ModuleType, *, who: bool) -> Sighting:
+    """As look(), through what start() returned.
+
+    Raises:
+        DevicesError: as look().
+    """
+    with _answering(nvml):
         seen = _see(nvml)
         running, unknown = _running(seen) if who else ((), None)
         return Sighting(tuple(seen.gpus), tuple(seen.lost), running, unknown)
@@ -70,6 +88,20 @@ def read_usage() -> dict[GpuUuid, Usage]:
 @contextmanager
 def _started() -> Iterator[ModuleType]:
     """Start NVML, and end it whatever happens between."""
+    nvml = start()
+    try:
+        with _answering(nvml):
+            yield nvml
+    finally:
+        end(nvml)
+
+
+def start() -> ModuleType:
+    """Start NVML, for look_through() until end().
+
+    Raises:
+        DevicesError: it does not start, as look().
+    """
     try:
         import pynvml  # noqa: PLC0415 - large, and missing where only nvidia-smi is there
     except ImportError as error:
@@ -82,13 +114,22 @@ def _started() -> Iterator[ModuleType]:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
         raise _failed("NVML does not start", _code(pynvml, error)) from error
+    nvml: ModuleType = pynvml
+    return nvml
+
+
+def end(nvml: ModuleType) -> None:
+    """End NVML; what it says to that changes nothing."""
+    with suppress(nvml.NVMLError):
+        nvml.nvmlShutdown()
+
+
+@contextmanager
+def _answering(nvml: ModuleType) -> Iterator[None]:
     try:
-        yield pynvml
-    except pynvml.NVMLError as error:
-        raise _failed("NVML gives no answer", _code(pynvml, error)) from error
-    finally:
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
+        yield
+    except nvml.NVMLError as error:
+        raise _failed("NVML gives no answer", _code(nvml, error)) from error
 
 
 def _failed(brief: str, code: str) -> DevicesError:
@@ -134,14 +175,18 @@ def _see_one(seen: _Look, index: int, uuid: GpuUuid, handle: Handle) -> None:
             seen.handles[uuid] = handle
             return
         instances = _settled(nvml, handle)
-        slices = max([_slices(nvml, handle), *(each.compute_slices for each in instances)])
+        slices, known = count_slices(_slices(nvml, handle) or slices_of_product(name), instances)
     except nvml.NVMLError as error:
         problem = in_words(_code(nvml, error))
     except (ValueError, _ShiftingError) as error:
         problem = visible(str(error), 200)
     else:
         listed = tuple(sorted(instances, key=lambda each: (each.gpu_instance_id, each.compute_instance_id)))
-        seen.gpus.append(Gpu(index, uuid, name, memory_bytes, slices, mig=True, instances=listed, problem=problem))
+        seen.gpus.append(
+            Gpu(
+                index, uuid, name, memory_bytes, slices, mig=True, instances=listed, problem=problem, slices_known=known
+            )
+        )
         seen.handles |= {each.uuid: instances[each] for each in listed}
         return
     seen.gpus.append(Gpu(index, uuid, name, memory_bytes, problem=problem))
@@ -213,8 +258,8 @@ def _instance(nvml: ModuleType, device: Handle) -> MigInstance:
     )
 
 
-def _slices(nvml: ModuleType, handle: Handle) -> int:
-    """Return the compute slices of the largest instance that the GPU can have."""
+def _slices(nvml: ModuleType, handle: Handle) -> int | None:
+    """Return the compute slices of the largest instance that the GPU can have; None when NVML does not say."""
     counts = []
     for profile in range(nvml.NVML_GPU_INSTANCE_PROFILE_COUNT):
         for version in (2, 1):
@@ -225,7 +270,7 @@ def _slices(nvml: ModuleType, handle: Handle) -> int:
                 continue
             except (nvml.NVMLError_NotSupported, nvml.NVMLError_InvalidArgument, nvml.NVMLError_NoPermission):
                 break
-    return max(counts, default=USUAL_SLICES)
+    return max(counts, default=None)
 
 
 def _running(seen: _Look) -> tuple[tuple[Running, ...], str | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 from ds01.core.errors import Ds01Error
 from ds01.core.events import Event
@@ -36,11 +37,13 @@ class Gpus:
     Attributes:
         look: asks the hardware; raises a Ds01Error where it cannot be told what there is.
         limits: puts the site's rules beside the limits of the accounts concerned.
+        looking: inside it, every look but the first is quick.
     """
 
     state: GpuState
     look: Callable[[], Devices]
     limits: LimitsFor
+    looking: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def allocate(self, request: Request, keeper: ProcessRef) -> Grant | Refusal:
         """Give a container its units, now or not at all.
@@ -52,13 +55,16 @@ class Gpus:
         with self.state.change() as book:
             return self._decide(book, devices, request, keeper)
 
-    def allocate_or_wait(self, request: Request, keeper: ProcessRef, waiter: ProcessRef) -> Grant | Refusal:
+    def allocate_or_wait(
+        self, request: Request, keeper: ProcessRef, waiter: ProcessRef, devices: Devices | None = None
+    ) -> Grant | Refusal:
         """As allocate(); whoever is refused what time may bring stands in the line afterwards.
 
         Args:
             waiter: the process that waits; dead, it is in the line no more.
+            devices: the hardware as it was seen a moment ago; None for a look of its own.
         """
-        devices = self.look()
+        devices = self.look() if devices is None else devices
         with self.state.change() as book:
             answer = self._decide(book, devices, request, keeper)
             if isinstance(answer, Refusal) and answer.waitable:
@@ -78,11 +84,11 @@ class Gpus:
         }
         self.state.tell(Event("gpu.refused", request.user, SOURCE, self.state.machine.now(), details))
 
-    def would_answer(self, request: Request) -> Grant | Refusal:
-        """Return what allocate() would answer, without a lock and without doing it."""
+    def would_answer(self, request: Request, devices: Devices) -> Grant | Refusal:
+        """Return what allocate() would answer on this hardware, without a lock and without doing it."""
         ledger = self.state.read()
         limits = self._limits_of(request, [each.user for each in ledger.queue])
-        return allocate(self.look(), ledger, request, limits, self.state.machine.now())
+        return allocate(devices, ledger, request, limits, self.state.machine.now())
 
     def leave(self, request_id: str) -> None:
         """Take a request out of the line."""

@@ -51,8 +51,7 @@ def identify(running: Iterable[Running], machine: Machine, account: Callable[[in
         machine: whose procfs is of the PID and user namespaces that the driver's numbers are of: the host's.
         account: uid to the name of its account, or nameless().
     """
-    # With hidepid others' processes look as if they had ended; then process 1 does too. Source: proc(5).
-    hidden = machine.process(1) is None
+    hidden = not machine.shows_others()
     found, absent = [], set()
     for each in sorted(running, key=lambda one: (one.uuid, one.pid)):
         process = _identify(each, machine, account)

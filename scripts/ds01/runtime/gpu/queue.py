@@ -15,6 +15,7 @@ from ds01.core.jsonstate import StateError, read_bytes
 from ds01.core.typed import Final
 from ds01.core.value import dataclass
 from ds01.runtime.gpu.answer import Grant, Refusal
+from ds01.runtime.gpu.hardware import Devices
 from ds01.runtime.gpu.ledger import Allocation, Ledger
 from ds01.runtime.gpu.operations import Gpus
 from ds01.runtime.gpu.reconcile import LAPSE_SECONDS, Moment, hold_ends, is_due
@@ -22,9 +23,9 @@ from ds01.runtime.gpu.request import Request
 from ds01.runtime.identity import ProcessRef
 
 TELL_SECONDS: Final = 30.0
-# What comes without a change of the state file and at no known time: processes outside containers that end.
+# What comes without a change of the state file and without the end of a process: one that lets its GPU go and lives on.
 LOOK_SECONDS: Final = 5.0
-# A look at the file costs some ten microseconds, and works on every file system.
+# A look at the file costs some ten microseconds, and works on every file system; one at a process costs as much.
 _READ_SECONDS: Final = 0.25
 
 
@@ -81,14 +82,20 @@ def wait_for_gpu(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line) -
 
     However this ends, by Ctrl-C too, nobody stands in the line afterwards.
     """
+    with gpus.looking():
+        return _ask_and_stand(gpus, request, keeper, line)
+
+
+def _ask_and_stand(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line) -> Grant | Refusal:
     # Looked at before the answer: what is freed right after it must not be taken for what was seen.
     seen = _version(gpus.state.paths.gpu_state)
-    answer = gpus.allocate_or_wait(request, keeper, line.process)
+    devices = gpus.look()
+    answer = gpus.allocate_or_wait(request, keeper, line.process, devices)
     if isinstance(answer, Grant) or not answer.waitable:
         return answer
     granted = False
     try:
-        answer = _stand(gpus, request, keeper, line, (answer, seen))
+        answer = _stand(gpus, request, keeper, line, _Standing(answer, seen, _on_the_host(gpus, devices)))
         granted = isinstance(answer, Grant)
         return answer
     finally:
@@ -98,35 +105,66 @@ def wait_for_gpu(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line) -
                 gpus.leave(request.id)
 
 
-def _stand(
-    gpus: Gpus, request: Request, keeper: ProcessRef, line: Line, before: tuple[Refusal, bytes | None]
-) -> Grant | Refusal:
-    answer, seen = before
+@dataclass(slots=True)
+class _Standing:
+    """What somebody in the line knows.
+
+    Attributes:
+        answer: the last one.
+        seen: the state file from before that.
+        strangers: processes outside containers that computed on GPUs at the last look.
+    """
+
+    answer: Refusal
+    seen: bytes | None
+    strangers: tuple[ProcessRef, ...]
+
+
+def _stand(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line, known: _Standing) -> Grant | Refusal:
     end = time.monotonic() + line.seconds
     tell_at = time.monotonic()
     while (now := time.monotonic()) < end:
         if now >= tell_at:
-            line.tell(answer, _place(gpus, request, end - now))
+            line.tell(known.answer, _place(gpus, request, end - now))
             tell_at = now + line.tell_seconds
-        seen = _until_changed(
-            gpus.state.paths.gpu_state, seen, min(end, tell_at, now + min(line.look_seconds, _due_in(gpus)))
-        )
-        if _is_worth_a_try(gpus, request):
-            again = gpus.allocate_or_wait(request, keeper, line.process)
+        _until_changed(gpus, known, min(end, tell_at, now + min(line.look_seconds, _due_in(gpus))))
+        devices = _look(gpus)
+        known.strangers = () if devices is None else _on_the_host(gpus, devices)
+        if devices is None or _is_worth_a_try(gpus, request, devices):
+            again = gpus.allocate_or_wait(request, keeper, line.process, devices)
             if isinstance(again, Grant) or not again.waitable:
                 return again
-            answer = again
-    return answer
+            known.answer = again
+    return known.answer
 
 
-def _is_worth_a_try(gpus: Gpus, request: Request) -> bool:
+def _look(gpus: Gpus) -> Devices | None:
+    try:
+        return gpus.look()
+    except Ds01Error:
+        # Said properly by the try itself, which looks once more.
+        return None
+
+
+def _on_the_host(gpus: Gpus, devices: Devices) -> tuple[ProcessRef, ...]:
+    """Return the processes whose end is waited for, since that may free a unit; none that has ended already."""
+    boot, machine = gpus.state.moment().boot, gpus.state.machine
+    found = (
+        ProcessRef(each.pid, each.started, boot)
+        for each in devices.processes
+        if each.container_id is None and each.started is not None
+    )
+    return tuple(filter(machine.is_alive, found))
+
+
+def _is_worth_a_try(gpus: Gpus, request: Request, devices: Devices) -> bool:
     """Whether the answer may be another one now; everybody who waits asks this, so it takes no lock."""
     try:
         before = gpus.state.moment()
         ledger = gpus.state.read()
         if all(each.id != request.id for each in ledger.queue) or _has_something_due(gpus, ledger, before):
             return True
-        answer = gpus.would_answer(request)
+        answer = gpus.would_answer(request, devices)
     except Ds01Error:
         # Said properly by the try itself.
         return True
@@ -177,13 +215,13 @@ def _place(gpus: Gpus, request: Request, left_seconds: float) -> Place:
     return Place(number, max(len(ids), number), left_seconds)
 
 
-def _until_changed(path: Path, seen: bytes | None, until: float) -> bytes | None:
-    """Return the file's version when it is another one, or the same when the time is over."""
+def _until_changed(gpus: Gpus, known: _Standing, until: float) -> None:
+    """Return when the state file is another one, which is seen then, a stranger has ended, or the time is over."""
     while True:
-        version = _version(path)
+        before, known.seen = known.seen, _version(gpus.state.paths.gpu_state)
         left = until - time.monotonic()
-        if version != seen or left <= 0:
-            return version
+        if known.seen != before or left <= 0 or not all(map(gpus.state.machine.is_alive, known.strangers)):
+            return
         time.sleep(min(_READ_SECONDS, left))
 
 

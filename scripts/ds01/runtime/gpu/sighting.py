@@ -6,12 +6,13 @@ Whatever a driver or its tool says is text from outside: a UUID has the form of 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from ds01.core.typed import Final
 from ds01.core.units import GIB
 from ds01.core.value import dataclass
 from ds01.core.visible import visible
-from ds01.runtime.gpu.hardware import Gpu, GpuUuid
+from ds01.runtime.gpu.hardware import USUAL_SLICES, Gpu, GpuUuid, MigInstance
 
 # `GPU-…`, `MIG-…`, and `MIG-GPU-…/7/0` before R470. Source: NVIDIA MIG user guide, "CUDA device enumeration".
 _UUID: Final = re.compile(r"(GPU|MIG)-[0-9A-Za-z]+(-[0-9A-Za-z]+)*(/\d{1,4}/\d{1,4})?", re.ASCII)
@@ -21,6 +22,13 @@ _PROFILE: Final = re.compile(
     re.ASCII,
 )
 _SHORT: Final = 64
+# Products by the instances that they have at most, one a compute slice, for where the driver does not say.
+# Source: NVIDIA MIG user guide, "Supported GPUs", Max Number of Instances.
+_PRODUCTS: Final = {
+    7: re.compile(r"\b(?:A100|H20|H100|H200|GH200|B200|GB200)\b", re.ASCII),
+    4: re.compile(r"\b(?:A30|RTX PRO 6000 Blackwell)\b", re.ASCII),
+    2: re.compile(r"\bRTX PRO (?:4500|5000) Blackwell\b", re.ASCII),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +108,18 @@ def read_profile(name: str) -> Profile:
     if found is None:
         raise ValueError(f"the driver names a MIG profile {visible(name, _SHORT)}, which has not the form of one")
     return Profile(name, int(found["compute"] or found["slices"]), int(found["gigabytes"]) * GIB)
+
+
+def slices_of_product(name: str) -> int | None:
+    """Return the compute slices of a GPU by its name; None for a product that is not known here."""
+    return next((slices for slices, product in _PRODUCTS.items() if product.search(name)), None)
+
+
+def count_slices(told: int | None, instances: Iterable[MigInstance]) -> tuple[int, bool]:
+    """Return how many compute slices a GPU has, and whether that is known.
+
+    Args:
+        told: by the driver or the product's name, None when neither does.
+        instances: those it has; none can be larger than the GPU.
+    """
+    return max([told or USUAL_SLICES, *(each.compute_slices for each in instances)]), told is not None

@@ -11,8 +11,8 @@ from ds01.core.process import Completed, Run
 from ds01.core.typed import Final
 from ds01.core.value import dataclass
 from ds01.core.visible import visible
-from ds01.runtime.gpu.hardware import USUAL_SLICES, DevicesError, Gpu, GpuUuid, MigInstance, NoToolError, Usage
-from ds01.runtime.gpu.sighting import Lost, Running, Sighting, read_uuid
+from ds01.runtime.gpu.hardware import DevicesError, Gpu, GpuUuid, MigInstance, NoToolError, Usage
+from ds01.runtime.gpu.sighting import Lost, Running, Sighting, count_slices, read_uuid, slices_of_product
 from ds01.runtime.gpu.smitext import (
     NO_COMPUTE_INSTANCES,
     NO_DEVICES,
@@ -25,6 +25,7 @@ from ds01.runtime.gpu.smitext import (
     parse_csv,
     parse_instances,
     parse_list,
+    parse_profiles,
     read_bytes,
     read_number,
     tool_uuid,
@@ -95,7 +96,8 @@ def _see(run: Run) -> tuple[tuple[Gpu, ...], tuple[Lost, ...]]:
     facts = _facts(run)
     split = [line for line in lines if line.mig or facts.get(line.uuid, _UNTOLD).mig]
     rows = _rows(run, split)
-    return tuple(_gpu(line, facts.get(line.uuid, _UNTOLD), rows) for line in lines), lost
+    slices = _slices(run, split)
+    return tuple(_gpu(line, facts.get(line.uuid, _UNTOLD), rows, slices.get(line.index)) for line in lines), lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,19 @@ def _rows(run: Run, split: Sequence[GpuLine]) -> tuple[Row, ...] | None:
     return tuple(row for row in computing if (row.gpu, row.gpu_instance_id) in known)
 
 
-def _gpu(line: GpuLine, facts: _Facts, rows: Sequence[Row] | None) -> Gpu:
+def _slices(run: Run, split: Sequence[GpuLine]) -> Mapping[int, int]:
+    """Return the compute slices of GPUs by index; none of those of which nothing tells."""
+    found = {line.index: slices for line in split if (slices := slices_of_product(line.name)) is not None}
+    if len(found) == len(split):
+        return found
+    try:
+        return {**parse_profiles(_ask(run, "mig", "-lgip").stdout), **found}
+    except DevicesError:
+        # An account that may not list them sees all else.
+        return found
+
+
+def _gpu(line: GpuLine, facts: _Facts, rows: Sequence[Row] | None, told: int | None) -> Gpu:
     problem: str | None = None
     instances: tuple[MigInstance, ...] = ()
     mig = bool(line.mig) or facts.mig
@@ -159,9 +173,18 @@ def _gpu(line: GpuLine, facts: _Facts, rows: Sequence[Row] | None) -> Gpu:
         instances = paired or ()
         if paired is None:
             problem = "its MIG instances are being changed: two lists of them differ; try again in a minute"
-    slices = max([USUAL_SLICES, *(each.compute_slices for each in instances)])
-    memory = facts.memory_bytes or 0
-    return Gpu(line.index, line.uuid, line.name, memory, slices, mig=mig, instances=instances, problem=problem)
+    slices, known = count_slices(told, instances)
+    return Gpu(
+        index=line.index,
+        uuid=line.uuid,
+        name=line.name,
+        memory_bytes=facts.memory_bytes or 0,
+        slices=slices,
+        mig=mig,
+        instances=instances,
+        problem=problem,
+        slices_known=known or not mig,
+    )
 
 
 def _running(run: Run, gpus: Sequence[Gpu]) -> tuple[tuple[Running, ...], str | None]:

@@ -7,7 +7,7 @@ this tool; samples of the drivers from R450 on are among the tests.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ds01.core.typed import Final
 from ds01.core.value import dataclass
@@ -39,6 +39,9 @@ _COMPUTE_INSTANCE: Final = re.compile(
 )
 _GPU_INSTANCE: Final = re.compile(
     r"\|\s*(?P<gpu>\d{1,4})\s+MIG\s+(?P<profile>\S+)\s+\d+\s+(?P<gi>\d{1,4})\s+\d+:\d+\s*\|", re.ASCII
+)
+_GPU_INSTANCE_PROFILE: Final = re.compile(
+    r"\|\s*(?P<gpu>\d{1,4})\s+MIG\s+(?P<profile>\S+)\s+\d+\s+\d+/\d+\s.*\|", re.ASCII
 )
 _RULE: Final = re.compile(r"\+[-=+]*\+|\|=+\|", re.ASCII)
 _HEADING: Final = re.compile(r"\|[A-Za-z:/ ]*\|", re.ASCII)
@@ -125,6 +128,21 @@ def parse_instances(text: str) -> tuple[Row, ...]:
         elif not (_RULE.fullmatch(line) or _HEADING.fullmatch(line) or _says_none(line) or lost_in(line)):
             raise _not_understood("mig -lgi", line)
     return tuple(rows)
+
+
+def parse_profiles(text: str) -> Mapping[int, int]:
+    """Read the table of `nvidia-smi mig -lgip`: the compute slices of the largest instance that each GPU can have.
+
+    Only a help where no product is known by its name: what is not understood tells nothing.
+    """
+    most: dict[int, int] = {}
+    for row in filter(None, map(_GPU_INSTANCE_PROFILE.fullmatch, map(str.strip, text.split("\n")))):
+        try:
+            slices = read_profile(row["profile"]).compute_slices
+        except ValueError:
+            continue
+        most[int(row["gpu"])] = max(slices, most.get(int(row["gpu"]), 0))
+    return most
 
 
 def _says_none(line: str) -> bool:

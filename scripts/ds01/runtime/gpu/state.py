@@ -97,7 +97,7 @@ class GpuState:
         with self._locked():
             before, damage = self._load()
             moment = self.moment()
-            book = Book(age(before, self.machine.is_alive, moment), moment)
+            book = Book(_aged(before, self.machine, moment), moment)
             if book.ledger.boot != moment.boot:
                 self._rebuild(book, damage)
             yield book
@@ -197,6 +197,8 @@ def _not_stopped() -> Iterator[None]:
 def read_ledger(paths: HostPaths, machine: Machine) -> Ledger:
     """Return the ledger as it is, without a lock and without the dead in the line; for those who only look.
 
+    To whom the kernel hides others' processes the dead are in it too: see Machine.shows_others().
+
     Raises:
         GpuStateError: there is none yet, or it cannot be believed.
     """
@@ -208,7 +210,12 @@ def read_ledger(paths: HostPaths, machine: Machine) -> Ledger:
         raise GpuStateError(
             f"{paths.gpu_state} cannot be believed", _words(error), "sudo ds01 gpu reconcile rebuilds it"
         ) from error
-    return age(ledger, machine.is_alive, _moment(machine))
+    return _aged(ledger, machine, _moment(machine))
+
+
+def _aged(ledger: Ledger, machine: Machine, moment: Moment) -> Ledger:
+    """Return the ledger without the dead; as it is where the living cannot be told from them."""
+    return age(ledger, machine.is_alive, moment) if machine.shows_others() else ledger
 
 
 def _moment(machine: Machine) -> Moment:

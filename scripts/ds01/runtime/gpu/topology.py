@@ -82,15 +82,19 @@ def _gpus(found: Mapping[str, object]) -> tuple[Gpu, ...] | None:
 
 def _gpu(entry: Mapping[str, object]) -> Gpu:
     instances = entry["instances"]
-    if not isinstance(instances, list) or not isinstance(entry["mig"], bool) or entry["problem"] is not None:
+    mig, known = entry["mig"], entry["slices_known"]
+    if not isinstance(instances, list) or entry["problem"] is not None:
         raise TypeError("not a GPU that is well")
+    if not isinstance(mig, bool) or not isinstance(known, bool):
+        raise TypeError("neither yes nor no")
     return Gpu(
         index=_number(entry["index"]),
         uuid=read_uuid(str(entry["uuid"])),
         name=visible(str(entry["name"])),
         memory_bytes=_number(entry["memory_bytes"]),
         slices=_number(entry["slices"], least=1),
-        mig=entry["mig"],
+        slices_known=known,
+        mig=mig,
         instances=tuple(_instance(_mapping(each)) for each in instances),
     )
 

@@ -12,7 +12,6 @@ from ds01.runtime.gpu.ledger import Allocation, Ledger
 from ds01.runtime.gpu.request import Limits
 
 _WHEN_BROKEN = "tell an administrator"
-_WHEN_FREE = "wait for one (--wait), or see ds01 gpu status for who holds them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +112,14 @@ class View:
         holdings = tuple(self._holdings(pool))
         if len(free) >= number:
             text = f"{', '.join(unit.slot for unit in free)} would do, but others in the line come first"
-            return Refusal(Reason.IN_LINE, text, "wait in the line (--wait)", holdings, waitable=True)
+            return Refusal(Reason.IN_LINE, text, None, holdings, waitable=True)
         strangers = [each for each in holdings if each.process is not None]
         if named or (strangers and len(strangers) == len(holdings)):
             reason = Reason.BUSY_OUTSIDE if len(strangers) == len(holdings) else Reason.TAKEN
-            return Refusal(reason, "; ".join(map(self._in_the_way, holdings)), _WHEN_FREE, holdings, waitable=True)
+            return Refusal(reason, "; ".join(map(self._in_the_way, holdings)), None, holdings, waitable=True)
         are = "is" if len(free) == 1 else "are"
         text = f"{len(free)} of {len(pool)} GPU units {are} free, {number} {'is' if number == 1 else 'are'} asked for"
-        return Refusal(Reason.TAKEN, text, _WHEN_FREE, holdings, waitable=True)
+        return Refusal(Reason.TAKEN, text, None, holdings, waitable=True)
 
     def _holdings(self, pool: Sequence[Unit]) -> Iterator[Holding]:
         for unit in pool:

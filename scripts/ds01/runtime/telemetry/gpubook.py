@@ -173,7 +173,7 @@ def _refusal(container: Container, answer: gpu.Refusal) -> Refusal:
         "DS01 GPU Taken",
         (("Requested", f"GPU {had}"),),
         f"{answer.text[:1].upper()}{answer.text[1:]}.",
-        (answer.fix,),
+        () if answer.fix is None else (answer.fix,),
         {"reason": answer.reason.value},
     )
 

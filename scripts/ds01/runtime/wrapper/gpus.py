@@ -103,9 +103,21 @@ def _refusal(desk: Desk, answer: gpu.Refusal, wanted: str) -> Refusal:
         _TITLES.get(answer.reason, "DS01 No GPU Free"),
         (("Requested", f"GPU {wanted}"), *in_use),
         f"{text}.",
-        (answer.fix, "See who has which GPU: ds01 gpu status", "Check your limits: check-limits"),
+        (_way_out(desk, answer), "See who has which GPU: ds01 gpu status", "Check your limits: check-limits"),
         {"reason": answer.reason.value, "wanted": wanted},
     )
+
+
+def _way_out(desk: Desk, answer: gpu.Refusal) -> str:
+    """Return what can be done, in words of docker: it has no --wait, and the line was stood in already."""
+    way = answer.fix
+    if way is None and answer.reason is gpu.Reason.DIFFERENT:
+        names = " ".join(dict.fromkeys(each.container for each in answer.holdings if each.container is not None))
+        way = f"remove that container first (docker rm {names}), or choose another name"
+    elif way is None:
+        seconds = wait_seconds(desk.policy)
+        way = f"run it again: it waits up to {seconds} s for a GPU" if seconds else "run it again later"
+    return way[:1].upper() + way[1:]
 
 
 def _tell(refusal: gpu.Refusal, place: Place) -> None:

@@ -151,10 +151,36 @@ def test_a_folder_in_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err.startswith(f"error: {log(tmp_path)} cannot be read to its end\n")
 
 
-def test_a_rotated_log_that_is_torn(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log(root).with_name("events.jsonl-1.gz").write_bytes(gzip.compress(log(root).read_bytes() * 50)[:-20])
-    assert main(["--root", str(root), "--since", "1h"]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {log(root)} cannot be read to its end\n")
+NOISE = {
+    "cut short": gzip.compress(b"x" * 9000, mtime=0)[:-20],
+    "no archive": bytes(range(256)) * 2,
+    "no block": b"\x1f\x8b\x08" + b"\xff" * 50,
+}
+
+
+@pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
+def test_a_damaged_archive_hides_neither_the_next_nor_the_log(
+    noise: bytes, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log(root).with_name("events.jsonl-20261122-1.gz").write_bytes(noise)
+    good = log(root).with_name("events.jsonl-20261129-1.gz")
+    good.write_bytes(gzip.compress(log(root).read_bytes()))
+    os.utime(good, (NOW.timestamp() + 9, NOW.timestamp() + 9))
+    assert main(["--root", str(root), "--json", "--since", "1h"]) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["event_type"] for line in out.splitlines()] == ["gpu.refused"] * 2
+    assert err == ("warning: a line is no event: the archive is damaged from here on: events.jsonl-20261122-1.gz\n")
+
+
+def test_a_rotated_log_that_cannot_be_read_hides_none_and_is_a_failure(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = log(root).with_name("events.jsonl-1")
+    folder.mkdir()
+    assert main(["--root", str(root), "--json", "--since", "1h"]) == 1
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["event_type"] for line in out.splitlines()] == ["gpu.refused"]
+    assert err == f"warning: {folder} cannot be read to its end: Is a directory\n"
 
 
 @pytest.mark.root

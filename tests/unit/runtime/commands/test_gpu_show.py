@@ -220,6 +220,22 @@ def test_a_driver_that_does_not_answer_is_told_and_the_rest_is_shown(
     assert (code, document["known"], document["units"], len(document["allocations"])) == (1, False, [], 5)
 
 
+def test_a_guess_at_the_size_of_shares_is_told(
+    loaded_nvml: FakeNvml, paths: HostPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(paths, ledger())
+    product = str(shipped_host()).replace("NVIDIA A100", "NVIDIA X1")
+    silent = "fail nvmlDeviceGetGpuInstanceProfileInfoV NOT_SUPPORTED\n"
+    notices = []
+    for description in (product, str(shipped_host()) + silent, product + silent):
+        loaded_nvml.write(description)
+        code, out, _ = run(paths, capsys, "status", "--json")
+        notices.append([each.partition(":")[0] for each in json.loads(out)["notices"]])
+        assert code == 0
+    guessed = [f"how many compute slices GPU {index} (NVIDIA X1-SXM4-80GB) has is not known" for index in (2, 3)]
+    assert notices == [[], [], guessed]
+
+
 def test_a_damaged_record_is_told_and_the_hardware_is_shown(
     loaded_nvml: FakeNvml, paths: HostPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from fractions import Fraction
 
+import pytest
+
 from ds01.runtime.commands.gpu_words import (
     allocation_json,
     grant_json,
@@ -12,6 +14,7 @@ from ds01.runtime.commands.gpu_words import (
     refusal_json,
     refusal_words,
     since,
+    way_out,
 )
 from ds01.runtime.gpu.answer import Grant, Holding, Reason, Refusal
 from ds01.runtime.gpu.hardware import GpuUuid, Unit
@@ -93,6 +96,21 @@ def test_a_refusal_says_why_and_who_has_what_in_columns() -> None:
             },
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("reason", "fix", "words"),
+    [
+        (Reason.TAKEN, None, "wait for one (--wait), or see ds01 gpu status for who holds them"),
+        (Reason.BUSY_OUTSIDE, None, "wait for one (--wait), or see ds01 gpu status for who holds them"),
+        (Reason.IN_LINE, None, "wait in the line (--wait)"),
+        (Reason.DIFFERENT, None, "release it first (sudo ds01 gpu release --container nb)"),
+        (Reason.TAKEN, "ask for fewer", "ask for fewer"),
+    ],
+)
+def test_the_way_out_is_in_words_of_this_command(reason: Reason, fix: str | None, words: str) -> None:
+    refusal = Refusal(reason, "no", fix, (Holding("2:0", "bob", "nb"), Holding("2:1", "bob", "nb")))
+    assert (way_out(refusal), refusal_json(refusal)["fix"]) == (words, words)
 
 
 def test_nobody_holds_anything_is_no_line_at_all() -> None:

@@ -107,10 +107,15 @@ def test_names_of_instances_before_r470_are_made_from_their_parts(library: Libra
     assert [(each.profile, each.compute_slices) for each in split.instances] == [("2g.20gb", 2), ("1c.3g.40gb", 1)]
 
 
-@pytest.mark.parametrize(("slices", "expected"), [(4, 4), (0, 7)])
-def test_slices_are_the_largest_instances_and_seven_when_unknown(library: Library, slices: int, expected: int) -> None:
-    library.say(("gpu", "GPU-b", "NVIDIA A30", 24 * GIB, 0, 0, 1, 1, slices))
-    assert [gpu.slices for gpu in library.ask(LOOK).gpus] == [expected]
+@pytest.mark.parametrize(
+    ("name", "slices", "expected"),
+    [("A30", 4, (4, True)), ("A30", 0, (4, True)), ("X1", 3, (3, True)), ("X1", 0, (7, False))],
+)
+def test_slices_are_the_largest_instances_then_the_products_and_seven_when_unknown(
+    library: Library, name: str, slices: int, expected: tuple[int, bool]
+) -> None:
+    library.say(("gpu", "GPU-b", f"NVIDIA {name}", 24 * GIB, 0, 0, 1, 1, slices))
+    assert [(gpu.slices, gpu.slices_known) for gpu in library.ask(LOOK).gpus] == [expected]
 
 
 def _each_fails(functions: tuple[str, ...], code: int) -> list[tuple[object, ...]]:

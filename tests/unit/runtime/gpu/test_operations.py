@@ -88,7 +88,9 @@ def test_a_refusal_writes_nothing_but_that_the_host_was_looked_at(site: Site) ->
 def test_what_would_be_answered_changes_nothing(site: Site) -> None:
     grant(site)
     before = site.paths.gpu_state.read_bytes()
-    answers = [site.gpus.would_answer(ask("alice", wanted, name="other")) for wanted in ("1", "device=2:0")]
+    answers = [
+        site.gpus.would_answer(ask("alice", wanted, name="other"), site.devices) for wanted in ("1", "device=2:0")
+    ]
     assert [isinstance(each, Grant) for each in answers] == [True, False]
     assert site.paths.gpu_state.read_bytes() == before
 

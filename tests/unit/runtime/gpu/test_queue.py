@@ -9,15 +9,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.unit.runtime.gpu.hosts import LAB, ask, outside
 from tests.unit.runtime.gpu.sites import Site
 
+from ds01.core.value import replace
 from ds01.runtime.gpu import queue as module
 from ds01.runtime.gpu.answer import Grant, Reason, Refusal
+from ds01.runtime.gpu.hardware import Devices, DevicesError, GpuProcess, GpuUuid
 from ds01.runtime.gpu.operations import Gpus
 from ds01.runtime.gpu.queue import Line, Place, wait_for_gpu
 from ds01.runtime.gpu.request import Request
@@ -133,6 +137,60 @@ def test_a_process_outside_that_ends_is_noticed(site: Site) -> None:
         site.devices = LAB
         assert isinstance(going.result(60), Grant)
     assert told.words == [("GPU 2:1 is used by alice's python (pid 4711) outside a container", 1, 1)]
+
+
+def test_the_end_of_a_process_outside_is_not_waited_for_until_the_next_look(site: Site) -> None:
+    told = Told()
+    with subprocess.Popen(["sleep", "600"]) as stranger, ThreadPoolExecutor(1) as pool:
+        there = site.machine.process(stranger.pid)
+        assert there is not None
+        process = GpuProcess(there.pid, GpuUuid("MIG-21"), "bob", "python", started=there.started)
+        site.devices = Devices(LAB.gpus, (process,))
+        going = pool.submit(wait, site, ask("alice", "device=2:1"), 120, told, look_seconds=600)
+        assert told.event.wait(60)
+        site.devices = LAB
+        stranger.kill()
+        assert isinstance(going.result(60), Grant)
+
+
+def test_hardware_is_looked_at_once_for_each_try_and_all_looks_belong_together(site: Site) -> None:
+    told, done = Told(), []
+
+    @contextmanager
+    def looking() -> Iterator[None]:
+        done.append("begin")
+        yield
+        done.append("end")
+
+    def look() -> Devices:
+        done.append("look")
+        return LAB
+
+    gpus = replace(site.gpus, look=look, looking=looking)
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(wait_for_gpu, gpus, WISH, site.me, Line(60, told, site.me, look_seconds=600))
+        assert told.event.wait(60)
+        site.gpus.release("nb")
+        assert isinstance(going.result(60), Grant)
+    # The first, perhaps one for the change of the file that putting oneself in the line is, and one for the release.
+    assert (done[0], set(done[1:-1]), done[-1]) == ("begin", {"look"}, "end")
+    assert done.count("look") in {2, 3}
+
+
+def test_a_driver_that_fails_once_ends_no_wait_and_one_that_fails_twice_does(site: Site) -> None:
+    told = Told()
+    answers: list[Devices | DevicesError] = [LAB, DevicesError("lost"), LAB, DevicesError("lost"), DevicesError("gone")]
+
+    def look() -> Devices:
+        answer = answers.pop(0)
+        if isinstance(answer, DevicesError):
+            raise answer
+        return answer
+
+    gpus = replace(site.gpus, look=look)
+    with pytest.raises(DevicesError, match="gone"):
+        wait_for_gpu(gpus, WISH, site.me, Line(60, told, site.me, look_seconds=0.1))
+    assert (answers, line(site)) == ([], [])
 
 
 def test_a_state_that_is_lost_meanwhile_is_rebuilt_and_the_wait_goes_on(site: Site) -> None:

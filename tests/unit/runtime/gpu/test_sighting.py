@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ds01.runtime.gpu.sighting import Profile, read_profile, read_uuid
+from ds01.runtime.gpu.hardware import GpuUuid, MigInstance
+from ds01.runtime.gpu.sighting import Profile, count_slices, read_profile, read_uuid, slices_of_product
 
 GIB = 1024**3
 GPU = "GPU-5c89852c-d268-c3f3-1b07-005d5ae1dc3f"
@@ -63,3 +64,32 @@ def test_a_profile_says_what_an_instance_has(name: str, profile: Profile) -> Non
 def test_what_is_no_profile_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="has not the form of one"):
         read_profile(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "slices"),
+    [
+        ("A100-SXM4-40GB", 7),
+        ("NVIDIA A100 80GB PCIe", 7),
+        ("NVIDIA H100 80GB HBM3", 7),
+        ("NVIDIA GH200 480GB", 7),
+        ("NVIDIA A30", 4),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", 4),
+        ("NVIDIA RTX PRO 5000 Blackwell", 2),
+        # None of these is the product whose name begins or ends alike.
+        ("NVIDIA A300", None),
+        ("NVIDIA A1000", None),
+        ("NVIDIA H2000", None),
+        ("NVIDIA RTX 6000 Ada Generation", None),
+        ("unknown", None),
+    ],
+)
+def test_products_are_known_by_their_whole_name(name: str, slices: int | None) -> None:
+    assert slices_of_product(name) == slices
+
+
+def test_no_instance_is_larger_than_its_gpu() -> None:
+    large = MigInstance(GpuUuid("MIG-1"), 0, 0, "8g.80gb", 8, 80 * GIB)
+    assert count_slices(None, ()) == (7, False)
+    assert count_slices(4, ()) == (4, True)
+    assert (count_slices(None, [large]), count_slices(4, [large])) == ((8, False), (8, True))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ds01.core.process import NOT_FOUND, Completed
-from ds01.runtime.gpu.hardware import DevicesError, Gpu, GpuUuid, NoToolError, Usage
+from ds01.runtime.gpu.hardware import Devices, DevicesError, Gpu, GpuUuid, NoToolError, Usage
 from ds01.runtime.gpu.sighting import Running
 from ds01.runtime.gpu.smi import look, read_usage
 
@@ -46,6 +47,7 @@ class Tool:
             "-L": "list",
             "-lgi": "gpu_instances",
             "-lci": "compute_instances",
+            "-lgip": "profiles",
             "--query-gpu=uuid,memory.total,mig.mode.current,mig.mode.pending": "query",
             "--query-gpu=uuid,memory.total": "old_query",
             "--query-gpu=uuid,utilization.gpu,memory.used": "usage",
@@ -89,6 +91,38 @@ def test_r450_needs_no_table_of_instances() -> None:
     assert tool.asked == ["list", "query"]
     assert [each.gpu_instance_id for each in split.instances] == [1, 1, 5]
     assert (whole.mig, whole.memory_bytes) == (False, 40537 * MIB)
+
+
+A30_PROFILES = sample("r550-profiles-a30.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "profiles", "slices"),
+    [
+        # What the product has need not be asked.
+        ("NVIDIA A30", None, (4, True)),
+        ("NVIDIA A100-PCIE-40GB", None, (7, True)),
+        ("NVIDIA X1", A30_PROFILES, (4, True)),
+        ("NVIDIA X1", (4, "Insufficient Permissions\n", ""), (7, False)),
+        ("NVIDIA X1", "what it never said before\n", (7, False)),
+        ("NVIDIA X1", A30_PROFILES.replace("|   0  MIG", "|   1  MIG"), (7, False)),
+    ],
+)
+def test_shares_are_of_the_slices_that_this_model_has(
+    name: str, profiles: str | tuple[int, str, str] | None, slices: tuple[int, bool]
+) -> None:
+    answers: dict[str, str | tuple[int, str, str]] = {
+        "list": f"GPU 0: {name} (UUID: {UUIDS[0]})\n  MIG 2g.12gb     Device  0: (UUID: MIG-1)\n",
+        "query": f"{UUIDS[0]}, 24576, Enabled, Enabled\n",
+        "gpu_instances": "|   0  MIG 2g.12gb            5        1          0:2     |\n",
+        "compute_instances": "|   0      1       MIG 2g.12gb          1         0          0:2     |\n",
+    }
+    tool = Tool(**answers, **({} if profiles is None else {"profiles": profiles}))
+    (gpu,) = look(tool, who=False).gpus
+    assert ((gpu.slices, gpu.slices_known), gpu.problem) == (slices, None)
+    (unit,) = Devices((gpu,)).units
+    assert unit.share == Fraction(2, slices[0])
+    assert ("profiles" in tool.asked) is (profiles is not None)
 
 
 def test_a_driver_that_knows_of_no_mig() -> None:

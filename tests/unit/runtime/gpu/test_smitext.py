@@ -17,6 +17,7 @@ from ds01.runtime.gpu.smitext import (
     parse_csv,
     parse_instances,
     parse_list,
+    parse_profiles,
     read_bytes,
     read_number,
 )
@@ -55,6 +56,18 @@ def test_a_list_of_r450_has_the_ids_in_the_uuid() -> None:
         (f"MIG-{FIRST}/5/0", 5, 0, "2g.10gb"),
     ]
     assert [each.compute_slices for each in instances] == [1, 1, 2]
+
+
+def test_the_largest_profile_says_how_many_slices_a_gpu_has() -> None:
+    table = sample("r550-profiles-a30.txt")
+    assert parse_profiles(table) == {0: 4}
+    other = table.replace("|   0  MIG", "|  12  MIG").replace("MIG 4g.24gb ", "MIG 7g.80gb ")
+    assert parse_profiles(table + other) == {0: 4, 12: 7}
+
+
+@pytest.mark.parametrize("text", ["", "No MIG-enabled devices found.\n", "|   0  MIG huge  0  1/1  |\n", "\x1b[2J|"])
+def test_a_table_of_profiles_that_tells_nothing_is_no_error(text: str) -> None:
+    assert parse_profiles(text) == {}
 
 
 def test_a_list_of_r550_goes_together_with_its_table_of_instances() -> None:

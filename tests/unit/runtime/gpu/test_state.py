@@ -628,3 +628,18 @@ def test_those_who_only_look_change_nothing(site: Site) -> None:
     found = read_ledger(site.state.paths, site.state.machine)
     assert found.allocations["a"].reservation == Reservation(GONE, 2000.0)
     assert (site.file.read_bytes(), site.asked) == (before, 1)
+
+
+def test_where_others_cannot_be_seen_nobody_is_taken_for_dead(site: Site, tmp_path: Path) -> None:
+    waiter = Waiter("w", "bob", "nb", Count(1), 10, NOON, GONE)
+    with site.state.change() as book:
+        book.ledger = book.ledger.granted(held(reservation=Reservation(GONE))).waiting(waiter)
+    hidden = tmp_path / "proc"
+    (hidden / "sys/kernel/random").mkdir(parents=True)
+    (hidden / "sys/kernel/random/boot_id").write_text(GONE.boot)
+    machine = replace(site.state.machine, proc=hidden)
+    found = read_ledger(site.state.paths, machine)
+    assert (found.queue, found.allocations["a"].reservation) == ((waiter,), Reservation(GONE))
+    with replace(site.state, machine=machine).change() as book:
+        assert book.ledger == found
+    assert read_ledger(site.state.paths, site.state.machine).queue == ()

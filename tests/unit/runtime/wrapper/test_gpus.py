@@ -102,6 +102,32 @@ def test_a_refusal_is_a_box_that_names_who_holds_what(paths: HostPaths, student:
     assert answer.figures == {"reason": "quota", "wanted": "1"}
 
 
+@pytest.mark.parametrize(
+    ("seconds", "way"), [(0, "Run it again later"), (1, "Run it again: it waits up to 1 s for a GPU")]
+)
+def test_what_can_be_done_is_what_docker_can_do(
+    tmp_path: Path, student: str, loaded_nvml: FakeNvml, seconds: int, way: str
+):
+    def change(document: dict[str, Any]) -> None:
+        document["gpu_allocation"]["wait_seconds"] = seconds
+
+    loaded_nvml.write(shipped_host())
+    paths = make_paths(tmp_path, change, me=student)
+    for path in (paths.gpu_state, paths.gpu_topology):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with engine_with(paths.engine):
+        desk = desk_of(paths)
+        allocate(desk, ContainerRequest(Verb.RUN, "train", gpu=GpuRequest(Asked.NAMED, ("2:0",))))
+        taken, different = (
+            allocate(desk, ContainerRequest(Verb.RUN, name, gpu=GpuRequest(Asked.NAMED, (gpu,))))
+            for name, gpu in (("nb", "2:0"), ("train", "2:1"))
+        )
+    assert isinstance(taken, Refusal)
+    assert isinstance(different, Refusal)
+    assert taken.steps == (way, "See who has which GPU: ds01 gpu status", "Check your limits: check-limits")
+    assert different.steps[0] == "Remove that container first (docker rm train), or choose another name"
+
+
 def test_no_such_gpu_says_so(paths: HostPaths):
     with engine_with(paths.engine):
         answer = allocate(desk_of(paths), ContainerRequest(Verb.RUN, "x", gpu=GpuRequest(Asked.NAMED, ("9:0",))))
