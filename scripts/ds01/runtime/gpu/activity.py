@@ -171,14 +171,21 @@ def _contradicts(seen: Readings) -> bool:
 # --- The file ---------------------------------------------------------------------------------------------------------
 
 
-def to_document(activity: Activity, now: datetime, boot: str, threshold_percent: float) -> dict[str, object]:
-    """Return what gpu-activity.json is to say."""
+def to_document(
+    activity: Activity, now: datetime, boot: str, threshold_percent: float, trouble: Mapping[str, str]
+) -> dict[str, object]:
+    """Return what gpu-activity.json is to say.
+
+    Args:
+        trouble: of the watcher, by what it is about.
+    """
     return {
         "version": ACTIVITY_VERSION,
         "updated_at": format_instant(now, milliseconds=True),
         "boot": boot,
         "threshold_percent": threshold_percent,
         "doubts": activity.doubts,
+        "trouble": dict(trouble),
         "units": {uuid: _entry(each) for uuid, each in activity.units.items()},
     }
 
@@ -211,6 +218,22 @@ def recall(document: Mapping[str, object], boot: str | None) -> Activity | str:
         return _activity(document["units"], document["doubts"])
     except (KeyError, TypeError, ValueError, BadInputError) as error:
         return f"it is not complete: {type(error).__name__}: {error}"
+
+
+def trouble_in(document: Mapping[str, object]) -> Mapping[str, str]:
+    """Return the trouble that a watcher wrote down, by what it is about; one of an older release wrote none."""
+    found = document.get("trouble")
+    return {str(about): str(text) for about, text in found.items()} if isinstance(found, dict) else {}
+
+
+def unknown_in(document: Mapping[str, object]) -> tuple[str, ...]:
+    """Return for each unit of which it cannot be told how busy it is, why.
+
+    Raises:
+        KeyError, TypeError, ValueError, BadInputError: the file is not as to_document() makes it.
+    """
+    units = _activity(document["units"], document["doubts"]).units
+    return tuple(each.unknown for each in units.values() if each.unknown is not None)
 
 
 def _activity(units: object, doubts: object) -> Activity:

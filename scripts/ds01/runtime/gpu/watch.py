@@ -92,7 +92,7 @@ class Watcher:
         listed: those that were seen at the last look that worked.
         meant: by the numbers that the driver names.
         announced: what accounts were told of all their processes on the host.
-        trouble: by what it is about.
+        trouble: by what it is about; `driver` and `exporter` are known to who judges it.
     """
 
     paths: HostPaths
@@ -158,7 +158,8 @@ class Watcher:
         )
         now = self.machine.now()
         self.activity = observe(self.activity, readings, policy.busy_percent, now)
-        document = activity.to_document(self.activity, now, self.machine.boot_id(), policy.busy_percent)
+        boot = self.machine.boot_id()
+        document = activity.to_document(self.activity, now, boot, policy.busy_percent, self.trouble)
         self._write(self.paths.gpu_activity, document)
 
     def _exporter(self, policy: WatchPolicy, devices: Devices) -> Mapping[Place, float] | str:

@@ -10,18 +10,18 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from ds01.core.cron import Times, last_due
-from ds01.core.services import EVENTSD, GPUWATCH, SAMPLER, Service
+from ds01.core.services import Service
 from ds01.core.typed import Final, Protocol
 from ds01.core.units import GIB, MIB
 from ds01.core.value import dataclass, field
+from ds01.core.words import count
 
-# How old what a service writes may be. The sampler writes every few seconds, gpuwatch every 30, eventsd at every event
-# and when it compares all there is, which it does at least every 15 minutes.
-FRESH: Final[Mapping[str, timedelta]] = {
-    SAMPLER.name: timedelta(minutes=2),
-    GPUWATCH.name: timedelta(minutes=3),
-    EVENTSD.name: timedelta(minutes=20),
-}
+# How old what a service writes may be. CPU rates are written every few seconds, what is watched of GPUs every 30, of
+# memory every minute, and of containers at every event and when eventsd compares all there is, at least every 15.
+FRESH_RATES: Final = timedelta(minutes=2)
+FRESH_PRESSURE: Final = timedelta(minutes=3)
+FRESH_GPUS: Final = timedelta(minutes=3)
+FRESH_CONTAINERS: Final = timedelta(minutes=20)
 # A job may be at work that long before its stamp is there; the limit of cron's line is 25 minutes.
 _AT_WORK: Final = timedelta(minutes=30)
 _SHARE_WARN: Final = 0.10
@@ -81,43 +81,105 @@ def unseen(name: str, seen: CannotSee, fix: str) -> Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """A file that a service writes again and again.
+
+    Attributes:
+        fresh: how old it may be.
+        updated_at: None when there is no such file; text where it cannot be read.
+    """
+
+    file: str
+    fresh: timedelta
+    updated_at: datetime | CannotSee | str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSeen:
     """One service.
 
     Attributes:
         state: as systemd says, such as `active`; None when there is no unit of it.
-        updated_at: of what it writes; None when there is no such file; text where it cannot be read.
+        written: all that it writes; looked at where it runs.
     """
 
     state: str | None
-    updated_at: datetime | CannotSee | str | None = None
+    written: tuple[Written, ...] = ()
 
 
-def judge_service(service: Service, seen: ServiceSeen, file: str, now: datetime) -> Check:
-    """Decide whether a service does its work.
-
-    Args:
-        file: that it writes, for messages.
-    """
+def judge_service(service: Service, seen: ServiceSeen, now: datetime) -> Check:
+    """Decide whether a service does its work, all of it."""
     name, fix = service.name, f"journalctl -u {service.unit} says why; sudo systemctl restart {service.unit}"
     if seen.state is None:
         return Check(name, Status.WARNING, f"it is not deployed: {service.without}", "sudo ./inv deploy")
     # One that starts again and again is not active.
     if seen.state != "active":
         return Check(name, Status.FAILED, f"it is {seen.state or 'unknown to systemd'}: {service.without}", fix)
-    match seen.updated_at:
+    faults = [fault for fault in (_fault(each, now) for each in seen.written) if fault is not None]
+    if faults:
+        return Check(name, Status.FAILED, "; ".join(faults), fix)
+    hidden = [each.updated_at.why for each in seen.written if isinstance(each.updated_at, CannotSee)]
+    return Check(name, Status.OK, "; ".join([service.does, *hidden]))
+
+
+def _fault(written: Written, now: datetime) -> str | None:
+    """Return why nobody can go by a file of a service that runs; None when one can, or may not look."""
+    file = written.file
+    match written.updated_at:
         case None:
-            return Check(name, Status.FAILED, f"it runs and has not written {file} yet", fix)
+            return f"it runs and has not written {file} yet"
         case str():
-            return Check(name, Status.FAILED, f"{file} cannot be read: {seen.updated_at}", fix)
+            return f"{file} cannot be read: {written.updated_at}"
         case CannotSee():
-            return Check(name, Status.OK, f"{service.does}; {seen.updated_at.why}")
-        case written:
-            age = now - written
-            if abs(age) <= FRESH[name]:
-                return Check(name, Status.OK, service.does)
-            when = f"{_words(age)} old" if age > timedelta(0) else f"of a time that is {_words(-age)} ahead"
-            return Check(name, Status.FAILED, f"it runs, and {file} is {when}", fix)
+            return None
+        case at:
+            age = now - at
+    if abs(age) <= written.fresh:
+        return None
+    when = f"{_words(age)} old" if age > timedelta(0) else f"of a time that is {_words(-age)} ahead"
+    return f"it runs, and {file} is {when}"
+
+
+# --- GPUs -------------------------------------------------------------------------------------------------------------
+
+_DRIVER: Final = "driver"
+_WHO: Final = "ds01 who shows which; nothing is ended for being idle while that is not known"
+
+
+@dataclass(frozen=True, slots=True)
+class GpusSeen:
+    """What the one who watches GPUs wrote down.
+
+    Attributes:
+        stated: whether the host file lists any.
+        trouble: of the watcher, by what it is about, such as `driver` and `exporter`.
+        unknown: for each unit of which it cannot be told how busy it is, why.
+    """
+
+    stated: bool
+    trouble: Mapping[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+
+def judge_gpus(seen: GpusSeen) -> Check:
+    """Decide whether what is to be known of GPUs is known.
+
+    A driver that tells nothing is ill on a host that has GPUs. Anything else leaves something unknown, which ends
+    nothing, and is a warning.
+    """
+    trouble = {about: " ".join(text.split()) for about, text in seen.trouble.items()}
+    driver = trouble.pop(_DRIVER, None)
+    if driver is not None:
+        if not seen.stated:
+            return Check("gpus", Status.OK, "the host file lists none")
+        return Check("gpus", Status.FAILED, driver, "nvidia-smi, and journalctl -k for NVRM and Xid, say more")
+    reasons = "; ".join(dict.fromkeys(seen.unknown))
+    units = f"{count(len(seen.unknown), 'unit')} {'is' if len(seen.unknown) == 1 else 'are'}"
+    found = [f"whether {units} busy nobody can tell: {reasons}"] if reasons else []
+    found += [text for text in trouble.values() if text not in reasons]
+    if found:
+        return Check("gpus", Status.WARNING, "; ".join(found), _WHO)
+    return Check("gpus", Status.OK, "the driver answers, and how busy each unit is is known")
 
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------

@@ -24,17 +24,26 @@ from ds01.core.services import CRON_UNITS, EVENTSD, GPUWATCH, SAMPLER, SERVICES,
 from ds01.core.typed import Final
 from ds01.core.value import dataclass
 from ds01.runtime.containers.engine import Engine, EngineError
+from ds01.runtime.gpu.activity import trouble_in, unknown_in
+from ds01.runtime.gpu.layout import stated_gpus
 from ds01.runtime.lifecycle.jobs import read_stamps
 from ds01.runtime.machine import Machine
 from ds01.runtime.telemetry.health import (
+    FRESH_CONTAINERS,
+    FRESH_GPUS,
+    FRESH_PRESSURE,
+    FRESH_RATES,
     LOOK_AT_DISKS,
     CannotSee,
     Check,
+    GpusSeen,
     Health,
     Schedule,
     ServiceSeen,
     Status,
+    Written,
     all_of,
+    judge_gpus,
     judge_job,
     judge_service,
 )
@@ -49,6 +58,8 @@ _JOB_NAMES: Final = {
     "unmanaged": "unmanaged",
 }
 Probe = Callable[[], Iterable[Check | None]]
+# What comes of a file that is not as a service wrote it.
+_DAMAGED: Final = (OSError, StateError, BadInputError, ValueError, KeyError, TypeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +81,8 @@ def look_around(host: Host) -> Health:
     probes: list[tuple[str, Probe]] = [("policy", lambda: policy_checks(host))]
     if host.paths.is_live:
         probes += [(each.name, _service_probe(host, each)) for each in SERVICES]
-        probes += [("docker", lambda: docker_checks(host)), ("cron", lambda: cron_checks(host))]
+        probes += [("gpus", lambda: gpu_checks(host)), ("docker", lambda: docker_checks(host))]
+        probes += [("cron", lambda: cron_checks(host))]
     else:
         text = f"{host.paths.root} is a folder: services, Docker and cron of the machine were not looked at"
         probes.append(("host", lambda: (Check("host", Status.UNKNOWN, text),)))
@@ -127,19 +139,20 @@ def _answered(name: str, probe: Probe) -> tuple[Check | None, ...]:
 
 
 def service_check(host: Host, service: Service) -> Check:
-    """Look at one service and at what it writes."""
+    """Look at one service and at all that it writes."""
     paths = host.paths
-    file = {
-        SAMPLER.name: paths.rates,
-        EVENTSD.name: paths.containers,
-        GPUWATCH.name: paths.gpu_activity,
-    }[service.name]
+    files: dict[str, tuple[tuple[Path, timedelta], ...]] = {
+        SAMPLER.name: ((paths.rates, FRESH_RATES), (paths.pressure, FRESH_PRESSURE)),
+        EVENTSD.name: ((paths.containers, FRESH_CONTAINERS),),
+        GPUWATCH.name: ((paths.gpu_activity, FRESH_GPUS),),
+    }
     seen = ServiceSeen(None)
     if (paths.units / service.unit).exists():
         said = host.run(["systemctl", "is-active", "--", service.unit], timeout_seconds=host.limit_seconds)
         state = said.stdout.strip() or said.words
-        seen = ServiceSeen(state, _updated_at(file) if state == "active" else None)
-    return judge_service(service, seen, os.fspath(file), host.machine.now())
+        looked = files[service.name] if state == "active" else ()
+        seen = ServiceSeen(state, tuple(Written(os.fspath(file), fresh, _updated_at(file)) for file, fresh in looked))
+    return judge_service(service, seen, host.machine.now())
 
 
 def _updated_at(file: Path) -> datetime | CannotSee | str | None:
@@ -149,8 +162,28 @@ def _updated_at(file: Path) -> datetime | CannotSee | str | None:
         return None
     except PermissionError:
         return CannotSee(f"{file} was not looked at: {AS_ROOT}")
-    except (OSError, StateError, BadInputError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except _DAMAGED as error:
         return f"{type(error).__name__}: {error}"
+
+
+def gpu_checks(host: Host) -> Iterator[Check]:
+    """Look whether the one who watches GPUs could; nothing where it did not of late, which its own line says."""
+    try:
+        document = json.loads(read_bytes(host.paths.gpu_activity))
+        age = host.machine.now() - parse_instant(str(document["updated_at"]))
+        trouble, unknown = trouble_in(document), unknown_in(document)
+    except _DAMAGED:
+        return
+    if abs(age) <= FRESH_GPUS:
+        yield judge_gpus(GpusSeen(_states_gpus(host.paths), trouble, unknown))
+
+
+def _states_gpus(paths: HostPaths) -> bool:
+    """Whether the host file lists GPUs; as long as nobody can tell it does."""
+    try:
+        return bool(stated_gpus(read_policy(paths.policy).document))
+    except (Ds01Error, ValueError):
+        return True
 
 
 def docker_checks(host: Host) -> Iterator[Check]:

@@ -53,7 +53,8 @@ def hold(paths: HostPaths, slot: str, place: int, **changes: Any) -> None:
 
 def watch(paths: HostPaths, units: dict[str, UnitActivity], age: float = 0) -> None:
     now = datetime.now(UTC) - timedelta(seconds=age)
-    found = to_document(Activity({GpuUuid(uuid): each for uuid, each in units.items()}), now, Machine().boot_id(), 5.0)
+    seen = Activity({GpuUuid(uuid): each for uuid, each in units.items()})
+    found = to_document(seen, now, Machine().boot_id(), 5.0, {})
     paths.gpu_activity.write_text(json.dumps(found))
 
 

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from tests.unit.runtime.gpu.hosts import LAB, NOON, outside, split, whole
 
 from ds01.core.value import replace
-from ds01.runtime.gpu.activity import Activity, Readings, UnitActivity, from_document, observe, recall, to_document
+from ds01.runtime.gpu.activity import (
+    Activity,
+    Readings,
+    UnitActivity,
+    from_document,
+    observe,
+    recall,
+    to_document,
+    trouble_in,
+    unknown_in,
+)
 from ds01.runtime.gpu.hardware import Devices, GpuProcess, GpuUuid, Usage
 
 W0, W1, M20, M21 = (GpuUuid(name) for name in ("GPU-0", "GPU-1", "MIG-20", "MIG-21"))
@@ -197,8 +207,11 @@ def watched() -> Activity:
     return replace(observe(first, readings(on=("MIG-20",)), THRESHOLD, at(1)), doubts=2)
 
 
+TROUBLE = {"exporter": "nobody answers"}
+
+
 def document(**changes: object) -> dict[str, Any]:
-    made = json.loads(json.dumps(to_document(watched(), at(1), "boot-1", THRESHOLD)))
+    made = json.loads(json.dumps(to_document(watched(), at(1), "boot-1", THRESHOLD, TROUBLE)))
     assert isinstance(made, dict)
     return made | changes
 
@@ -223,7 +236,24 @@ def test_the_file_is_as_others_read_it() -> None:
         "boot": "boot-1",
         "threshold_percent": 5.0,
         "doubts": 2,
+        "trouble": TROUBLE,
     }
+
+
+def test_trouble_is_read_back_and_a_file_from_before_it_was_written_has_none() -> None:
+    assert trouble_in(document()) == TROUBLE
+    older = document()
+    del older["trouble"]
+    assert (trouble_in(older), trouble_in(document(trouble=["odd"]))) == ({}, {})
+    assert recall(older, "boot-1") == watched()
+    assert unknown_in(older) == unknown_in(document())
+
+
+def test_why_units_are_not_known_is_read_back() -> None:
+    lost = observe(watched(), "the driver hangs", THRESHOLD, at(2))
+    document = to_document(lost, at(2), "boot-1", THRESHOLD, {})
+    assert unknown_in(document) == ("the driver hangs",) * len(watched().units)
+    assert unknown_in({**document, "units": {}}) == ()
 
 
 @pytest.mark.parametrize("looks", [-5, 6, 1000])

@@ -133,6 +133,11 @@ class Host:
     def types(self) -> list[str]:
         return [each["event_type"] for each in self.events]
 
+    def written_trouble(self) -> dict[str, str]:
+        found = json.loads(self.paths.gpu_activity.read_text())["trouble"]
+        assert isinstance(found, dict)
+        return found
+
     @property
     def notices(self) -> list[str]:
         return [each["text"] for each in self._rows]
@@ -181,8 +186,10 @@ def test_a_driver_that_does_not_answer_is_written_down_as_not_knowing(
     units = json.loads(host.paths.gpu_activity.read_text())["units"]
     assert {(each["percent"], each["unknown"]) for each in units.values()} == {(None, host.failure)}
     assert host.record["unknown"] == host.failure
+    assert host.written_trouble() == {"driver": host.failure, "exporter": SILENT}
     host.failure = None
     host.step(30)
+    assert host.written_trouble() == {"exporter": SILENT}
     assert json.loads(host.paths.gpu_activity.read_text())["units"]["GPU-0"]["percent"] == 97.0
     said = [record.getMessage() for record in caplog.records if "driver" in record.getMessage()]
     assert said == ["driver: the driver gave no answer within 20 s", "driver: well again"]

@@ -7,23 +7,27 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from ds01.core.cron import parse_times
-from ds01.core.services import EVENTSD, GPUWATCH, SAMPLER, SERVICES
+from ds01.core.services import SAMPLER
 from ds01.core.units import GIB, MIB
 from ds01.runtime.lifecycle.jobs import Stamp
 from ds01.runtime.telemetry.health import (
-    FRESH,
+    FRESH_PRESSURE,
+    FRESH_RATES,
     CannotSee,
     Check,
     DiskSeen,
     FileSeen,
+    GpusSeen,
     Health,
     Schedule,
     ServiceSeen,
     StateFile,
     Status,
+    Written,
     all_of,
     judge_disk,
     judge_file,
+    judge_gpus,
     judge_job,
     judge_service,
 )
@@ -42,6 +46,12 @@ def said(check: Check) -> tuple[Status, str]:
 
 # --- Services ---------------------------------------------------------------------------------------------------------
 
+DOES = "measures CPU rates and watches memory"
+
+
+def wrote(rates: datetime | CannotSee | str | None, pressure: datetime | CannotSee | str | None) -> ServiceSeen:
+    return ServiceSeen("active", (Written("/run/r", FRESH_RATES, rates), Written("/run/p", FRESH_PRESSURE, pressure)))
+
 
 @pytest.mark.parametrize(
     ("seen", "status", "text"),
@@ -50,25 +60,55 @@ def said(check: Check) -> tuple[Status, str]:
         (ServiceSeen("failed"), Status.FAILED, f"it is failed: {SAMPLER.without}"),
         (ServiceSeen("activating"), Status.FAILED, f"it is activating: {SAMPLER.without}"),
         (ServiceSeen(""), Status.FAILED, f"it is unknown to systemd: {SAMPLER.without}"),
-        (ServiceSeen("active", None), Status.FAILED, "it runs and has not written /run/f yet"),
-        (ServiceSeen("active", "ValueError: x"), Status.FAILED, "/run/f cannot be read: ValueError: x"),
-        (ServiceSeen("active", ago(seconds=5)), Status.OK, "measures CPU rates and watches memory"),
-        (ServiceSeen("active", ago(minutes=2)), Status.OK, "measures CPU rates and watches memory"),
-        (ServiceSeen("active", ago(minutes=10)), Status.FAILED, "it runs, and /run/f is 10 min old"),
-        (ServiceSeen("active", ago(minutes=-10)), Status.FAILED,
-         "it runs, and /run/f is of a time that is 10 min ahead"),
-        (ServiceSeen("active", CannotSee("no")), Status.OK, "measures CPU rates and watches memory; no"),
+        (wrote(None, ago(seconds=5)), Status.FAILED, "it runs and has not written /run/r yet"),
+        (wrote("ValueError: x", ago(seconds=5)), Status.FAILED, "/run/r cannot be read: ValueError: x"),
+        (wrote(ago(seconds=5), ago(seconds=5)), Status.OK, DOES),
+        (wrote(ago(minutes=2), ago(minutes=3)), Status.OK, DOES),
+        (wrote(ago(minutes=10), ago(seconds=5)), Status.FAILED, "it runs, and /run/r is 10 min old"),
+        (wrote(ago(minutes=-10), ago(seconds=5)), Status.FAILED,
+         "it runs, and /run/r is of a time that is 10 min ahead"),
+        # One half of the work is done, the other is not.
+        (wrote(ago(seconds=5), ago(seconds=181)), Status.FAILED, "it runs, and /run/p is 3 min old"),
+        (wrote(ago(seconds=5), None), Status.FAILED, "it runs and has not written /run/p yet"),
+        (wrote(None, "x"), Status.FAILED, "it runs and has not written /run/r yet; /run/p cannot be read: x"),
+        (wrote(CannotSee("no"), ago(seconds=5)), Status.OK, f"{DOES}; no"),
+        (wrote(CannotSee("no"), ago(hours=2)), Status.FAILED, "it runs, and /run/p is 2 h old"),
     ],
 )  # fmt: skip
 def test_a_service_does_its_work_or_what_is_missing_is_said(seen: ServiceSeen, status: Status, text: str):
-    assert said(judge_service(SAMPLER, seen, "/run/f", NOW)) == (status, text)
+    assert said(judge_service(SAMPLER, seen, NOW)) == (status, text)
 
 
-def test_each_service_writes_as_often_as_it_should():
-    old = ServiceSeen("active", ago(minutes=19))
-    found = [judge_service(each, old, "f", NOW).status for each in (SAMPLER, EVENTSD, GPUWATCH)]
-    assert found == [Status.FAILED, Status.OK, Status.FAILED]
-    assert set(FRESH) == {each.name for each in SERVICES}
+# --- GPUs -------------------------------------------------------------------------------------------------------------
+
+HANGS = "the driver has not answered for 7200 s; see dmesg"
+SILENT = "no DCGM exporter answers at 127.0.0.1:9400"
+MIG = f"how busy a MIG instance is only DCGM can tell, and {SILENT}"
+
+
+def gpus(trouble: dict[str, str] | None = None, unknown: tuple[str, ...] = (), *, stated: bool = True) -> GpusSeen:
+    return GpusSeen(stated, trouble or {}, unknown)
+
+
+@pytest.mark.parametrize(
+    ("seen", "status", "text"),
+    [
+        (gpus(), Status.OK, "the driver answers, and how busy each unit is is known"),
+        (gpus({"driver": HANGS}, (HANGS,) * 8), Status.FAILED, HANGS),
+        (gpus({"driver": "pynvml is not installed"}, stated=False), Status.OK, "the host file lists none"),
+        # Nothing computes there now, so all is known.
+        (gpus({"exporter": SILENT}), Status.WARNING, SILENT),
+        (gpus({"exporter": SILENT}, (MIG, MIG)), Status.WARNING,
+         f"whether 2 units are busy nobody can tell: {MIG}"),
+        (gpus({}, ("GPU is lost",)), Status.WARNING, "whether 1 unit is busy nobody can tell: GPU is lost"),
+        (gpus({"exporter": SILENT, "policy": "it is\nno JSON"}, ("GPU is lost", MIG)), Status.WARNING,
+         f"whether 2 units are busy nobody can tell: GPU is lost; {MIG}; it is no JSON"),
+        (gpus({"exporter": SILENT}, (MIG,), stated=False), Status.WARNING,
+         f"whether 1 unit is busy nobody can tell: {MIG}"),
+    ],
+)  # fmt: skip
+def test_gpus_are_known_or_what_is_not_is_said(seen: GpusSeen, status: Status, text: str):
+    assert said(judge_gpus(seen)) == (status, text)
 
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------

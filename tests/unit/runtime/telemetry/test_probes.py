@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 from tests.unit.runtime.gpu.engines import engine_with
 
+from ds01.core.clock import format_instant
 from ds01.core.paths import HostPaths
 from ds01.core.process import TIMED_OUT, Completed
 from ds01.core.services import EVENTSD, GPUWATCH, SAMPLER, SERVICES, Service
+from ds01.runtime.gpu.activity import Activity, UnitActivity, to_document
+from ds01.runtime.gpu.hardware import GpuUuid
 from ds01.runtime.lifecycle.jobs import run_job
 from ds01.runtime.machine import Machine
 from ds01.runtime.telemetry.health import Check, Status
@@ -26,6 +29,7 @@ from ds01.runtime.telemetry.probes import (
     cron_checks,
     deploy_checks,
     docker_checks,
+    gpu_checks,
     job_checks,
     look_around,
     policy_checks,
@@ -79,25 +83,75 @@ def only(checks: object) -> Check:
 
 # --- Services ---------------------------------------------------------------------------------------------------------
 
-FILES = {SAMPLER.name: "rates", EVENTSD.name: "containers", GPUWATCH.name: "gpu_activity"}
+FILES = [(SAMPLER, "rates", 2), (SAMPLER, "pressure", 3), (EVENTSD, "containers", 20), (GPUWATCH, "gpu_activity", 3)]
 
 
-@pytest.mark.parametrize("service", SERVICES, ids=lambda each: each.name)
-def test_a_service_is_looked_at_with_what_it_writes(paths: HostPaths, service: Service):
+@pytest.mark.parametrize(("service", "written", "minutes"), FILES)
+def test_a_service_is_looked_at_with_all_that_it_writes(paths: HostPaths, service: Service, written: str, minutes: int):
     host, name = host_at(paths, **{service.name.replace("-", "_"): "active"}), service.name
-    file: Path = getattr(paths, FILES[name])
+    file: Path = getattr(paths, written)
     assert service_check(host, service).text == f"it is not deployed: {service.without}"
     (paths.units / service.unit).touch()
     assert service_check(host_at(paths), service).text == f"it is inactive: {service.without}"
-    assert service_check(host, service).text == f"it runs and has not written {file} yet"
-    file.write_text('{"updated_at": "2026-03-01T12:09:30.123Z"}')
-    assert service_check(host, service) == Check(name, Status.OK, service.does)
-    file.write_text('{"updated_at": "2026-03-01T11:10:00Z"}')
-    assert service_check(host, service).text == f"it runs, and {file} is 60 min old"
+    assert f"it runs and has not written {file} yet" in service_check(host, service).text
+    for each, other, _ in FILES:
+        if each is service:
+            getattr(paths, other).write_text('{"updated_at": "2026-03-01T12:09:59Z"}')
+    for age in (timedelta(seconds=30), timedelta(minutes=minutes)):
+        file.write_text(json.dumps({"updated_at": format_instant(NOW - age)}))
+        assert service_check(host, service) == Check(name, Status.OK, service.does)
+    file.write_text(json.dumps({"updated_at": format_instant(NOW - timedelta(minutes=minutes, seconds=1))}))
+    found = service_check(host, service)
+    assert (found.status, found.text.startswith(f"it runs, and {file} is ")) == (Status.FAILED, True)
     for damaged in ("", "{", "[]", "{}", '{"updated_at": 7}'):
         file.write_text(damaged)
         found = service_check(host, service)
         assert (found.status, found.text.startswith(f"{file} cannot be read: ")) == (Status.FAILED, True)
+
+
+def test_every_service_is_looked_at_by_what_it_writes():
+    assert {each for each, *_ in FILES} == set(SERVICES)
+
+
+def watched(**trouble: str) -> dict[str, Any]:
+    """What a watcher wrote just now of a host with a GPU of which nothing can be told while there is trouble."""
+    unit = UnitActivity(None, None, NOW, unknown=next(iter(trouble.values()), None) or "it is lost")
+    return to_document(Activity({GpuUuid("GPU-0"): unit}), NOW, "boot-1", 5.0, trouble)
+
+
+def test_a_driver_that_hangs_is_ill_however_fresh_what_is_written_of_it(paths: HostPaths):
+    hangs = "the driver has not answered for 7200 s"
+    assert list(gpu_checks(host_at(paths))) == []
+    paths.gpu_activity.write_text(json.dumps(watched(driver=hangs)))
+    # The host file of this one lists no GPU.
+    assert only(gpu_checks(host_at(paths))).status is Status.OK
+    paths.policy.write_text(json.dumps(policy_document() | {"host": {"gpus": [GPU]}}))
+    found = only(gpu_checks(host_at(paths)))
+    assert (found.status, found.text) == (Status.FAILED, hangs)
+    paths.policy.unlink()
+    assert only(gpu_checks(host_at(paths))).status is Status.FAILED
+
+
+GPU = {"model": "A100-SXM4-80GB", "memory_bytes": 80 * 2**30, "mig": []}
+
+
+def test_units_of_which_nothing_can_be_told_are_a_warning(paths: HostPaths):
+    silent = "no DCGM exporter answers"
+    paths.gpu_activity.write_text(json.dumps(watched(exporter=silent)))
+    found = only(gpu_checks(host_at(paths)))
+    assert (found.status, found.text) == (Status.WARNING, f"whether 1 unit is busy nobody can tell: {silent}")
+    # Before DS01 wrote down what is wrong.
+    older = watched()
+    del older["trouble"]
+    paths.gpu_activity.write_text(json.dumps(older))
+    assert only(gpu_checks(host_at(paths))).text == "whether 1 unit is busy nobody can tell: it is lost"
+
+
+@pytest.mark.parametrize("change", [{"updated_at": "2026-03-01T12:06:59Z"}, {"units": 5}, {"updated_at": None}])
+def test_of_gpus_nothing_is_said_by_an_old_or_damaged_file(paths: HostPaths, change: dict[str, object]):
+    """The service's own line says that."""
+    paths.gpu_activity.write_text(json.dumps(watched(driver="it hangs") | change))
+    assert list(gpu_checks(host_at(paths))) == []
 
 
 def test_a_systemd_that_does_not_answer_is_said_in_its_words(paths: HostPaths):
