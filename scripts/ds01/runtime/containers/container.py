@@ -37,12 +37,25 @@ LIVE: Final = frozenset({State.RUNNING, State.PAUSED, State.RESTARTING})
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """A TCP port of this machine that leads to a container.
+
+    Attributes:
+        address: of this machine; `0.0.0.0` or `::` for all.
+    """
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSummary:
     """One line of the engine's list.
 
     Attributes:
         name: without the slash that the engine puts before it; empty for one whose removal is under way.
         image: as it was asked for.
+        published: by those that run.
     """
 
     id: str
@@ -51,6 +64,7 @@ class ContainerSummary:
     created_at: datetime
     image: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    published: tuple[Published, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +163,7 @@ def read_summary(said: object) -> ContainerSummary:
         created_at=_seconds(entry, "Created"),
         image=_text(entry, "Image"),
         labels=_labels(entry.get("Labels")),
+        published=_published(entry.get("Ports")),
     )
 
 
@@ -178,6 +193,18 @@ def read_container(said: object) -> Container:
         memory_bytes=_number(host_config, "Memory") or None,
         labels=_labels(config.get("Labels")),
         oom_killed=state.get("OOMKilled") is True,
+    )
+
+
+def _published(ports: object) -> tuple[Published, ...]:
+    """Read what is published. Source: Docker Engine API 1.41, Port: IP and PublicPort only where that is so."""
+    if not isinstance(ports, list | None):
+        raise AnswerError("Ports is no list")
+    entries = (_object(each, "port") for each in ports or ())
+    return tuple(
+        Published(_text(each, "IP"), _number(each, "PublicPort"))
+        for each in entries
+        if "PublicPort" in each and each.get("Type") == "tcp"
     )
 
 

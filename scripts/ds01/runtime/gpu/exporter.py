@@ -1,48 +1,64 @@
 """Ask NVIDIA's dcgm-exporter on this machine how busy GPUs are. Never waits long, never reads much.
 
 Its port is open to whoever takes it first while the exporter is down, and an account that answered there could make
-others' work look idle. So whoever answers has to be root or a service: the kernel says whose the connection is.
+others' work look idle. So whoever answers has to be a program of root's or of a service outside any container, or one
+of the site's own containers that the policy names: root of a container is root to the kernel, whoever made it.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
-from collections.abc import Collection, Mapping
-from itertools import takewhile
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from ds01.core.typed import Final
+from ds01.core.typed import Final, Protocol
 from ds01.runtime.gpu.dcgm import FIELD, Place, read_activity
+from ds01.runtime.gpu.listeners import LOOPBACK, Holder, Listening, holders, listening
+from ds01.runtime.gpu.processes import container_in, is_on_host
+from ds01.runtime.machine import Machine
 
 LIMIT_SECONDS: Final = 3.0
 # A thousand times what four GPUs with all their instances fill.
 LARGEST_BYTES: Final = 8 * 1024**2
-_ADDRESS: Final = "127.0.0.1"
 _OK: Final = b"200"
-_LISTEN: Final = "0A"
 # Accounts of people begin at 1000; services get theirs below, or in this range while they run.
 # Source: systemd, "Users, Groups, UIDs and GIDs on systemd Systems".
 _FIRST_PERSON: Final = 1000
 _DYNAMIC: Final = range(61184, 65520)
+# They hold the ports that containers publish. Source: moby, cmd/docker-proxy; libnetwork/portmapper.
+_PROXIES: Final = frozenset({"docker-proxy", "dockerd"})
+
+
+class Containers(Protocol):
+    """Who knows containers; sitecontainers.py."""
+
+    def publishing(self, port: int, addresses: Collection[str]) -> tuple[str, ...] | None:
+        """Return the ids of those that publish a port at any of some addresses; None when Docker does not say."""
+
+    def doubt(self, container_id: str) -> str | None:
+        """Return what to call a container that is not believed; None for one that is."""
 
 
 class _NoAnswerError(Exception):
     """Nothing that could be read; the text says why."""
 
 
-def ask_exporter(port: int, proc: Path, *, seconds: float = LIMIT_SECONDS) -> Mapping[Place, float] | str:
+def ask_exporter(
+    port: int, proc: Path, containers: Containers, *, seconds: float = LIMIT_SECONDS
+) -> Mapping[Place, float] | str:
     """Return how busy each GPU and GPU instance is, or why the exporter does not tell.
 
     Args:
         proc: mount point of procfs.
         seconds: for all of it, however slowly it comes.
     """
-    where = f"{_ADDRESS}:{port}"
+    where = f"{LOOPBACK}:{port}"
     try:
-        text = _fetch(port, proc, time.monotonic() + seconds)
+        before = listening(proc, port)
+        text = _fetch(port, time.monotonic() + seconds)
+        _trust(before, listening(proc, port), Machine(proc), containers)
     except _NoAnswerError as error:
         return f"the DCGM exporter at {where} tells nothing: {error}"
     except ConnectionRefusedError:
@@ -57,11 +73,10 @@ def ask_exporter(port: int, proc: Path, *, seconds: float = LIMIT_SECONDS) -> Ma
     return found
 
 
-def _fetch(port: int, proc: Path, until: float) -> str:
-    before = _listeners(proc, port)
-    with socket.create_connection((_ADDRESS, port), timeout=_left(until)) as connection:
+def _fetch(port: int, until: float) -> str:
+    with socket.create_connection((LOOPBACK, port), timeout=_left(until)) as connection:
         # HTTP/1.0: the answer comes in one piece and ends with the connection.
-        connection.sendall(f"GET /metrics HTTP/1.0\r\nHost: {_ADDRESS}:{port}\r\nConnection: close\r\n\r\n".encode())
+        connection.sendall(f"GET /metrics HTTP/1.0\r\nHost: {LOOPBACK}:{port}\r\nConnection: close\r\n\r\n".encode())
         answer = bytearray()
         while True:
             connection.settimeout(_left(until))
@@ -71,7 +86,6 @@ def _fetch(port: int, proc: Path, until: float) -> str:
             answer += piece
             if len(answer) > LARGEST_BYTES:
                 raise _NoAnswerError(f"its answer is larger than {LARGEST_BYTES} bytes")
-    _trust(before, _listeners(proc, port))
     return _body(bytes(answer))
 
 
@@ -103,59 +117,48 @@ def _body(answer: bytes) -> str:
 
 # --- Who answers ------------------------------------------------------------------------------------------------------
 
-# The owner and the number of a socket.
-_Sockets = frozenset[tuple[int, int]]
 
-
-def _hexadecimal(family: socket.AddressFamily, address: str) -> str:
-    """Return an address as the kernel's table has it: words of 32 bits, each in the machine's own order."""
-    packed = socket.inet_pton(family, address)
-    words = (packed[start : start + 4] for start in range(0, len(packed), 4))
-    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
-
-
-_OURS: Final = tuple(_hexadecimal(socket.AF_INET, each) for each in (_ADDRESS, "0.0.0.0"))  # noqa: S104 - looked for, not bound
-_OURS_MAPPED: Final = tuple(
-    _hexadecimal(socket.AF_INET6, each) for each in ("::", f"::ffff:{_ADDRESS}", "::ffff:0.0.0.0")
-)
-
-
-def _trust(before: _Sockets, after: _Sockets) -> None:
-    """Refuse an answer where a person's account listens, or where it cannot be told who did all the while.
+def _trust(before: Listening, after: Listening, machine: Machine, containers: Containers) -> None:
+    """Refuse an answer where it may be a person's, or where it cannot be told who listened all the while.
 
     Who listens is asked, not whose the connection is: the kernel knows no owner of one that waits to be accepted, nor
     of one that its program has closed.
     """
-    for uid, _ in sorted(before | after):
+    sockets = before.sockets | after.sockets
+    found = holders(machine, {inode for _, inode in sockets})
+    outside = [each for each in found if container_in(each.groups) is None]
+    _believe_containers(filter(None, (container_in(each.groups) for each in found)), containers)
+    if outside or not found:
+        _believe_accounts({uid for uid, _ in sockets} | {each.uid for each in outside})
+    if not before.sockets or before != after:
+        raise _NoAnswerError("who listens there changed meanwhile")
+    if not found:
+        raise _NoAnswerError("which program listens there cannot be told")
+    if not all(is_on_host(machine, each.pid) for each in outside):
+        raise _NoAnswerError("its port is taken by what may be a container of something else than Docker: end that one")
+    _believe_published(after, outside, containers)
+
+
+def _believe_accounts(uids: Iterable[int]) -> None:
+    for uid in sorted(uids):
         if uid >= _FIRST_PERSON and uid not in _DYNAMIC and uid != os.geteuid():
             raise _NoAnswerError(f"its port is taken by a program of uid {uid}, which is not believed: end that one")
-    if not before or before != after:
-        raise _NoAnswerError("who listens there changed meanwhile")
 
 
-def _listeners(proc: Path, port: int) -> _Sockets:
-    """Return who may get what is sent to our address at a port.
+def _believe_containers(found: Iterable[str], containers: Containers) -> None:
+    for each in sorted(set(found)):
+        name = containers.doubt(each)
+        if name is not None:
+            raise _NoAnswerError(
+                f"its port is taken by a container, which is not believed: end {name}; the site's own is named in"
+                " monitoring.infrastructure_containers"
+            )
 
-    At a port no two sockets listen for one address, so what is there for IPv4 leaves none of IPv6 anything of it; and
-    who listens at another address, as anybody may, is nobody here. Source: socket(7), SO_REUSEADDR; ipv6(7), NOTES.
-    """
-    return _listening(proc / "net/tcp", port, _OURS) or _listening(proc / "net/tcp6", port, _OURS_MAPPED)
 
-
-def _listening(table: Path, port: int, addresses: Collection[str]) -> _Sockets:
-    """Return what listens at a port for any of some addresses.
-
-    The rest of the table is not read: it has a line for each connection, of which any account can make very many.
-
-    Source: proc_pid_net(5), /proc/net/tcp: after the number local address, remote address, state, …, uid (field 7),
-    timeout, inode; ports in hexadecimal behind a colon, state 0A is LISTEN. Kernel, networking/proc_net_tcp: first all
-    that listen.
-    """
-    places = {f"{address}:{port:04X}" for address in addresses}
-    try:
-        with table.open(encoding="ascii") as lines:
-            next(lines, None)
-            rows = takewhile(lambda row: row[3] == _LISTEN, map(str.split, lines))
-            return frozenset((int(row[7]), int(row[9])) for row in rows if row[1] in places)
-    except FileNotFoundError:
-        return frozenset()
+def _believe_published(there: Listening, outside: Iterable[Holder], containers: Containers) -> None:
+    """Refuse what a container answers whose port Docker passes on: to the kernel that is root's own program."""
+    passes_on = any(each.command in _PROXIES for each in outside)
+    published = containers.publishing(there.port, there.addresses)
+    _believe_containers(published or (), containers)
+    if passes_on and not published:
+        raise _NoAnswerError("Docker passes its port on to a container, and does not say to which")

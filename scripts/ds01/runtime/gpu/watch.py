@@ -24,7 +24,7 @@ from ds01.runtime.gpu.activity import Activity, Readings, observe
 from ds01.runtime.gpu.announced import Announced, announced_after, ends_told, is_new, may_now, withdrawn
 from ds01.runtime.gpu.dcgm import Place
 from ds01.runtime.gpu.ending import Ender, Outcome
-from ds01.runtime.gpu.exporter import ask_exporter
+from ds01.runtime.gpu.exporter import Containers, ask_exporter
 from ds01.runtime.gpu.grantbook import read_grants
 from ds01.runtime.gpu.grants import Grant
 from ds01.runtime.gpu.hardware import Devices, nameless
@@ -44,6 +44,7 @@ from ds01.runtime.gpu.hostprocesses import (
 from ds01.runtime.gpu.hostrecord import HostRecord
 from ds01.runtime.gpu.hostwords import ENDED_KEY, WARNED_KEY, ended_words, event_details, warned_words
 from ds01.runtime.gpu.looking import Seen
+from ds01.runtime.gpu.sitecontainers import SiteContainers
 from ds01.runtime.gpu.watchpolicy import WatchPolicy, read_watch_policy
 from ds01.runtime.identity import ProcessRef
 from ds01.runtime.lifecycle.notices import KEEP_SECONDS, Weight
@@ -100,7 +101,7 @@ class Watcher:
     teller: Teller
     machine: Machine
     ender: Ender
-    ask: Callable[[int, Path], Mapping[Place, float] | str] = ask_exporter
+    ask: Callable[[int, Path, Containers], Mapping[Place, float] | str] = ask_exporter
     policy: WatchPolicy | None = None
     activity: Activity = field(default_factory=Activity)
     known: dict[Key, HostProcess] = field(default_factory=dict)
@@ -164,7 +165,7 @@ class Watcher:
 
     def _exporter(self, policy: WatchPolicy, devices: Devices) -> Mapping[Place, float] | str:
         """Ask the exporter; its silence is trouble where a GPU is split: of whole ones the driver tells enough."""
-        found = self.ask(policy.exporter_port, self.paths.proc)
+        found = self.ask(policy.exporter_port, self.paths.proc, SiteContainers(self.paths, policy.policy))
         matters = any(gpu.mig for gpu in devices.gpus)
         self._say("exporter", found if isinstance(found, str) and matters else None)
         return found

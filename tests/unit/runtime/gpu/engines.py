@@ -60,6 +60,7 @@ def _summary(container: dict[str, object]) -> dict[str, object]:
         "Created": 1772355600,
         "Image": config["Image"],
         "Labels": config["Labels"],
+        "Ports": container.get("Ports", []),
     }
 
 
