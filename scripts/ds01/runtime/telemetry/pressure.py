@@ -1,4 +1,4 @@
-"""When an account's memory pressure is reported, told and ended. Pure: one look after another in, what to do out.
+"""When an account's pressure is reported, that of memory told and ended. Pure: one look after another in, acts out.
 
 An account is never told, and no limit lifted, on a figure that is not known.
 """
@@ -11,8 +11,8 @@ from enum import Enum
 from ds01.core.policy import Policy, PolicyError
 from ds01.core.rules import Mode, mode_of
 from ds01.core.typed import Final
-from ds01.core.value import dataclass, replace
-from ds01.runtime.cgroup.pressure import Pressure
+from ds01.core.value import dataclass, field, replace
+from ds01.runtime.cgroup.pressure import Pressure, Resource
 from ds01.runtime.cgroup.tree import CannotTell, LimitReading, Reading
 
 # Below this share of a threshold pressure counts as over, so that one that hovers there is not told again and again.
@@ -30,7 +30,7 @@ class PressureRules:
     """What the policy says of pressure.
 
     Attributes:
-        some_avg60, full_avg60: percent of a minute above which pressure is reported.
+        some_avg60, full_avg60: percent of a minute above which pressure is reported, of whatever.
         releases: whether memory_high is lifted for who is stuck above it, besides telling them.
     """
 
@@ -85,6 +85,7 @@ class Figures:
 
     Attributes:
         high_bytes, max_bytes: as the kernel has them now; None is no limit.
+        others: the pressure of what is not memory; nothing is known of what is missing.
     """
 
     memory: Pressure | CannotTell
@@ -92,6 +93,7 @@ class Figures:
     working_set_bytes: Reading
     high_bytes: LimitReading
     max_bytes: LimitReading
+    others: Mapping[Resource, Pressure | CannotTell] = field(default_factory=dict)
 
 
 # --- What is remembered -----------------------------------------------------------------------------------------------
@@ -109,15 +111,28 @@ class Lifted:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """What is remembered of a slice from one look to the next; times are seconds of a clock that nobody can set.
+class Wait:
+    """What is remembered of one kind of pressure; times are seconds of a clock that nobody can set.
 
     Attributes:
-        above_since: since when its pressure has been above a threshold.
+        above_since: since when it has been above a threshold.
         high_since: the same, once it was reported.
+    """
+
+    above_since: float | None = None
+    high_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What is remembered of a slice from one look to the next; times as in Wait.
+
+    Attributes:
+        above_since, high_since: as in Wait, of memory.
         stuck_since: since when it has been stuck above memory_high.
         stalled_since: the same, once its owner was told.
         eased_since: since when it has not been stuck any more, though told.
+        others: of what is not memory; of what is missing there is nothing to remember.
     """
 
     above_since: float | None = None
@@ -126,6 +141,7 @@ class Watch:
     stalled_since: float | None = None
     eased_since: float | None = None
     lifted: Lifted | None = None
+    others: Mapping[Resource, Wait] = field(default_factory=dict)
 
 
 # --- What follows -----------------------------------------------------------------------------------------------------
@@ -155,6 +171,7 @@ class High:
     """Pressure is to be reported."""
 
     seconds: float
+    resource: Resource = Resource.MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +180,7 @@ class Over:
 
     what: What
     seconds: float
+    resource: Resource = Resource.MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +232,18 @@ def step(
 def ended(watch: Watch, seconds: float) -> tuple[Change, ...]:
     """Return what is over when a slice is gone."""
     told = ((What.HIGH, watch.high_since), (What.STALLED, watch.stalled_since))
-    over = tuple(Over(what, seconds - since) for what, since in told if since is not None)
+    over = tuple(Over(what, seconds - since) for what, since in told if since is not None) + tuple(
+        Over(What.HIGH, seconds - each.high_since, resource)
+        for resource, each in watch.others.items()
+        if each.high_since is not None
+    )
     return over if watch.lifted is None else (*over, Restore(watch.lifted.was_bytes, Why.GONE))
 
 
 def interrupted(watch: Watch) -> Watch:
     """Return what is left of a Watch when nobody looked for a while: what was told stays told."""
-    return replace(watch, above_since=None, stuck_since=None, eased_since=None)
+    others = {resource: replace(each, above_since=None) for resource, each in watch.others.items()}
+    return replace(watch, above_since=None, stuck_since=None, eased_since=None, others=_kept(others))
 
 
 def released(watch: Watch, was_bytes: int) -> Watch:
@@ -234,20 +257,48 @@ def restored(watch: Watch) -> Watch:
 
 
 def _report(watch: Watch, figures: Figures, rules: PressureRules, seconds: float) -> tuple[Watch, tuple[Change, ...]]:
-    memory = figures.memory
-    if isinstance(memory, CannotTell) or isinstance(memory.full, CannotTell):
-        return replace(watch, above_since=None), ()
-    shares = ((memory.some.avg60, rules.some_avg60), (memory.full.avg60, rules.full_avg60))
-    if watch.high_since is not None:
+    memory, changes = _wait(Wait(watch.above_since, watch.high_since), _shares(figures.memory, rules), rules, seconds)
+    others: dict[Resource, Wait] = {}
+    for resource in (Resource.CPU, Resource.IO):
+        # Until Linux 5.13 there is no `full` of CPU.
+        shares = _shares(figures.others.get(resource), rules, full_needed=resource is not Resource.CPU)
+        others[resource], more = _wait(watch.others.get(resource, Wait()), shares, rules, seconds)
+        changes += tuple(replace(each, resource=resource) for each in more)
+    after = replace(watch, above_since=memory.above_since, high_since=memory.high_since, others=_kept(others))
+    return after, changes
+
+
+def _kept(waits: Mapping[Resource, Wait]) -> Mapping[Resource, Wait]:
+    return {resource: each for resource, each in waits.items() if each != Wait()}
+
+
+def _shares(
+    pressure: Pressure | CannotTell | None, rules: PressureRules, *, full_needed: bool = True
+) -> tuple[tuple[float, float], ...]:
+    """Return what a minute's shares are held against; nothing where they are not known."""
+    if not isinstance(pressure, Pressure):
+        return ()
+    some = (pressure.some.avg60, rules.some_avg60)
+    if isinstance(pressure.full, CannotTell):
+        return () if full_needed else (some,)
+    return some, (pressure.full.avg60, rules.full_avg60)
+
+
+def _wait(
+    wait: Wait, shares: tuple[tuple[float, float], ...], rules: PressureRules, seconds: float
+) -> tuple[Wait, tuple[High | Over, ...]]:
+    if not shares:
+        return replace(wait, above_since=None), ()
+    if wait.high_since is not None:
         if all(share <= most * _OVER for share, most in shares):
-            return replace(watch, high_since=None), (Over(What.HIGH, seconds - watch.high_since),)
-        return watch, ()
+            return replace(wait, high_since=None), (Over(What.HIGH, seconds - wait.high_since),)
+        return wait, ()
     if not any(share > most for share, most in shares):
-        return replace(watch, above_since=None), ()
-    since = seconds if watch.above_since is None else watch.above_since
+        return replace(wait, above_since=None), ()
+    since = seconds if wait.above_since is None else wait.above_since
     if seconds - since < rules.report_after_seconds:
-        return replace(watch, above_since=since), ()
-    return replace(watch, above_since=None, high_since=since), (High(seconds - since),)
+        return replace(wait, above_since=since), ()
+    return Wait(high_since=since), (High(seconds - since),)
 
 
 def _stall(watch: Watch, figures: Figures, rules: PressureRules, seconds: float) -> tuple[Watch, tuple[Change, ...]]:

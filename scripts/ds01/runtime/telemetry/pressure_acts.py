@@ -36,9 +36,9 @@ from ds01.runtime.telemetry.pressure_words import (
     memory_details,
     oom_details,
     oom_text,
-    pressure_details,
     stall_details,
     stall_text,
+    wait_details,
 )
 from ds01.runtime.telemetry.tell import Teller
 from ds01.runtime.telemetry.victims import Containers
@@ -120,8 +120,7 @@ class Acts:
         for change in changes:
             match change:
                 case High():
-                    details = {"seconds": round(change.seconds), **pressure_details(subject.figures)}
-                    self._log(subject).note("pressure.high", details)
+                    self._log(subject).note("pressure.high", wait_details(change, subject.figures))
                 case Over():
                     self._over(subject, change)
                 case Stalled():
@@ -162,7 +161,7 @@ class Acts:
         return released(watch, was_bytes)
 
     def _over(self, subject: Subject, over: Over) -> None:
-        details = {"what": over.what.value, "seconds": round(over.seconds), **pressure_details(subject.figures)}
+        details = {"what": over.what.value, **wait_details(over, subject.figures)}
         self._log(subject).note("pressure.over", details)
         if over.what is What.STALLED:
             self.teller.clear(subject.account, subject.key)

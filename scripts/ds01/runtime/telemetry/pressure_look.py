@@ -1,4 +1,4 @@
-"""Looks at all accounts' slices once a minute: writes events, tells people, lifts and puts back memory_high.
+"""Looks at all accounts' slices once a minute: writes what they use, tells of it, lifts and puts back memory_high.
 
 Goes on whatever happens to a slice, the policy, Docker or the disk; what is in the way is said once. What is remembered
 from one look to the next is in /run/ds01/pressure.json.
@@ -42,7 +42,7 @@ from ds01.runtime.telemetry.pressure import (
 )
 from ds01.runtime.telemetry.pressure_acts import Acts, Subject, unknown_figures
 from ds01.runtime.telemetry.pressure_read import Look, look_at
-from ds01.runtime.telemetry.pressure_record import Memory, Remembered, from_document, to_document
+from ds01.runtime.telemetry.pressure_record import Memory, Remembered, Since, from_document, since, to_document
 from ds01.runtime.telemetry.quota import Said
 from ds01.runtime.telemetry.quota_look import QuotaLook
 from ds01.runtime.telemetry.tell import Teller
@@ -168,7 +168,7 @@ class PressureLook:
         self._tell_of_gone(this, remembered, owners)
         said = self._quota_look(this, looks, owners)
         self._memory = Memory(this.now, this.seconds, remembered, said)
-        self._write(looks)
+        self._write(looks, since(before, looks, this.seconds))
         self._containers.learn(id_ for each in looks for id_ in each.counters.containers or ())
 
     def _one(self, this: Round, look: Look, account: str | None) -> Remembered:
@@ -184,7 +184,7 @@ class PressureLook:
             if kills is not None:
                 self._acts.tell_kills(subject, kills, this.before.at)
         watch, changes = step(watch, look.figures, this.rules, this.seconds, killed=kills is not None)
-        return Remembered(look.counters, self._acts.apply(subject, watch, changes, this.rules))
+        return Remembered(look.counters, self._acts.apply(subject, watch, changes, this.rules), look.totals)
 
     def _put_back(self, subject: Subject, watch: Watch, rules: PressureRules) -> Watch:
         """Put a memory_high back that an earlier sampler left lifted, whether or not it could write that down."""
@@ -242,10 +242,10 @@ class PressureLook:
             return None
         return found
 
-    def _write(self, looks: Sequence[Look]) -> None:
+    def _write(self, looks: Sequence[Look], came: Since | None = None) -> None:
         if self._memory is None:
             return
-        document = to_document(self._memory, looks, self._machine.boot_id())
+        document = to_document(self._memory, looks, self._machine.boot_id(), came)
         path = self._paths.pressure
         try:
             write_bytes(path, f"{json.dumps(document, indent=1)}\n".encode(), mode=0o644, durable=False)

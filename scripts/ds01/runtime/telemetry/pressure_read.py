@@ -15,8 +15,9 @@ from ds01.runtime.cgroup.pressure import (
     read_memory_events,
     read_pressure,
 )
-from ds01.runtime.cgroup.tree import CannotTell, Reading, group_id, is_folder, read_limit
+from ds01.runtime.cgroup.tree import CannotTell, LimitReading, Reading, group_id, is_folder, read_limit
 from ds01.runtime.cgroup.usage import container_groups, read_counted
+from ds01.runtime.telemetry.growth import Totals
 from ds01.runtime.telemetry.oom import ContainerCounters, Counters, SliceCounters
 from ds01.runtime.telemetry.pressure import Figures
 
@@ -28,8 +29,9 @@ class Look:
     """What one slice shows.
 
     Attributes:
-        figures: of memory, for what is decided.
+        figures: for what is decided.
         pressures: of everything, for those who want to see it.
+        cpu_usec: CPU time since the slice was made.
     """
 
     name: SliceName
@@ -38,6 +40,20 @@ class Look:
     events: MemoryEvents | CannotTell
     own_events: MemoryEvents | CannotTell
     counters: SliceCounters
+    pids_current: Reading
+    pids_max: LimitReading
+    cpu_usec: Reading
+
+    @property
+    def totals(self) -> Totals:
+        """What grows from look to look."""
+        events = self.events
+        names = () if isinstance(events, CannotTell) else MemoryEvents.__match_args__
+        return Totals(
+            self.counters.counters.group,
+            _known(self.cpu_usec),
+            {name: _known(getattr(events, name)) for name in names},
+        )
 
 
 def look_at(cgroup_root: Path, name: SliceName) -> Look | None:
@@ -56,11 +72,15 @@ def look_at(cgroup_root: Path, name: SliceName) -> Look | None:
             working_set_bytes=counted.working_set_bytes,
             high_bytes=read_limit(path / "memory.high"),
             max_bytes=read_limit(path / "memory.max"),
+            others={each: pressures[each] for each in Resource if each is not Resource.MEMORY},
         ),
         pressures,
         events,
         own_events,
         SliceCounters(_counters(path, events, own_events), containers),
+        pids_current=counted.pids_current,
+        pids_max=read_limit(path / "pids.max"),
+        cpu_usec=counted.cpu_usec,
     )
 
 

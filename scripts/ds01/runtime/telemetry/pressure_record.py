@@ -11,11 +11,12 @@ from datetime import datetime
 from ds01.core.clock import format_instant, parse_instant
 from ds01.core.errors import BadInputError
 from ds01.core.typed import Final, TypeVar
-from ds01.core.value import asdict, dataclass, field
+from ds01.core.value import asdict, dataclass, field, replace
 from ds01.runtime.cgroup.pressure import MemoryEvents, Pressure, Resource, Stall
 from ds01.runtime.cgroup.tree import CannotTell
+from ds01.runtime.telemetry.growth import Growth, Totals, growth
 from ds01.runtime.telemetry.oom import ContainerCounters, Counters, SliceCounters
-from ds01.runtime.telemetry.pressure import Lifted, Watch
+from ds01.runtime.telemetry.pressure import Lifted, Wait, Watch
 from ds01.runtime.telemetry.pressure_read import Look
 from ds01.runtime.telemetry.quota import Quota, Said
 
@@ -25,10 +26,15 @@ _One = TypeVar("_One")
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What is remembered of one slice."""
+    """What is remembered of one slice.
+
+    Attributes:
+        totals: to tell what comes until the next look.
+    """
 
     counters: SliceCounters
     watch: Watch = field(default_factory=Watch)
+    totals: Totals = field(default_factory=Totals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +53,49 @@ class Memory:
     said: Mapping[str, Said] = field(default_factory=dict)
 
 
-def to_document(memory: Memory, looks: Sequence[Look], boot: str) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What came since the look before.
+
+    Attributes:
+        seconds: between the two looks.
+    """
+
+    seconds: float
+    slices: Mapping[str, Growth]
+
+
+def since(before: Memory | None, looks: Sequence[Look], seconds: float) -> Since | None:
+    """Return what came since the look before; None when there was none in this boot.
+
+    Args:
+        seconds: of this look.
+    """
+    if before is None:
+        return None
+    span = seconds - before.seconds
+    known = {name: each.totals for name, each in before.slices.items()}
+    return Since(span, {each.name: growth(known.get(each.name), each.totals, span) for each in looks})
+
+
+def to_document(memory: Memory, looks: Sequence[Look], boot: str, came: Since | None = None) -> dict[str, object]:
     """Return what the file is to say.
 
     Args:
         boot: which boot this is.
+        came: since the look before.
     """
     return {
         "version": VERSION,
         "updated_at": format_instant(memory.at),
         "boot": boot,
         "seconds": memory.seconds,
-        "slices": {each.name: _slice(each, memory.slices[each.name]) for each in looks if each.name in memory.slices},
+        "since_seconds": None if came is None else round(came.seconds, 3),
+        "slices": {
+            each.name: _slice(each, memory.slices[each.name], _grown(came, each.name))
+            for each in looks
+            if each.name in memory.slices
+        },
         "quota": {
             account: {quota.value: level for quota, level in said.items()} for account, said in memory.said.items()
         },
@@ -85,7 +122,11 @@ def from_document(document: Mapping[str, object], boot: str) -> Memory | str:
 # --- Writing ----------------------------------------------------------------------------------------------------------
 
 
-def _slice(look: Look, remembered: Remembered) -> dict[str, object]:
+def _grown(came: Since | None, name: str) -> Growth | None:
+    return None if came is None else came.slices.get(name)
+
+
+def _slice(look: Look, remembered: Remembered, grown: Growth | None) -> dict[str, object]:
     figures = look.figures
     containers = remembered.counters.containers
     named = dict(_readings(look))
@@ -96,12 +137,18 @@ def _slice(look: Look, remembered: Remembered) -> dict[str, object]:
             "high_bytes": _known(figures.high_bytes),
             "max_bytes": _known(figures.max_bytes),
         },
+        "pids": {"current": _known(look.pids_current), "max": _known(look.pids_max)},
+        "cpu": {"usage_usec": _known(look.cpu_usec), "cpus": None if grown is None else grown.cpus},
         "pressure": {each.value: _pressure(look.pressures[each]) for each in Resource},
         "events": _events(look.events),
+        "events_delta": dict(grown.events) if grown is not None and grown.events else None,
         "own_events": _events(look.own_events),
         "counters": asdict(remembered.counters.counters),
         "containers": None if containers is None else {id_: _container(each) for id_, each in containers.items()},
-        "watch": asdict(remembered.watch),
+        "watch": {
+            **asdict(replace(remembered.watch, others={})),
+            "others": {each.value: asdict(wait) for each, wait in remembered.watch.others.items()},
+        },
         "unknown": {name: each.words for name, each in named.items() if isinstance(each, CannotTell)},
     }
 
@@ -113,6 +160,9 @@ def _readings(look: Look) -> Iterator[tuple[str, object]]:
     yield "memory.working_set_bytes", figures.working_set_bytes
     yield "memory.high_bytes", figures.high_bytes
     yield "memory.max_bytes", figures.max_bytes
+    yield "pids.current", look.pids_current
+    yield "pids.max", look.pids_max
+    yield "cpu.usage_usec", look.cpu_usec
     for resource, pressure in look.pressures.items():
         yield f"pressure.{resource.value}", pressure
         if isinstance(pressure, Pressure):
@@ -160,7 +210,18 @@ def _remembered(row: Mapping[str, object]) -> Remembered:
             for id_, each in _object(containers).items()
         }
     )
-    return Remembered(SliceCounters(_counters(_object(row["counters"])), found), _watch(_object(row["watch"])))
+    counters = _counters(_object(row["counters"]))
+    return Remembered(SliceCounters(counters, found), _watch(_object(row["watch"])), _totals(counters.group, row))
+
+
+def _totals(group: int | None, row: Mapping[str, object]) -> Totals:
+    """Read what was counted; a release before wrote less of it."""
+    cpu, events = row.get("cpu"), row["events"]
+    return Totals(
+        group,
+        None if cpu is None else _maybe(_object(cpu)["usage_usec"], _whole),
+        {} if events is None else {name: _maybe(each, _whole) for name, each in _object(events).items()},
+    )
 
 
 def _counters(row: Mapping[str, object]) -> Counters:
@@ -176,7 +237,12 @@ def _watch(row: Mapping[str, object]) -> Watch:
         stalled_since=_maybe(row["stalled_since"], _number),
         eased_since=_maybe(row["eased_since"], _number),
         lifted=None if lifted is None else Lifted(_whole(_object(lifted)["was_bytes"])),
+        others={Resource(name): _wait(_object(each)) for name, each in _object(row.get("others", {})).items()},
     )
+
+
+def _wait(row: Mapping[str, object]) -> Wait:
+    return Wait(_maybe(row["above_since"], _number), _maybe(row["high_since"], _number))
 
 
 def _said(row: Mapping[str, object]) -> Said:

@@ -8,11 +8,11 @@ from datetime import datetime
 from ds01.core.rules import Mode
 from ds01.core.typed import Final
 from ds01.core.visible import short_name
-from ds01.runtime.cgroup.pressure import Pressure
+from ds01.runtime.cgroup.pressure import Pressure, Resource
 from ds01.runtime.cgroup.tree import CannotTell
 from ds01.runtime.overview.words import count_words, memory_words
 from ds01.runtime.telemetry.oom import Victim, Whose
-from ds01.runtime.telemetry.pressure import Figures, PressureRules, Stalled
+from ds01.runtime.telemetry.pressure import Figures, High, Over, PressureRules, Stalled
 from ds01.runtime.telemetry.quota import Near, Quota
 
 _SHORT_ID: Final = 12
@@ -100,14 +100,24 @@ def memory_details(figures: Figures) -> dict[str, object]:
     }
 
 
-def pressure_details(figures: Figures) -> dict[str, object]:
-    """Return the pressure and the memory figures of an event."""
-    memory, shares = figures.memory, {}
-    if isinstance(memory, Pressure):
-        shares = {"some_avg60": memory.some.avg60}
-        if not isinstance(memory.full, CannotTell):
-            shares |= {"full_avg60": memory.full.avg60, "full_avg10": memory.full.avg10}
+def pressure_details(figures: Figures, resource: Resource = Resource.MEMORY) -> dict[str, object]:
+    """Return one kind of pressure and the memory figures of an event."""
+    found = figures.memory if resource is Resource.MEMORY else figures.others.get(resource)
+    shares = {}
+    if isinstance(found, Pressure):
+        shares = {"some_avg60": found.some.avg60}
+        if not isinstance(found.full, CannotTell):
+            shares |= {"full_avg60": found.full.avg60, "full_avg10": found.full.avg10}
     return {**shares, **memory_details(figures)}
+
+
+def wait_details(change: High | Over, figures: Figures) -> dict[str, object]:
+    """Return what the event says of pressure that is high, or over."""
+    return {
+        "resource": change.resource.value,
+        "seconds": round(change.seconds),
+        **pressure_details(figures, change.resource),
+    }
 
 
 def stall_details(stalled: Stalled, rules: PressureRules, figures: Figures) -> dict[str, object]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ds01.core.policy import Policy, PolicyError, read_policy
 from ds01.core.rules import Mode
 from ds01.core.value import replace
-from ds01.runtime.cgroup.pressure import Pressure, Stall
+from ds01.runtime.cgroup.pressure import Pressure, Resource, Stall
 from ds01.runtime.cgroup.tree import CannotTell, Cause, LimitReading, Reading
 from ds01.runtime.telemetry.pressure import (
     Change,
@@ -24,6 +24,7 @@ from ds01.runtime.telemetry.pressure import (
     Release,
     Restore,
     Stalled,
+    Wait,
     Watch,
     What,
     Why,
@@ -120,6 +121,53 @@ def test_what_nobody_can_tell_is_neither_high_nor_over() -> None:
     assert over_minutes([blind] * 60)[1] == over_minutes([half_blind] * 60)[1] == []
     assert over_minutes([*[figures(90)] * 4, blind, *[figures(90)] * 4])[1] == []
     assert over_minutes([*[figures(90)] * 6, *[blind] * 60])[1] == [(5, High(300))]
+
+
+def waiting(cpu: float = 0, disk: float = 0, *, full: bool = True) -> Figures:
+    """Percent in which all waited for CPU or the disk; or some for CPU, with a kernel that knows no other."""
+
+    def pressure(percent: float) -> Pressure:
+        stall = Stall(percent, percent, percent, 0)
+        return Pressure(stall, stall if full else UNKNOWN)
+
+    return replace(CALM, others={Resource.CPU: pressure(cpu), Resource.IO: pressure(disk)})
+
+
+@pytest.mark.parametrize(
+    ("case", "looks", "said"),
+    [
+        ("below", [waiting(20, 20)] * 60, []),
+        ("for CPU", [waiting(cpu=21)] * 60, [(5, High(300, Resource.CPU))]),
+        ("for the disk, with an end", [waiting(disk=90)] * 10 + [waiting(disk=17)] * 5 + [waiting()],
+         [(5, High(300, Resource.IO)), (15, Over(What.HIGH, 900, Resource.IO))]),
+        ("each by itself", [waiting(cpu=90)] * 3 + [waiting(90, 90)] * 6,
+         [(5, High(300, Resource.CPU)), (8, High(300, Resource.IO))]),
+        ("never for five minutes", [waiting(cpu=90), waiting(disk=90)] * 60, []),
+        ("by some alone where the kernel tells no more", [waiting(cpu=41, full=False)] * 6,
+         [(5, High(300, Resource.CPU))]),
+        ("less than that, by some alone", [waiting(cpu=40, full=False)] * 60, []),
+        ("of the disk it always tells", [waiting(disk=90, full=False)] * 60, []),
+        ("not known", [CALM] * 60, []),
+        ("not known in between", [*[waiting(cpu=90)] * 4, CALM, *[waiting(cpu=90)] * 4], []),
+        ("not known afterwards", [*[waiting(cpu=90)] * 6, *[CALM] * 60], [(5, High(300, Resource.CPU))]),
+    ],
+)  # fmt: skip
+def test_waiting_for_cpu_or_disk_is_reported_as_for_memory(case: str, looks: list[Figures], said: Said) -> None:
+    assert over_minutes(looks)[1] == said
+
+
+def test_waiting_for_cpu_or_disk_is_no_stall_and_lifts_nothing() -> None:
+    looks = [replace(waiting(99, 99), current_bytes=HIGH, working_set_bytes=HIGH)] * 60
+    found = over_minutes(looks, RELEASES)[1]
+    assert found == [(5, High(300, Resource.CPU)), (5, High(300, Resource.IO))]
+
+
+def test_with_the_rule_off_or_the_slice_gone_it_is_over() -> None:
+    watch = Watch(others={Resource.CPU: Wait(None, 400.0), Resource.IO: Wait(900.0, None)})
+    over = (Over(What.HIGH, 600, Resource.CPU),)
+    assert ended(watch, 1000) == over
+    assert step(watch, waiting(99), replace(RULES, mode=Mode.OFF), 1000, killed=False) == (Watch(), over)
+    assert interrupted(watch) == Watch(others={Resource.CPU: Wait(None, 400.0)})
 
 
 def test_while_nobody_looked_nothing_lasted() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cgroups import pressure_text
+from tests.cgroups import events_text, pressure_text
 from tests.unit.runtime.telemetry.pressure_host import GIB, HIGH, MAX, OWN, SLICE, USER, Host
 
 from ds01.core.events import Event
@@ -36,6 +36,46 @@ def host(tmp_path: Path) -> Host:
 
 def written(host: Host) -> dict[str, Any]:
     return json.loads(host.paths.pressure.read_text())
+
+
+# --- What is used -----------------------------------------------------------------------------------------------------
+
+
+def test_each_minute_says_what_was_used_and_what_happened_since_the_one_before(host: Host) -> None:
+    def shows(usec: int, high: int) -> None:
+        path = host.put(GIB, memory_events=events_text(high=high), pids_max="12288")
+        (path / "cpu.stat").write_text(f"usage_usec {usec}\nuser_usec 0\nsystem_usec 0\n")
+
+    def used() -> tuple[object, ...]:
+        found = written(host)
+        row = found["slices"][SLICE]
+        delta = row["events_delta"]
+        return found["since_seconds"], row["pids"], row["cpu"], None if delta is None else delta["high"]
+
+    pids = {"current": 3, "max": 12288}
+    shows(7_000_000, 5)
+    host.looks()
+    assert used() == (None, pids, {"usage_usec": 7_000_000, "cpus": None}, None)
+    shows(97_000_000, 25)
+    host.looks()
+    assert used() == (60.0, pids, {"usage_usec": 97_000_000, "cpus": 1.5}, 20)
+    # Another sampler goes on from what was written.
+    host.start()
+    shows(127_000_000, 25)
+    host.looks()
+    assert used() == (60.0, pids, {"usage_usec": 127_000_000, "cpus": 0.5}, 0)
+
+
+def test_waiting_for_cpu_is_in_the_log_once_and_its_owner_is_not_told(host: Host) -> None:
+    host.put(GIB, cpu_pressure=pressure_text(90, 90))
+    host.looks(10)
+    host.put(GIB)
+    host.looks()
+    assert [(each.event_type, each.details["resource"], each.details["seconds"]) for each in host.events()] == [
+        ("pressure.high", "cpu", 300),
+        ("pressure.over", "cpu", 600),
+    ]
+    assert host.notices() == {}
 
 
 # --- Out of memory ----------------------------------------------------------------------------------------------------

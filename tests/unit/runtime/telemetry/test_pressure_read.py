@@ -11,6 +11,7 @@ from tests.cgroups import DATA, GIB, events_text, make_group, make_mount, make_s
 from ds01.core.names import SliceName, cgroup_path
 from ds01.runtime.cgroup.pressure import MemoryEvents, Pressure, Resource, Stall
 from ds01.runtime.cgroup.tree import CannotTell
+from ds01.runtime.telemetry.growth import Totals
 from ds01.runtime.telemetry.oom import ContainerCounters, Counters, SliceCounters
 from ds01.runtime.telemetry.pressure import Figures
 from ds01.runtime.telemetry.pressure_read import Look, look_at
@@ -30,15 +31,14 @@ def test_a_slice_is_read_with_its_containers() -> None:
     inactive = next(
         int(line.split()[1]) for line in (FOLDER / "memory.stat").read_text().splitlines() if "inactive_file" in line
     )
+    cpu = Pressure(Stall(1.62, 1.48, 0.93, 48201938), Stall(0.0, 0.0, 0.0, 1803311))
+    disk = Pressure(Stall(0.0, 0.02, 0.11, 9028177), Stall(0.0, 0.02, 0.1, 8812034))
+    usage = next(int(line.split()[1]) for line in (FOLDER / "cpu.stat").read_text().splitlines() if "usage" in line)
     first, second = FOLDER / f"docker-{FIRST}.scope", FOLDER / f"docker-{SECOND}.scope"
     assert look_at(DATA / "full", ALICE) == Look(
         ALICE,
-        Figures(memory, current, current - inactive, 86 * GIB, 96 * GIB),
-        {
-            Resource.MEMORY: memory,
-            Resource.CPU: Pressure(Stall(1.62, 1.48, 0.93, 48201938), Stall(0.0, 0.0, 0.0, 1803311)),
-            Resource.IO: Pressure(Stall(0.0, 0.02, 0.11, 9028177), Stall(0.0, 0.02, 0.1, 8812034)),
-        },
+        Figures(memory, current, current - inactive, 86 * GIB, 96 * GIB, {Resource.CPU: cpu, Resource.IO: disk}),
+        {Resource.MEMORY: memory, Resource.CPU: cpu, Resource.IO: disk},
         MemoryEvents(0, 1289, 34, 2, 2, 0),
         MemoryEvents(0, 1289, 0, 0, 0, 0),
         SliceCounters(
@@ -48,6 +48,9 @@ def test_a_slice_is_read_with_its_containers() -> None:
                 SECOND: ContainerCounters(Counters(number(second), 0, 0, 0), None),
             },
         ),
+        pids_current=int((FOLDER / "pids.current").read_text()),
+        pids_max=int((FOLDER / "pids.max").read_text()),
+        cpu_usec=usage,
     )
 
 
@@ -58,7 +61,7 @@ def test_a_slice_that_is_gone_shows_nothing(tmp_path: Path) -> None:
 def test_what_is_missing_is_left_open(tmp_path: Path) -> None:
     folder = make_slice(make_mount(tmp_path), ALICE)
     make_group(folder / f"docker-{FIRST}.scope")
-    for file in {*folder.rglob("memory.*"), *folder.rglob("*.pressure")}:
+    for file in {*folder.rglob("*.*")} - {*folder.rglob("*.scope")}:
         file.unlink()
     found = look_at(tmp_path, ALICE)
     assert found is not None
@@ -66,7 +69,9 @@ def test_what_is_missing_is_left_open(tmp_path: Path) -> None:
         Counters(number(folder), None, None, None),
         {FIRST: ContainerCounters(Counters(number(folder / f"docker-{FIRST}.scope"), None, None, None), None)},
     )
-    assert all(isinstance(each, CannotTell) for each in (*found.pressures.values(), found.events, found.own_events))
+    unknown = (found.events, found.own_events, found.pids_current, found.pids_max, found.cpu_usec)
+    assert all(isinstance(each, CannotTell) for each in (*found.pressures.values(), *unknown))
+    assert found.totals == Totals(number(folder))
 
 
 @pytest.mark.parametrize("without", ["memory.events", "memory.events.local"])

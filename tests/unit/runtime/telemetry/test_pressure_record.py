@@ -12,23 +12,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.runtime.telemetry.looks import BLIND, CONTAINER, GIB, LOOK, STUDENT
 
+from ds01.core.value import replace
+from ds01.runtime.cgroup.pressure import Resource
+from ds01.runtime.telemetry.growth import Totals
 from ds01.runtime.telemetry.oom import ContainerCounters, Counters, SliceCounters
-from ds01.runtime.telemetry.pressure import Lifted, Watch
-from ds01.runtime.telemetry.pressure_record import Memory, Remembered, from_document, to_document
+from ds01.runtime.telemetry.pressure import Lifted, Wait, Watch
+from ds01.runtime.telemetry.pressure_record import Memory, Remembered, from_document, since, to_document
 from ds01.runtime.telemetry.quota import Quota
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-WATCH = Watch(1.5, None, 3.0, 4.0, 5.0, Lifted(86 * GIB))
+WATCH = Watch(1.5, None, 3.0, 4.0, 5.0, Lifted(86 * GIB), {Resource.CPU: Wait(None, 6.0)})
 MEMORY = Memory(
     NOW,
     1000.25,
-    {STUDENT: Remembered(LOOK.counters, WATCH), BLIND.name: Remembered(BLIND.counters)},
+    {
+        STUDENT: Remembered(LOOK.counters, WATCH, LOOK.totals),
+        BLIND.name: Remembered(BLIND.counters, totals=BLIND.totals),
+    },
     {"alice": {Quota.MEMORY: 0.8, Quota.GPUS: 0.95}},
 )
 
 
-def written(memory: Memory = MEMORY) -> dict[str, Any]:
-    return json.loads(json.dumps(to_document(memory, [LOOK, BLIND], "boot-1")))
+def written(memory: Memory = MEMORY, before: Memory | None = None) -> dict[str, Any]:
+    came = since(before, [LOOK, BLIND], memory.seconds)
+    return json.loads(json.dumps(to_document(memory, [LOOK, BLIND], "boot-1", came)))
 
 
 def test_the_file_says_what_every_slice_showed() -> None:
@@ -38,6 +45,7 @@ def test_the_file_says_what_every_slice_showed() -> None:
         "updated_at": "2026-03-01T12:00:00Z",
         "boot": "boot-1",
         "seconds": 1000.25,
+        "since_seconds": None,
         "quota": {"alice": {"memory": 0.8, "gpus": 0.95}},
     }
     some = {"avg10": 14.21, "avg60": 12.5, "avg300": 4.07, "total_usec": 81733240}
@@ -50,8 +58,11 @@ def test_the_file_says_what_every_slice_showed() -> None:
             "high_bytes": 86 * GIB,
             "max_bytes": 96 * GIB,
         },
+        "pids": {"current": 120, "max": 12288},
+        "cpu": {"usage_usec": 500_000_000, "cpus": None},
         "pressure": {"memory": {"some": some, "full": full}, "cpu": {"some": some, "full": None}, "io": None},
         "events": {"low": 0, "high": 1289, "max": 34, "oom": 2, "oom_kill": 2, "oom_group_kill": None},
+        "events_delta": None,
         "own_events": {"low": 0, "high": 1289, "max": 0, "oom": 0, "oom_kill": 0, "oom_group_kill": 0},
         "counters": {"group": 7, "oom_kill": 2, "oom": 2, "own_oom": 0},
         "containers": {CONTAINER: {"group": 8, "oom_kill": 2, "oom": 2, "own_oom": None, "memory_max_bytes": 32 * GIB}},
@@ -62,6 +73,7 @@ def test_the_file_says_what_every_slice_showed() -> None:
             "stalled_since": 4.0,
             "eased_since": 5.0,
             "lifted": {"was_bytes": 86 * GIB},
+            "others": {"cpu": {"above_since": None, "high_since": 6.0}},
         },
         "unknown": {"pressure.cpu.full": why, "pressure.io": why, "events.oom_group_kill": why},
     }
@@ -70,16 +82,48 @@ def test_the_file_says_what_every_slice_showed() -> None:
 def test_what_nobody_can_tell_is_null_with_its_reason_and_no_limit_is_null_without() -> None:
     blind = written()["slices"][BLIND.name]
     assert blind["memory"] == dict.fromkeys(("current_bytes", "working_set_bytes", "high_bytes", "max_bytes"))
+    assert (blind["pids"], blind["cpu"]) == ({"current": None, "max": None}, {"usage_usec": None, "cpus": None})
     assert sorted(blind["unknown"]) == [
+        "cpu.usage_usec",
         "events",
         "memory.current_bytes",
         "memory.max_bytes",
         "memory.working_set_bytes",
         "own_events",
+        "pids.current",
         "pressure.cpu",
         "pressure.io",
         "pressure.memory",
     ]
+
+
+def test_what_came_since_the_look_before_stands_beside_what_was_counted_in_all() -> None:
+    earlier = Totals(7, 410_000_000, {"low": 0, "high": 1200, "max": 34, "oom": 1, "oom_kill": None})
+    before = Memory(NOW, 940.0, {STUDENT: Remembered(LOOK.counters, totals=earlier)})
+    document = written(before=before)
+    assert document["since_seconds"] == 60.25
+    assert document["slices"][STUDENT]["cpu"] == {"usage_usec": 500_000_000, "cpus": 1.494}
+    assert document["slices"][STUDENT]["events_delta"] == {
+        "low": 0, "high": 89, "max": 0, "oom": 1, "oom_kill": None, "oom_group_kill": None,
+    }  # fmt: skip
+    # Of this one nothing is known.
+    assert (document["slices"][BLIND.name]["cpu"]["cpus"], document["slices"][BLIND.name]["events_delta"]) == (
+        None,
+        None,
+    )
+
+
+def test_what_a_release_before_wrote_is_gone_on_from() -> None:
+    older = written()
+    for each in older["slices"].values():
+        for key in ("pids", "cpu", "events_delta"):
+            del each[key]
+        del each["watch"]["others"]
+    found = from_document(older, "boot-1")
+    assert isinstance(found, Memory)
+    assert found.slices[STUDENT] == Remembered(
+        LOOK.counters, replace(WATCH, others={}), replace(LOOK.totals, cpu_usec=None)
+    )
 
 
 def test_it_is_read_back_whole() -> None:
@@ -97,12 +141,23 @@ REMEMBERED = st.builds(
         st.none()
         | st.dictionaries(st.text("abcdef0123456789", min_size=1), st.builds(ContainerCounters, COUNTERS, COUNTS)),
     ),
-    st.builds(Watch, TIMES, TIMES, TIMES, TIMES, TIMES, st.none() | st.builds(Lifted, st.integers(0, 2**63))),
+    st.builds(
+        Watch,
+        TIMES,
+        TIMES,
+        TIMES,
+        TIMES,
+        TIMES,
+        st.none() | st.builds(Lifted, st.integers(0, 2**63)),
+        st.dictionaries(st.sampled_from(Resource), st.builds(Wait, TIMES, TIMES)),
+    ),
 )
 
 
 @given(REMEMBERED, st.dictionaries(st.text(), st.dictionaries(st.sampled_from(Quota), st.floats(0, 1))))
 def test_whatever_is_remembered_is_read_back(remembered: Remembered, said: dict[str, dict[Quota, float]]) -> None:
+    group = remembered.counters.counters.group
+    remembered = replace(remembered, totals=replace(LOOK.totals, group=group))
     memory = Memory(NOW, 5.0, {STUDENT: remembered}, said)
     assert from_document(json.loads(json.dumps(to_document(memory, [LOOK], "b"))), "b") == memory
 
@@ -125,6 +180,11 @@ def test_one_of_another_boot_or_version_says_nothing() -> None:
         (("slices", STUDENT, "counters"), {}),
         (("slices", STUDENT, "counters", "oom_kill"), True),
         (("slices", STUDENT, "counters", "oom_kill"), 1.5),
+        (("slices", STUDENT, "cpu"), {}),
+        (("slices", STUDENT, "cpu"), {"usage_usec": "1"}),
+        (("slices", STUDENT, "events"), {"high": 1.5}),
+        (("slices", STUDENT, "watch", "others"), {"disk": {}}),
+        (("slices", STUDENT, "watch", "others"), {"cpu": {}}),
         (("slices", STUDENT, "containers"), []),
         (("slices", STUDENT, "containers", CONTAINER), {}),
         (("slices", STUDENT, "watch"), {}),

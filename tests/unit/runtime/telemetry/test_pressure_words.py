@@ -10,9 +10,9 @@ from tests.unit.runtime.telemetry.looks import CONTAINER, FIGURES, GIB, UNKNOWN
 
 from ds01.core.rules import Mode
 from ds01.core.value import replace
-from ds01.runtime.cgroup.pressure import Pressure
+from ds01.runtime.cgroup.pressure import Pressure, Resource
 from ds01.runtime.telemetry.oom import Victim, Whose
-from ds01.runtime.telemetry.pressure import PressureRules, Stalled
+from ds01.runtime.telemetry.pressure import High, Over, PressureRules, Stalled, What
 from ds01.runtime.telemetry.pressure_words import (
     near_details,
     near_text,
@@ -21,6 +21,7 @@ from ds01.runtime.telemetry.pressure_words import (
     pressure_details,
     stall_details,
     stall_text,
+    wait_details,
 )
 from ds01.runtime.telemetry.quota import Near, Quota
 
@@ -112,6 +113,19 @@ def test_pressure_is_told_as_far_as_it_is_known() -> None:
     half = replace(FIGURES, memory=Pressure(FIGURES.memory.some, UNKNOWN))
     assert pressure_details(half) == {"some_avg60": 12.5, **MEMORY}
     assert pressure_details(replace(FIGURES, memory=UNKNOWN)) == MEMORY
+    assert pressure_details(FIGURES, Resource.CPU) == {"some_avg60": 12.5, **MEMORY}
+    assert (
+        pressure_details(FIGURES, Resource.IO) == pressure_details(replace(FIGURES, others={}), Resource.CPU) == MEMORY
+    )
+
+
+@pytest.mark.parametrize("change", [High(299.6, Resource.CPU), Over(What.HIGH, 299.6, Resource.CPU)])
+def test_high_pressure_says_of_what(change: High | Over) -> None:
+    wanted = {"resource": "cpu", "seconds": 300, "some_avg60": 12.5, **MEMORY}
+    assert wait_details(change, FIGURES) == wanted
+    assert wait_details(replace(change, resource=Resource.MEMORY), FIGURES) == {
+        "resource": "memory", "seconds": 300, **pressure_details(FIGURES),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
