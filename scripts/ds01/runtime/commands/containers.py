@@ -15,7 +15,7 @@ from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy, read_policy
 from ds01.core.terminal import print_json, say
 from ds01.core.typed import Final
-from ds01.core.value import dataclass
+from ds01.core.value import dataclass, replace
 from ds01.core.visible import visible
 from ds01.core.words import table
 from ds01.runtime.accounts import caller, is_admin
@@ -23,8 +23,8 @@ from ds01.runtime.administrator import require_root
 from ds01.runtime.commands.watching import add_watch, shown
 from ds01.runtime.containers.container import State
 from ds01.runtime.containers.engine import EngineError
-from ds01.runtime.containers.look import look, read_record
-from ds01.runtime.containers.record import Row, entry_of, row_of
+from ds01.runtime.containers.look import Looker, look, open_engine, read_record
+from ds01.runtime.containers.record import Record, Row, entry_of, row_of
 from ds01.runtime.containers.seen import Kind, Seen
 from ds01.runtime.identity import Caller
 
@@ -33,7 +33,13 @@ _HEAD: Final = ("NAME", "OWNER", "KIND", "STATE", "SINCE", "IMAGE", "GPU", "FLAG
 _SHOWN_ID: Final = 12
 _EPILOG: Final = """Whose a container is, is known by a claim of an administrator, by the label that DS01 gave it,
 by the slice that the kernel has it in, or as whom its processes run. With a ? only its maker
-says so: it counts for nobody. Root alone reads this; behind sudo an account sees its own."""
+says so: it counts for nobody. An account sees its own, an administrator all. Claims, and which
+containers DS01 let come to be, root alone reads: without sudo what Docker and the kernel show has
+to do."""
+_NOT_READ: Final = (
+    "claims, and which containers DS01 let come to be, are read by root alone: shown is what Docker and the kernel tell"
+    " of your own; run the command through sudo to see more"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +56,15 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What could be found out, and what is in the way of more."""
+    """What could be found out, and what is in the way of more.
+
+    Attributes:
+        failed: whether that should not be.
+    """
 
     lines: tuple[Shown, ...]
     lacking: str | None
+    failed: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,13 +80,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     paths = host_paths(options.root)
-    require_root(paths, "which containers there are, and whose they are, is read")
+    knows_all = os.geteuid() == 0 or (not paths.is_live and os.access(paths.containers, os.R_OK, effective_ids=True))
+    if knows_all:
+        require_root(paths, "which containers there are, and whose they are, is read")
     policy = read_policy(paths.policy, of_root=True)
     who = caller(policy, uid=os.getuid(), environment=os.environ)
-    user = _whose(who, options.user)
+    user = _whose(who if knows_all else replace(who, is_admin=False), options.user)
 
     def show(clear: str) -> int:
-        found = _find(paths, policy)
+        found = _find(paths, policy) if knows_all else _find_without_root(paths, policy)
         lines = [each for each in found.lines if _is_wanted(each.row, user, unmanaged=options.unmanaged)]
         if options.json:
             print_json(_json(lines, found.lacking), sys.stdout)
@@ -83,7 +96,7 @@ def _show(options: argparse.Namespace) -> int:
             print(f"{clear}{_text(lines, user)}", flush=True)
             if found.lacking is not None:
                 say(f"notice: {found.lacking}")
-        return ExitCode.DONE if found.lacking is None else ExitCode.FAILED
+        return ExitCode.FAILED if found.failed else ExitCode.DONE
 
     return shown(options.watch, show)
 
@@ -100,7 +113,7 @@ def _whose(who: Caller, asked: str | None) -> str | None:
         raise RefusedError(
             f"containers of {visible(asked)} are shown to administrators alone",
             None,
-            "leave --user out to see your own",
+            "leave --user out to see your own; administrators run the command through sudo",
         )
     return who.name
 
@@ -118,8 +131,18 @@ def _find(paths: HostPaths, policy: Policy) -> _Found:
     except EngineError as error:
         when = "nothing is known from before" if record.updated_at is None else _when(record.updated_at)
         lacking = f"{error.render()}\nshown is what was known before: {when}"
-        return _Found(_sorted(Shown(row, _flags(row)) for row in record.rows.values()), lacking)
+        return _Found(_sorted(Shown(row, _flags(row)) for row in record.rows.values()), lacking, failed=True)
     return _Found(_sorted(_of(each, record.rows.get(each.container.id), policy) for each in seen), None)
+
+
+def _find_without_root(paths: HostPaths, policy: Policy) -> _Found:
+    """Return what anybody can find out who may ask Docker.
+
+    Raises:
+        EngineError: this account may not, or nobody can.
+    """
+    seen = Looker(paths, policy, Record(), {}).see_all(open_engine(paths).inspect_all())
+    return _Found(_sorted(_of(each, None, policy) for each in seen), _NOT_READ)
 
 
 def _of(seen: Seen, before: Row | None, policy: Policy) -> Shown:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -190,9 +192,62 @@ def test_a_state_has_begun_at_its_own_time(state: State, since: str) -> None:
     assert module.since(there) == times[since]
 
 
-def test_an_account_that_is_not_root_is_told_how_to_ask(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert module.main([]) == 4
-    assert "run the command through sudo" in capsys.readouterr().err
+@pytest.fixture
+def open_paths(paths: HostPaths) -> Iterator[HostPaths]:
+    """The same host where others may enter: pytest's own folder is closed to them."""
+    with tempfile.TemporaryDirectory(prefix="ds01-containers-") as folder:
+        root = Path(folder) / "root"
+        shutil.copytree(paths.root, root, symlinks=True)
+        Path(folder).chmod(0o755)
+        made = HostPaths(root)
+        remember(made, Record({id_of("old"): remembered("old")}), NOON)
+        yield made
+
+
+@pytest.fixture
+def as_account(open_paths: HostPaths, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*words: str, account: str = ALICE, docker: int = 0o666) -> tuple[int, str, str]:
+        # One who became another by sudo -u is none that root acts for.
+        environment = {name: text for name, text in os.environ.items() if name != "SUDO_UID"}
+        with engine_with(open_paths.engine, *there()), pytest.MonkeyPatch.context() as patched:
+            open_paths.engine.chmod(docker)
+            patched.setattr("os.environ", environment)
+            entry, groups = pwd.getpwnam(account), os.getgroups()
+            os.setgroups([])
+            os.setegid(entry.pw_gid)
+            os.setresuid(entry.pw_uid, entry.pw_uid, 0)
+            try:
+                code = module.main([*words, "--root", os.fspath(open_paths.root)])
+            finally:
+                os.setresuid(0, 0, 0)
+                os.setegid(0)
+                os.setgroups(groups)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_without_root_an_account_sees_its_own_and_what_it_cannot_see(as_account: Run) -> None:
+    code, out, err = as_account()
+    assert (code, names(out)) == (0, ["forged", "train"])
+    # Nobody but root can tell which of the two it was that DS01 let come to be.
+    assert [line.split()[1:4] for line in out.splitlines()[1:]] == [["games?", "(label)", "unknown"]] * 2
+    assert err.startswith("notice: claims, and which containers DS01 let come to be, are read by root alone")
+    code, out, _ = as_account("--json", account=BOB)
+    said = json.loads(out)
+    assert (code, said["containers"], len(said["lacking"])) == (0, [], 1)
+
+
+@pytest.mark.parametrize("account", [ALICE, ADMIN])
+def test_without_root_nobody_is_shown_what_is_anothers(as_account: Run, account: str) -> None:
+    code, out, err = as_account("--user", BOB, account=account)
+    assert (code, out) == (4, "")
+    assert "administrators run the command through sudo" in err
+
+
+def test_an_account_that_may_not_ask_docker_is_told_how_to_ask(as_account: Run, open_paths: HostPaths) -> None:
+    code, out, err = as_account(docker=0o600)
+    assert (code, out) == (1, "")
+    assert f"{open_paths.engine} may not be used" in err
+    assert "sudo" in err
