@@ -46,6 +46,13 @@ class Api:
     def start(self, container: str) -> None:
         self.ask("POST", f"/containers/{container}/start")
 
+    def rename(self, container: str, name: str) -> None:
+        self.ask("POST", f"/containers/{container}/rename?name={name}")
+
+    def wait(self, container: str) -> None:
+        """Return when it has ended."""
+        self.ask("POST", f"/containers/{container}/wait")
+
     def remove(self, container: str) -> None:
         self.ask("DELETE", f"/containers/{container}?force=1&v=1")
 

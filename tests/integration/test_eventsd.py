@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,7 @@ from tests.integration.dockers import docker, engine_socket
 from tests.integration.events_host import EventsHost
 from tests.integration.wrapper_host import ADMIN, ALICE, WrapperHost, make_host, uid_of, until
 
+from ds01.core.clock import parse_instant
 from ds01.core.policy import read_policy
 from ds01.runtime.containers.look import look
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind
@@ -25,14 +29,17 @@ from ds01.runtime.gpu.record import parse_ledger
 from ds01.runtime.overview.notices import read_notices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from tests.engine.daemon import Daemon
     from tests.engine.fixture import StartEngine
     from tests.fake_nvml.fixture import FakeNvml
 
-# Each is made and removed, each twentieth is started too: an engine of the tests takes a third of a second for that.
-CHURNED, STARTED_EACH, WORKERS = 500, 20, 4
-SLEEP = [IMAGE, "sleep", "6000"]
+# Each is made, renamed and removed. Each fifth is started too, for which an engine of the tests takes a third of a
+# second; of those each second ends by itself, the others are ended with their removal.
+CHURNED, STARTED_EACH, ENDS_EACH, WORKERS = 500, 5, 10, 4
+SLEEP, ENDS = [IMAGE, "sleep", "6000"], [IMAGE, "false"]
+RESTARTS = 3
 
 
 @pytest.fixture
@@ -127,27 +134,38 @@ def test_what_happened_before_its_start_is_told_from_what_there_is(
 # --- Many -------------------------------------------------------------------------------------------------------------
 
 
+def live(api: Api, name: str, number: int, made: Callable[[str], object] = lambda _: None) -> None:
+    """Live a container's life, from beginning to end."""
+    ends = number % ENDS_EACH == 0
+    container = api.create(name, ENDS if ends else SLEEP)
+    made(container)
+    api.rename(container, f"{name}-new")
+    if number % STARTED_EACH == 0:
+        api.start(container)
+        if ends:
+            api.wait(container)
+    api.remove(container)
+
+
 def churn(engine: Path, prefix: str, worker: int, *, count: int) -> None:
     with Api(engine) as api:
         for number in range(count):
-            name = f"{prefix}-{worker}-{number}"
-            container = api.create(name, SLEEP)
-            if number % STARTED_EACH == 0:
-                api.start(container)
-            api.remove(container)
+            live(api, f"{prefix}-{worker}-{number}", number)
 
 
 def expected(*, count: int, workers: int) -> dict[str, int]:
-    started = workers * -(-count // STARTED_EACH)
-    all_of_them = count * workers
-    return {"container.create": all_of_them, "container.destroy": all_of_them, "container.start": started,
-            "container.die": started}  # fmt: skip
+    started, ended = workers * -(-count // STARTED_EACH), workers * -(-count // ENDS_EACH)
+    everyone = dict.fromkeys(("container.create", "container.rename", "container.destroy"), count * workers)
+    return {**everyone, "container.start": started, "container.die": started, "by itself": ended}
 
 
 def counted(site: EventsHost, prefix: str) -> dict[str, int]:
-    wanted = expected(count=1, workers=1)
-    types = [each.event_type for each in site.events(prefix)]
-    return {event_type: types.count(event_type) for event_type in wanted}
+    events = site.events(prefix)
+    types = [each.event_type for each in events]
+    # What `false` ends with; what is removed while it runs is killed.
+    ended = sum(each.event_type == "container.die" and each.details["exit_code"] == 1 for each in events)
+    kinds = [kind for kind in expected(count=1, workers=1) if kind != "by itself"]
+    return {**{kind: types.count(kind) for kind in kinds}, "by itself": ended}
 
 
 @pytest.mark.docker
@@ -175,7 +193,7 @@ def test_killed_amid_many_and_started_again_it_tells_nothing_twice(site: EventsH
     site.start()
     with ThreadPoolExecutor(2) as pool:
         # Less than the engine remembers, network messages included.
-        running = [pool.submit(churn, engine_socket(), prefix, worker, count=25) for worker in range(2)]
+        running = [pool.submit(churn, engine_socket(), prefix, worker, count=20) for worker in range(2)]
         for _ in range(3):
             before = len(site.events(prefix))
             until(lambda before=before: len(site.events(prefix)) > before or all(each.done() for each in running))
@@ -185,7 +203,8 @@ def test_killed_amid_many_and_started_again_it_tells_nothing_twice(site: EventsH
             each.result()
     docker("create", "--name", f"{prefix}-last", "--network=none", *SLEEP)
     until(lambda: f"{prefix}-last" in {name for name, _ in site.known(prefix).values()})
-    whole = expected(count=25, workers=2) | {"container.create": 51}
+    whole = expected(count=20, workers=2)
+    whole["container.create"] += 1
     assert counted(site, prefix) == whole
     assert site.twice(prefix) == {}
     assert site.gaps() == []
@@ -217,6 +236,87 @@ def test_an_engine_that_is_killed_leaves_a_gap_and_nothing_twice(another_engine:
         assert gap["why"] == "the engine was started anew and remembers nothing from before"
         assert not [each for each in site.told("") if each.endswith("*")]
         assert site.end() == 0
+    finally:
+        if site.daemon is not None:
+            site.end(signal.SIGKILL)
+
+
+@dataclass
+class Churning:
+    """Containers that come and go on an engine that is killed and started again meanwhile.
+
+    Attributes:
+        runs: how often the engine was started, or ended, so far.
+        made: when each container was, by its id.
+    """
+
+    engine: Daemon
+    over: threading.Event = field(default_factory=threading.Event)
+    runs: int = 0
+    made: dict[str, datetime] = field(default_factory=dict)
+
+    def __call__(self, worker: int) -> int:
+        """Make containers until it is over; returns how many were cut off by the engine's end."""
+        cut_off = 0
+        for number in count():
+            if self.over.is_set():
+                return cut_off
+            before = self.runs
+            try:
+                with Api(self.engine.socket) as api:
+                    live(api, f"c-{worker}-{number}", number, self._note)
+            except (OSError, HTTPException, AssertionError):
+                if before == self.runs and before % 2 == 0:
+                    raise
+                cut_off += 1
+                # It is away for a moment.
+                self.over.wait(0.2)
+        raise AssertionError
+
+    def _note(self, container: str) -> None:
+        self.made[container] = datetime.now(UTC)
+
+    def restart(self) -> None:
+        self.runs += 1
+        self.engine.stop()
+        self.engine.start()
+        self.runs += 1
+
+
+def test_an_engine_that_is_killed_amid_many_leaves_a_gap_each_time_and_nothing_twice(
+    another_engine: StartEngine, tmp_path: Path
+) -> None:
+    engine = another_engine({"live-restore": True})
+    site, churning = EventsHost(make_host(tmp_path, engine.socket)), Churning(engine)
+    site.start()
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            running = [pool.submit(churning, worker) for worker in range(3)]
+            try:
+                for number in range(RESTARTS):
+                    before = len(churning.made)
+                    until(lambda before=before: len(churning.made) > before + 20 or any(r.done() for r in running))
+                    churning.restart()
+                    until(lambda number=number: len(site.gaps()) > number)
+            finally:
+                churning.over.set()
+            cut_off = sum(each.result() for each in running)
+        until(lambda: site.known() == listed(engine.socket))
+        time.sleep(3)
+        assert site.known() == listed(engine.socket)
+        assert site.twice("") == {}
+        why = "the engine was started anew and remembers nothing from before"
+        assert [gap["why"] for gap in site.gaps()] == [why] * RESTARTS
+        assert cut_off > 0
+        told = {each.details["container_id"] for each in site.events("") if each.event_type == "container.create"}
+        spans = [(parse_instant(gap["from"]), parse_instant(gap["to"])) for gap in site.gaps()]
+        missing = {container: at for container, at in churning.made.items() if container not in told}
+        # The engine makes a container a moment before it says so.
+        early = timedelta(seconds=5)
+        assert [at for at in missing.values() if not any(begin - early <= at <= end for begin, end in spans)] == []
+        assert len(missing) < len(told)
+        assert site.end() == 0
+        assert "Traceback" not in site.said()
     finally:
         if site.daemon is not None:
             site.end(signal.SIGKILL)
