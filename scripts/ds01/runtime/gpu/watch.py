@@ -53,6 +53,8 @@ from ds01.runtime.machine import Machine
 logger = logging.getLogger(__name__)
 SOURCE: Final = "gpuwatch"
 INTERVAL_SECONDS: Final = 30.0
+# Trouble that health judges; the rest is for the journal alone.
+_JUDGED: Final[tuple[str, ...]] = ("driver", "exporter", "policy", "grants")
 _MODE: Final = 0o644
 _USUAL_GRACE_SECONDS: Final = 60
 
@@ -93,7 +95,7 @@ class Watcher:
         listed: those that were seen at the last look that worked.
         meant: by the numbers that the driver names.
         announced: what accounts were told of all their processes on the host.
-        trouble: by what it is about; `driver` and `exporter` are known to who judges it.
+        trouble: by what it is about.
     """
 
     paths: HostPaths
@@ -160,7 +162,8 @@ class Watcher:
         now = self.machine.now()
         self.activity = observe(self.activity, readings, policy.busy_percent, now)
         boot = self.machine.boot_id()
-        document = activity.to_document(self.activity, now, boot, policy.busy_percent, self.trouble)
+        trouble = {about: self.trouble[about] for about in _JUDGED if about in self.trouble}
+        document = activity.to_document(self.activity, now, boot, policy.busy_percent, trouble)
         self._write(self.paths.gpu_activity, document)
 
     def _exporter(self, policy: WatchPolicy, devices: Devices) -> Mapping[Place, float] | str:
