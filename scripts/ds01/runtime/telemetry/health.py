@@ -179,7 +179,7 @@ def judge_gpus(seen: GpusSeen) -> Check:
     found += [text for text in trouble.values() if text not in reasons]
     if found:
         return Check("gpus", Status.WARNING, "; ".join(found), _WHO)
-    return Check("gpus", Status.OK, "the driver answers, and how busy each unit is is known")
+    return Check("gpus", Status.OK, "the driver answers, and it is known how busy each unit is")
 
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------

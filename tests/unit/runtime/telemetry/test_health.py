@@ -93,7 +93,7 @@ def gpus(trouble: dict[str, str] | None = None, unknown: tuple[str, ...] = (), *
 @pytest.mark.parametrize(
     ("seen", "status", "text"),
     [
-        (gpus(), Status.OK, "the driver answers, and how busy each unit is is known"),
+        (gpus(), Status.OK, "the driver answers, and it is known how busy each unit is"),
         (gpus({"driver": HANGS}, (HANGS,) * 8), Status.FAILED, HANGS),
         (gpus({"driver": "pynvml is not installed"}, stated=False), Status.OK, "the host file lists none"),
         # Nothing computes there now, so all is known.
