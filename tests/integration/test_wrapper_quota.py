@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.engine.image import IMAGE
 from tests.integration.dockers import docker
-from tests.integration.wrapper_host import ALICE, uid_of
+from tests.integration.wrapper_host import ALICE, Said, uid_of
 
 if TYPE_CHECKING:
     from tests.integration.wrapper_host import WrapperHost
@@ -119,6 +119,25 @@ def test_what_failed_or_is_over_counts_no_more(host: WrapperHost):
             docker("wait", "brief")
             docker("rm", "brief")
     assert host.docker("run", "--memory=1g", "--rm", IMAGE, "true").code == 0
+
+
+def test_a_start_that_failed_or_is_over_counts_no_more(host: WrapperHost):
+    host.override(max_containers=1)
+    host.must("create", "--name", "bad", "--memory=1g", IMAGE, "no-such-program")
+    host.must("create", "--name", "job", "--memory=1g", IMAGE, "true")
+    for words in (
+        ("start", "bad"),
+        ("start", "bad"),
+        ("restart", "bad"),
+        ("start", "-a", "job"),
+        ("restart", "job"),
+        ("start", "job"),
+    ):
+        said = host.docker(*words)
+        assert ("no-such-program" in said.err, said.code != 0) == ("bad" in words, "bad" in words)
+        if "job" in words:
+            docker("wait", "job")
+        assert host.docker("run", "--memory=1g", "--rm", IMAGE, "true") == Said(0, "", ""), words
 
 
 def test_a_promise_stands_while_the_client_lives(host: WrapperHost):

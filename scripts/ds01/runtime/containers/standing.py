@@ -154,7 +154,7 @@ def _reviewed(
             there = _shown(each, shown)
             began = found is not None and found.is_live and there is not None and there.state not in LIVE
             # One that began after the list was made is not in what is counted as running: its promise counts.
-            kept.append(each if began else review(each, found, alive=alive, boot_seconds=now))
+            kept.append(each if began else review(each, found, alive=alive))
     return tuple(each for each in kept if each is not None)
 
 

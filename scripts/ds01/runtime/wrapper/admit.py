@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import datetime
 from functools import partial
 
 from ds01.core.errors import RefusedError
@@ -38,12 +39,14 @@ class _Case:
         id: of its promise.
         what: the verb, for messages.
         gpu: gives it its units.
+        started_at: when an old one last began to run; None when it never did.
     """
 
     request: ContainerRequest
     id: str
     what: str
     gpu: Callable[[], Grant | Refusal]
+    started_at: datetime | None = None
 
 
 def admit_new(desk: Desk, parsed: Parsed) -> tuple[tuple[str, ...], Admission]:
@@ -125,7 +128,7 @@ def _admit_one(desk: Desk, verb: Verb, container: Container) -> None:
         gpu=container.gpu if container.allocation_id is not None else None,
         is_live=container.is_live,
     )
-    _admit(desk, _Case(request, container.id, verb.value, lambda: _again(desk, container)))
+    _admit(desk, _Case(request, container.id, verb.value, lambda: _again(desk, container), container.started_at))
 
 
 def _again(desk: Desk, container: Container) -> Grant | Refusal:
@@ -228,4 +231,5 @@ def _promise(desk: Desk, page: Page, case: _Case) -> None:
         page.promises = others
         return
     reserved = settings_for(case.request, desk.rules).memory_bytes or 0
-    page.promises = (*others, Pending(case.id, case.request.verb, reserved, desk.keeper))
+    promised = Pending(case.id, case.request.verb, reserved, desk.keeper, started_at=case.started_at)
+    page.promises = (*others, promised)

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ STUDENT = "ds01-student-alice.slice"
 ALICE = Account("alice", ("alice",))
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 NOW = 5000.0
+# What engines.inspected says of every container that ever ran.
+STARTED = datetime(2026, 3, 1, 10, tzinfo=UTC)
 MACHINE = Machine(boot_seconds=lambda: NOW)
 GONE = ProcessRef(2**22 + 1, 1, MACHINE.boot_id())
 
@@ -55,7 +58,7 @@ def alive() -> ProcessRef:
 
 
 def promise(id: str, verb: Verb = Verb.RUN, process: ProcessRef | None = None) -> Pending:  # noqa: A002
-    return Pending(id, verb, GIB, process or alive())
+    return Pending(id, verb, GIB, process or alive(), started_at=None if verb.is_new else STARTED)
 
 
 def made(id: str, name: str, status: str = "running", created_at: str = "", memory: int = 0) -> dict[str, object]:  # noqa: A002
@@ -136,13 +139,18 @@ def test_one_that_was_created_and_not_started_keeps_its_promise(tree: Path, sock
     assert look(tree, socket, kept, there=there) == Standing(Usage(1, (), GIB, 7 * GIB, 70), (kept,))
 
 
-def test_when_its_process_is_gone_a_promise_lapses_and_without_a_container_it_is_over(tree: Path, socket: Path) -> None:
+def test_when_its_process_is_gone_a_promise_is_over(tree: Path, socket: Path) -> None:
+    """At once, also when nobody has looked for hours: a start that failed and one that was cut off run nothing."""
     starting, pulling = promise(A, Verb.START, GONE), promise("at-1", process=GONE)
-    lapsing = replace(starting, gone_at=NOW)
-    there = [made(A, "one", "exited")]
-    assert look(tree, socket, starting, pulling, there=there) == Standing(Usage(1, (), GIB, 7 * GIB, 70), (lapsing,))
-    late = replace(starting, gone_at=NOW - 60)
-    assert look(tree, socket, late, there=there) == Standing(Usage(0, (), 0, 7 * GIB, 70), ())
+    there = [made(A, "one", "created"), made(B, "two", "created", "at-1")]
+    assert look(tree, socket, starting, pulling, there=there) == Standing(Usage(0, (), 0, 7 * GIB, 70), ())
+
+
+def test_one_that_starts_although_its_process_is_gone_is_never_missed(tree: Path, socket: Path) -> None:
+    """The engine goes on with what it was told; it shows the container once that is done, and not before."""
+    with starting_when_asked(socket, 2, lambda: scope(tree, A, memory_max=f"{4 * GIB}")) as engine:
+        found = standing(tree, engine, promise("at-1", process=GONE))
+    assert (found.usage.containers, found.usage.committed_bytes) == (1, 4 * GIB)
 
 
 def test_one_that_runs_counts_once_and_its_promise_is_over(tree: Path, socket: Path) -> None:
