@@ -66,16 +66,16 @@ def test_one_container_too_many_is_refused_until_one_stops(host: WrapperHost):
         host.must("run", "-d", "--memory=1g", "--name", name, *SLEEP)
     said = host.docker("run", "-d", "--memory=1g", "--name", "four", *SLEEP)
     assert said.code == 125
-    assert "│  DS01 Container Quota Exceeded" in said.err
-    assert "│  Current usage:  3 containers (three, two, one)" in said.err
-    assert "│  Requested:      1 more (four)" in said.err
+    assert "|  DS01 Container Quota Exceeded" in said.err
+    assert "|  Current usage:  3 containers (three, two, one)" in said.err
+    assert "|  Requested:      1 more (four)" in said.err
     assert host.docker("create", "--memory=1g", IMAGE).code == 1
     host.must("kill", "two")
     host.must("run", "-d", "--memory=1g", "--name", "four", *SLEEP)
     for verb in ("start", "restart"):
         said = host.docker(verb, "two")
         assert said.code == 1
-        assert "│  DS01 Container Quota Exceeded" in said.err
+        assert "|  DS01 Container Quota Exceeded" in said.err
     assert docker("inspect", "--format", "{{.State.Status}}", "two") == "exited"
     host.must("restart", "-t0", "one")
 
@@ -171,10 +171,10 @@ def test_without_control_groups_the_limits_of_what_runs_count_as_docker_tells_th
     host.must("run", "-d", "--name", "one", "--memory=2g", *SLEEP)
     said = host.docker("run", "-d", "--memory=1025m", *SLEEP)
     assert said.code == 125
-    assert "│  DS01 Aggregate Memory Quota Exceeded" in said.err
-    assert "│  Current usage:  2G (your containers may use that much)" in said.err
-    assert "│  Requested:      1025M" in said.err
-    assert "│  Your limit:     3G" in said.err
+    assert "|  DS01 Aggregate Memory Quota Exceeded" in said.err
+    assert "|  Current usage:  2G (your containers may use that much)" in said.err
+    assert "|  Requested:      1025M" in said.err
+    assert "|  Your limit:     3G" in said.err
     assert host.docker("start", "idle").code == 1
     host.must("run", "-d", "--memory=1g", *SLEEP)
     told = {str(each.details["text"]) for each in host.events() if each.event_type == "admission.fail_open"}
@@ -194,7 +194,7 @@ def test_memory_in_use_counts_and_the_page_cache_does_not(host: WrapperHost, gro
     lay_down(groups, memory=5 * GIB // 2 + 4096, cache=0)
     said = host.docker("run", "-d", "--memory=1g", *SLEEP)
     assert said.code == 125
-    assert "│  Current usage:  2.5G (in use right now)" in said.err
+    assert "|  Current usage:  2.5G (in use right now)" in said.err
     lay_down(groups, memory=5 * GIB // 2, cache=2 * GIB)
     host.must("run", "-d", "--memory=1g", *SLEEP)
     assert host.events()[-1].event_type == "admission.refused"
