@@ -21,7 +21,7 @@ from ds01.runtime.containers.page import Page, take_back
 from ds01.runtime.containers.pending import Pending
 from ds01.runtime.containers.request import ContainerRequest, Verb
 from ds01.runtime.containers.standing import read_standing
-from ds01.runtime.wrapper.desk import DeniedError, Desk, instant
+from ds01.runtime.wrapper.desk import DeniedError, Desk, ParentError, instant
 from ds01.runtime.wrapper.options import Marks, parent_asked, read_request, write_line
 from ds01.runtime.wrapper.owners import check_owner
 from ds01.runtime.wrapper.pages import count_denial, page_of
@@ -89,7 +89,7 @@ def _parent(desk: Desk, parsed: Parsed) -> str:
     listed = access.get("admin_cgroup_parents") if isinstance(access, dict) else None
     if isinstance(listed, list) and asked in listed:
         return asked
-    raise RefusedError(
+    raise ParentError(
         f"the policy lists no slice {asked!r} for containers of administrators",
         "access_control.admin_cgroup_parents names those there are",
         f"leave --cgroup-parent out: the container then goes to {own}",
