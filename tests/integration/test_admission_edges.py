@@ -289,7 +289,7 @@ def stood(
     """Read how alice stands while the engine answers each question with the next of these, the last for ever."""
     left = iter(answers[:-1])
     with engine_of(folder / "engine", lambda: next(left, answers[-1])) as engine:
-        return read_standing(Place(folder / "cgroup", engine, Machine()), ALICE, promises, without)
+        return read_standing(Place(folder / "cgroup", engine, Machine()), ALICE, promises, without, admitted=())
 
 
 def alive() -> ProcessRef:

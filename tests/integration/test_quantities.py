@@ -35,7 +35,8 @@ AMOUNTS: dict[str, tuple[Callable[[str, str], int], str]] = {
     "cpu-quota": (read_whole, "CpuQuota"),
     "cpu-period": (read_whole, "CpuPeriod"),
 }
-ODD = ("", "0", "010", "00.5", "1.", ".5", ".5g", "1.g", "1. g", ".", ".g", "1..5g", "1 g", "1  g", "1ib", "1KiB", "1gb", "1GB ", "8191p", "9007199254740993",
+ODD = ("", "0", "010", "00.5", "1.", ".5", ".5g", "1.g", "1. g", ".", ".g", "1..5g",
+       "1 g", "1  g", "1ib", "1KiB", "1gb", "1GB ", "8191p", "9007199254740993",
        "1.1g", "0.3t", "4.35k", "+1", "-0", "-1", "1e3", "0x10", "1_0", "1/2", "1b", "1 b", "007")  # fmt: skip
 # A point without a digit on both of its sides: clients with go-units before 0.5 (20.10) refuse it, and read it never
 # otherwise; what the container is made with is written anew in bytes.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.engine.image import IMAGE
 from tests.integration.dockers import docker
-from tests.integration.wrapper_host import ALICE, Said, uid_of
+from tests.integration.wrapper_host import ALICE, Said, uid_of, until
 
 if TYPE_CHECKING:
     from tests.integration.wrapper_host import WrapperHost
@@ -207,6 +207,27 @@ def test_a_slice_that_cannot_be_read_refuses_nobody_and_is_told(host: WrapperHos
     (told,) = host.events()
     assert told.event_type == "admission.fail_open"
     assert str(told.details["text"]).startswith(f"FAIL-OPEN: {groups / 'memory.stat'}: ")
+
+
+def test_what_runs_outside_the_accounts_slice_counts_as_docker_tells_it(host: WrapperHost, groups: Path):
+    host.override(max_containers=1, aggregate={"memory_max_bytes": 3 * GIB})
+    shutil.rmtree(groups)
+    host.must("run", "-d", "--name", "one", "--memory=1g", *SLEEP)
+    said = host.docker("run", "-d", "--memory=1g", *SLEEP)
+    assert (said.code, "|  Current usage:  1 container (one)" in said.err) == (125, True)
+    told = [str(each.details["text"]) for each in host.events() if each.event_type == "admission.fail_open"]
+    assert set(told) == {"FAIL-OPEN: no control group of the account has what Docker says runs: one"}
+    host.override(max_containers=2, aggregate={"memory_max_bytes": 3 * GIB})
+    assert "Aggregate Memory" in host.docker("run", "-d", "--memory=2049m", *SLEEP).err
+
+
+def test_what_docker_starts_again_and_again_counts_between_its_runs(host: WrapperHost, groups: Path):
+    host.override(max_containers=1)
+    host.must("run", "-d", "--name", "one", "--memory=1g", "--restart=always", IMAGE, "sh", "-c", "exit 1")
+    until(lambda: docker("inspect", "--format", "{{.State.Status}} {{.RestartCount}}", "one") == "restarting 5")
+    assert host.docker("run", "-d", "--memory=1g", *SLEEP).code == 125
+    docker("rm", "-f", "one")
+    host.must("run", "-d", "--memory=1g", *SLEEP)
 
 
 def test_memory_of_a_group_that_was_left_counts_too(host: WrapperHost, groups: Path):

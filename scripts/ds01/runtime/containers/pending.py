@@ -1,7 +1,7 @@
 """What an account was promised and Docker does not show yet: one entry for each container that is about to run. Pure.
 
 A promise is kept by the process that will start the container, whatever program it becomes: pulling an image takes its
-time. It ends as soon as Docker shows what came of it, and with its process: a minute later where Docker cannot be asked.
+time. It ends as soon as Docker shows what came of it, and with its process; where Docker cannot be asked, a minute later.
 """
 
 from __future__ import annotations

@@ -146,7 +146,8 @@ class Checks:
                 # That was for this start; it runs, and counts as what it is.
                 page.promises = tuple(each for each in page.promises if each not in asked)
                 return None
-            standing = read_standing(place, account, page.promises, self._without(seen, caller.name))
+            beside = self._without(seen, caller.name)
+            standing = read_standing(place, account, page.promises, beside, admitted=page.admitted)
             page.promises = standing.promises
         for cause in standing.usage.unknown:
             self._tell_open(seen, cause)

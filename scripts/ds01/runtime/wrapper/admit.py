@@ -212,7 +212,7 @@ def _decide(desk: Desk, case: _Case) -> tuple[Admission | Refusal, Telling]:
 
 
 def _look(desk: Desk, case: _Case, page: Page, units: Callable[[], Grant | Refusal]) -> Admission | Refusal:
-    standing = read_standing(desk.place, desk.account, page.promises, _itself(case))
+    standing = read_standing(desk.place, desk.account, page.promises, _itself(case), admitted=page.admitted)
     page.promises = standing.promises
     desk.log_open(standing.usage.unknown, case.what)
     return admit(case.request, desk.caller, desk.rules, standing.usage, units)
