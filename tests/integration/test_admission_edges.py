@@ -126,6 +126,38 @@ def test_what_runs_already_takes_no_room_a_second_time() -> None:
 
 
 @pytest.mark.parametrize(
+    ("memory", "used", "refused"),
+    [
+        (3 * GIB, {"committed_bytes": 5 * GIB, "working_set_bytes": 6 * GIB}, ()),
+        (3 * GIB, {"committed_bytes": 5 * GIB + 1}, ("memory!",)),
+        # Its own part is in what is in use already.
+        (3 * GIB, {"working_set_bytes": 6 * GIB + 1}, ("memory!",)),
+        (GIB, {"committed_bytes": 8 * GIB, "working_set_bytes": 9 * GIB}, ()),
+        (GIB // 2, {"committed_bytes": 8 * GIB, "working_set_bytes": 9 * GIB}, ()),
+        (None, {"committed_bytes": 8 * GIB, "working_set_bytes": 9 * GIB}, ()),
+        (3 * GIB, {"committed_bytes": None, "working_set_bytes": None}, ()),
+        (5 * GIB, {}, ("limits!",)),
+    ],
+)
+def test_what_runs_is_given_more_memory_within_what_all_may_have(
+    memory: int | None, used: dict[str, Any], refused: tuple[str, ...]
+) -> None:
+    update = ContainerRequest(Verb.UPDATE, "web", memory_bytes=memory, is_live=True, had_bytes=GIB)
+    assert titles(update, replace(FULL, **{"committed_bytes": 0, "working_set_bytes": 0, **used})) == refused
+
+
+def test_no_cpus_are_unlimited() -> None:
+    refusal = decided(ContainerRequest(Verb.UPDATE, nano_cpus=-(10**9), is_live=True), Usage())
+    assert isinstance(refusal, Refusal)
+    assert (refusal.title, refusal.rows[0]) == (
+        "DS01 Container CPU Limit Exceeded",
+        ("Requested", "--cpus unlimited"),
+    )
+    free = rules(max_cpus=None)
+    assert titles(ContainerRequest(Verb.UPDATE, nano_cpus=-(10**9), is_live=True), Usage(), free) == ()
+
+
+@pytest.mark.parametrize(
     ("asked", "limits", "made"),
     [
         ({}, {}, FILLED),

@@ -257,10 +257,43 @@ def test_with_the_shipped_values_the_number_of_containers_is_reached_before_memo
 
 def test_limits_of_a_container_are_raised_within_its_own_alone(host: WrapperHost):
     host.must("run", "-d", "--name", "one", "--memory=1g", "--pids-limit=8", *SLEEP)
-    for option in ("--memory=33g", "--pids-limit=-1", "--cpus=1000"):
-        said = host.docker("update", option, "one")
-        assert said.code == 1
-        assert "Limit Exceeded" in said.err
+    host.must("run", "-d", "--name", "two", "--cpu-quota=50000", *SLEEP)
+    for option, name in (
+        ("--memory=33g", "one"),
+        ("--pids-limit=-1", "one"),
+        ("--cpus=1000", "one"),
+        ("--cpu-quota=-1", "one"),
+        ("--cpu-quota=-1", "two"),
+        ("--cpu-period=1000", "two"),
+    ):
+        said = host.docker("update", option, name)
+        assert (said.code, "Limit Exceeded" in said.err) == (1, True), option
     host.must("update", "--memory=2g", "--memory-swap=2g", "--pids-limit=16", "one")
     assert docker("inspect", "-f", "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}", "one") == f"{2 * GIB} 16"
+    # Its command is gone, which the next one sees.
+    assert [(each["verb"], each["memory_bytes"]) for each in promises(host)] == [("update", 2 * GIB)]
+    host.must("update", "--pids-limit=8", "one")
     assert promises(host) == []
+
+
+def test_an_update_gives_no_swap(host: WrapperHost):
+    host.must("run", "-d", "--name", "one", "--memory=1g", *SLEEP)
+    for words, size in ((("-m2g", "--memory-swap=-1"), 2), (("--memory-swap=-1",), 2), (("--memory=3g",), 3)):
+        host.must("update", *words, "one")
+        found = docker("inspect", "-f", "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}}", "one")
+        assert found == f"{size * GIB} {size * GIB}"
+
+
+def test_an_update_stays_within_what_all_containers_may_have(host: WrapperHost):
+    host.override(aggregate={"memory_max_bytes": 3 * GIB})
+    host.must("run", "-d", "--name", "one", "--memory=1g", *SLEEP)
+    host.must("run", "-d", "--name", "two", "--memory=1g", *SLEEP)
+    said = host.docker("update", "--memory=32g", "--memory-swap=32g", "one")
+    assert said.code == 1
+    assert "|  DS01 Aggregate Memory Quota Exceeded" in said.err
+    assert "|  Current usage:  1G (your other containers may use that much)" in said.err
+    assert docker("inspect", "-f", "{{.HostConfig.Memory}}", "one") == str(GIB)
+    host.must("update", "--memory=2g", "one")
+    assert host.docker("update", "--memory=1025m", "two").code == 1
+    host.must("update", "--memory=512m", "two")
+    host.must("update", "--memory=1g", "two")

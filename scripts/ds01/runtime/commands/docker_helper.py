@@ -128,7 +128,7 @@ def _decide(desk: Desk, parsed: Parsed) -> tuple[tuple[str, ...], Admission | No
     if parsed.topic in _OLD:
         admit_old(desk, parsed)
     elif parsed.topic == _UPDATE:
-        admit_update(desk, parsed)
+        return admit_update(desk, parsed), None
     else:
         check_owner(desk, containers_named(parsed), str(parsed.topic))
     return desk.asked.words, None

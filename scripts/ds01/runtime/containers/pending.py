@@ -1,7 +1,8 @@
 """What an account was promised and Docker does not show yet: one entry for each container that is about to run. Pure.
 
 A promise is kept by the process that will start the container, whatever program it becomes: pulling an image takes its
-time. It ends as soon as Docker shows what came of it, and with its process; where Docker cannot be asked, a minute later.
+time. It ends as soon as Docker shows what came of it, and with its process; a minute later where Docker cannot be
+asked.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ LAPSE_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A container that may start, and does not run yet.
+    """A container that may start and does not run yet, or one that runs and gets more memory.
 
     Attributes:
         id: of a new container what its label `ds01.created_at` will say, of an old one its id.
-        memory_bytes: what it counts for.
+        memory_bytes: what it counts for; of one that runs and is updated, what it may come to use.
         process: that keeps the promise.
         gone_at: since when that is known to be gone, in seconds since boot; None while it runs.
         started_at: when an old container had last begun to run as this was promised; None when it never had.
@@ -76,6 +77,9 @@ def _is_settled(pending: Pending, found: Container) -> bool:
     match pending.verb:
         case Verb.CREATE:
             return True
+        case Verb.UPDATE:
+            # Docker says the new limit a moment before the kernel has it.
+            return not found.is_live
         case Verb.RESTART:
             # It runs before it ends, and in between it would count for nothing.
             return found.started_at != pending.started_at

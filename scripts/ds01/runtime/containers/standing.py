@@ -1,7 +1,7 @@
 """How an account stands at this moment: what runs, what it may come to use, what was promised. Only reads.
 
 What the kernel counts in the account's slices comes first, since nobody can write himself into another's or out of his
-own there. What runs elsewhere counts where its label is one that DS01 wrote. Where the kernel cannot be read, what Docker
+own there. What runs elsewhere counts when DS01 itself wrote its label. Where the kernel cannot be read, what Docker
 says of the account's labelled containers still holds.
 """
 
@@ -18,7 +18,7 @@ from ds01.runtime.cgroup.usage import AccountUsage, ContainerUsage, read_usage, 
 from ds01.runtime.containers.container import LIVE, Container, ContainerSummary, State
 from ds01.runtime.containers.engine import Engine
 from ds01.runtime.containers.pending import Pending, lapse, review
-from ds01.runtime.containers.request import Usage
+from ds01.runtime.containers.request import Usage, Verb
 from ds01.runtime.machine import Machine
 
 
@@ -101,10 +101,12 @@ def read_standing(
         _add_missing(place.engine, live, _ours(shown or {}, admitted), unknown, {each.id for each in kept})
     counted = _uncounted(others, live, shown or {})
     ids = [each for each in live.committed_bytes if each not in without]
+    raised = {each.id: each.memory_bytes for each in others if each.verb is Verb.UPDATE}
     usage = Usage(
         containers=len(ids) + len(counted),
         names=tuple(live.names[each] for each in ids if each in live.names),
-        committed_bytes=sum(live.committed_bytes[each] for each in ids) + sum(each.memory_bytes for each in counted),
+        committed_bytes=sum(max(live.committed_bytes[each], raised.get(each, 0)) for each in ids)
+        + sum(each.memory_bytes for each in counted),
         working_set_bytes=_counts(used)[0],
         pids=_counts(used)[1],
         unknown=tuple(unknown),
@@ -258,13 +260,11 @@ def _most(container: ContainerUsage) -> int:
     return in_use if isinstance(in_use, int) else 0
 
 
-def _uncounted(
-    promises: Iterable[Pending], live: _Live, shown: Mapping[str, ContainerSummary]
-) -> tuple[Pending, ...]:
+def _uncounted(promises: Iterable[Pending], live: _Live, shown: Mapping[str, ContainerSummary]) -> tuple[Pending, ...]:
     """Return the promises whose container does not run yet: one that has just begun is counted as what it is."""
 
     def runs(pending: Pending) -> bool:
         there = _shown(pending, shown) if pending.verb.is_new else None
         return (pending.id if there is None else there.id) in live.committed_bytes
 
-    return tuple(each for each in promises if not runs(each))
+    return tuple(each for each in promises if each.verb is not Verb.UPDATE and not runs(each))

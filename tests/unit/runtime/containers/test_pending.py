@@ -72,6 +72,8 @@ REVIEWS: dict[str, tuple[Verb, datetime | None, Container | None, str]] = {
     "restart, down for a moment": (Verb.RESTART, STARTED, EXITED, KEPT),
     "restart, runs again": (Verb.RESTART, BEFORE, RUNNING, OVER),
     "restart, has run and ended": (Verb.RESTART, BEFORE, EXITED, OVER),
+    "update, runs": (Verb.UPDATE, STARTED, RUNNING, KEPT),
+    "update, has ended": (Verb.UPDATE, STARTED, EXITED, OVER),
     "unpause, paused": (Verb.UNPAUSE, STARTED, PAUSED, OVER),
 }
 

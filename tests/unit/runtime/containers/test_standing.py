@@ -254,6 +254,22 @@ def test_nor_where_the_kernel_cannot_tell(tmp_path: Path, socket: Path, at: int)
     assert (usage.containers, usage.committed_bytes) == (1, 4 * GIB)
 
 
+def test_one_that_is_being_given_more_memory_counts_with_it(tree: Path, socket: Path) -> None:
+    scope(tree, A, memory_max=f"{4 * GIB}")
+    more, less = replace(promise(A, Verb.UPDATE), memory_bytes=6 * GIB), promise(A, Verb.UPDATE)
+    there = [made(A, "one", memory=4 * GIB)]
+    for each, size in ((more, 6), (less, 4)):
+        assert look(tree, socket, each, there=there) == Standing(Usage(1, ("one",), size * GIB, 7 * GIB, 70), (each,))
+    gone = replace(more, process=GONE)
+    assert look(tree, socket, gone, there=there) == Standing(Usage(1, ("one",), 4 * GIB, 7 * GIB, 70), ())
+
+
+def test_one_that_ended_while_it_was_given_more_memory_counts_no_more(tree: Path, socket: Path) -> None:
+    assert look(tree, socket, promise(A, Verb.UPDATE), there=[made(A, "one", "exited")]) == Standing(
+        Usage(0, (), 0, 7 * GIB, 70), ()
+    )
+
+
 # --- What cannot be told ----------------------------------------------------------------------------------------------
 
 
