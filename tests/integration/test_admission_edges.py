@@ -126,6 +126,38 @@ def test_what_runs_already_takes_no_room_a_second_time() -> None:
 
 
 @pytest.mark.parametrize(
+    ("memory", "used", "refused"),
+    [
+        (3 * GIB, {"committed_bytes": 5 * GIB, "working_set_bytes": 6 * GIB}, ()),
+        (3 * GIB, {"committed_bytes": 5 * GIB + 1}, ("memory!",)),
+        # Its own part is in what is in use already.
+        (3 * GIB, {"working_set_bytes": 6 * GIB + 1}, ("memory!",)),
+        (GIB, {"committed_bytes": 8 * GIB, "working_set_bytes": 9 * GIB}, ()),
+        (GIB // 2, {"committed_bytes": 8 * GIB, "working_set_bytes": 9 * GIB}, ()),
+        (None, {"committed_bytes": 8 * GIB, "working_set_bytes": 9 * GIB}, ()),
+        (3 * GIB, {"committed_bytes": None, "working_set_bytes": None}, ()),
+        (5 * GIB, {}, ("limits!",)),
+    ],
+)
+def test_what_runs_is_given_more_memory_within_what_all_may_have(
+    memory: int | None, used: dict[str, Any], refused: tuple[str, ...]
+) -> None:
+    update = ContainerRequest(Verb.UPDATE, "web", memory_bytes=memory, is_live=True, had_bytes=GIB)
+    assert titles(update, replace(FULL, **{"committed_bytes": 0, "working_set_bytes": 0, **used})) == refused
+
+
+def test_no_cpus_are_unlimited() -> None:
+    refusal = decided(ContainerRequest(Verb.UPDATE, nano_cpus=-(10**9), is_live=True), Usage())
+    assert isinstance(refusal, Refusal)
+    assert (refusal.title, refusal.rows[0]) == (
+        "DS01 Container CPU Limit Exceeded",
+        ("Requested", "--cpus unlimited"),
+    )
+    free = rules(max_cpus=None)
+    assert titles(ContainerRequest(Verb.UPDATE, nano_cpus=-(10**9), is_live=True), Usage(), free) == ()
+
+
+@pytest.mark.parametrize(
     ("asked", "limits", "made"),
     [
         ({}, {}, FILLED),
@@ -183,14 +215,16 @@ def container(state: str, *, started: bool = True, exit_code: int = 0) -> Contai
         ("run", None, True, True),
         ("run", None, False, False),
         ("run", container("created", started=False), True, True),
+        ("run", container("created", started=False), False, False),
         ("run", container("created", started=False, exit_code=127), True, True),
         ("run", container("created", started=False, exit_code=127), False, False),
         ("run", container("running"), True, False),
         ("run", container("exited"), True, False),
         ("create", None, True, True),
         ("create", container("created", started=False), True, False),
-        ("start", container("exited"), True, True),
+        ("start", container("exited"), True, False),
         ("start", container("created", started=False), True, True),
+        ("start", container("created", started=False, exit_code=127), False, False),
         ("start", container("running"), True, False),
         ("start", container("paused"), True, False),
         ("start", None, False, False),
@@ -200,21 +234,15 @@ def test_a_promise_is_settled_by_what_docker_shows(
     verb: str, found: Container | None, *, alive: bool, stands: bool
 ) -> None:
     promise = Pending("x", Verb(verb), GIB, KEEPER)
-    assert review(promise, found, alive=alive, boot_seconds=100.0) == (promise if stands else None)
+    assert review(promise, found, alive=alive) == (promise if stands else None)
 
 
-@pytest.mark.parametrize(("verb", "found"), [
-    ("run", container("created", started=False)),
-    ("start", container("exited", exit_code=3)),
-    ("start", container("created", started=False, exit_code=127)),
-])  # fmt: skip
-def test_what_was_made_and_not_started_is_promised_for_a_minute_more(verb: str, found: Container) -> None:
-    promise = Pending("x", Verb(verb), GIB, KEEPER)
+def test_where_docker_cannot_be_asked_a_promise_stands_for_a_minute_more() -> None:
+    promise = Pending("x", Verb.START, GIB, KEEPER)
     gone = replace(promise, gone_at=100.0)
     for each, now, stands in ((promise, 100.0, gone), (gone, 99.0 + LAPSE_SECONDS, gone), (gone, 160.0, None)):
-        assert review(each, found, alive=False, boot_seconds=now) == stands
         assert lapse(each, alive=False, boot_seconds=now) == stands
-    assert review(gone, found, alive=True, boot_seconds=500.0) == promise
+    assert review(gone, container("created", started=False), alive=True) == promise
     assert lapse(gone, alive=True, boot_seconds=500.0) == promise
 
 
@@ -293,7 +321,7 @@ def stood(
     """Read how alice stands while the engine answers each question with the next of these, the last for ever."""
     left = iter(answers[:-1])
     with engine_of(folder / "engine", lambda: next(left, answers[-1])) as engine:
-        return read_standing(Place(folder / "cgroup", engine, Machine()), ALICE, promises, without)
+        return read_standing(Place(folder / "cgroup", engine, Machine()), ALICE, promises, without, admitted=())
 
 
 def alive() -> ProcessRef:
@@ -365,7 +393,7 @@ def test_without_control_groups_docker_is_asked_what_runs_now(tmp_path: Path) ->
 
 def test_a_promise_counts_beside_others_and_not_beside_itself(tmp_path: Path, groups: Path) -> None:
     old = created("old", "exited")
-    mine = Pending(str(old["Id"]), Verb.START, 2 * GIB, alive())
+    mine = Pending(str(old["Id"]), Verb.START, 2 * GIB, alive(), started_at=datetime(2026, 3, 1, 10, tzinfo=UTC))
     pulls = Pending("later", Verb.RUN, GIB, alive())
     gone = Pending("never", Verb.RUN, GIB, KEEPER)
     assert counted(stood(tmp_path, [[old]], mine, pulls, gone)) == (2, 3 * GIB)

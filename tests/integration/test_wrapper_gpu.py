@@ -121,8 +121,8 @@ def test_above_the_quota_there_is_a_box_that_says_who_holds_what(gpus: WrapperHo
         gpus.must("run", "-d", "--name", name, "--memory=1g", "--gpus=1", *SLEEP)
     said = gpus.docker("run", "-d", "--name", "three", "--memory=1g", "--gpus=1", *SLEEP)
     assert said.code == 125
-    assert "│  DS01 GPU Quota Exceeded" in said.err
-    assert "│  Requested:  GPU 1 " in said.err
+    assert "|  DS01 GPU Quota Exceeded" in said.err
+    assert "|  Requested:  GPU 1 " in said.err
     assert "one" in said.err
     assert "two" in said.err
     said = gpus.docker("create", "--memory=1g", "--gpus=2", *SLEEP)

@@ -54,6 +54,8 @@ MORE = (
     "--debug -l info container run --rm -d alpine",
     "container run -itd -m2g --cpus 1 alpine sh -c 'exit 3'",
     "run -d --memory 1g --memory 2g --memory=3g alpine",
+    "run --rm -m .5g alpine",
+    "run -d --memory=1.g --shm-size .25g alpine",
     "run -d -m 0 alpine",
     "run -d --memory=0 --memory-swap=0 alpine",
     "run -d --cpus 0 alpine",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from tests.engine.image import IMAGE
 from tests.integration.dockers import docker
 from tests.integration.test_wrapper_quota import SLICE, lay_down
-from tests.integration.wrapper_host import ADMIN, ALICE, BOB, inspected, uid_of
+from tests.integration.wrapper_host import ADMIN, ALICE, BOB, inspected, make_host, uid_of, until
 from tests.unit.runtime.gpu import engines
 
 from ds01.core.gpurequest import Asked, GpuRequest
@@ -24,11 +25,24 @@ from ds01.runtime.wrapper.desk import DeniedError, Desk, open_desk
 from ds01.runtime.wrapper.protocol import Asked as Request
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.engine.fixture import StartEngine
     from tests.integration.wrapper_host import WrapperHost
 
 pytestmark = pytest.mark.docker
 SLEEP: Final = (IMAGE, "sleep", "600")
 GIB: Final = 1024**3
+# A runtime that makes a container only once it may.
+SLOW: Final = """#!/bin/sh
+for word do
+    if [ "$word" = create ]; then
+        : >{asked}
+        until [ -e {go} ]; do sleep 0.05; done
+    fi
+done
+exec {runc} "$@"
+"""
 WISH: Final = ContainerRequest(Verb.RUN, memory_bytes=GIB, gpu=GpuRequest(Asked.ALL))
 NO: Final = Refusal(Rule.GPU, "DS01 No GPU Free", (), "None is free.", ())
 
@@ -99,6 +113,31 @@ def test_a_container_does_not_count_beside_its_own_promise(host: WrapperHost, de
     with locked_page(desk.paths.pages, desk.caller.uid) as page:
         page.promises = (Pending(inspected("one")["Id"], Verb.START, GIB, desk.keeper),)
     assert host.must("start", "one") == "one"
+
+
+def test_who_ends_the_client_in_the_middle_of_a_start_gains_nothing(
+    another_engine: StartEngine, tmp_path: Path
+) -> None:
+    """The engine goes on; whoever asks meanwhile is answered when it has done so."""
+    slow, asked, go = tmp_path / "slow", tmp_path / "asked", tmp_path / "go"
+    engine = another_engine({"runtimes": {"slow": {"path": os.fspath(slow)}}})
+    slow.write_text(SLOW.format(asked=asked, go=go, runc=engine.packages.runc))
+    slow.chmod(0o755)
+    host = replace(make_host(tmp_path, engine.socket), environment=engine.environment)
+    host.override(max_containers=1)
+    host.must("create", "--name", "one", "--memory=1g", "--runtime=slow", *SLEEP)
+    with subprocess.Popen(host.argv("start", "one"), env=host.env(), stderr=subprocess.DEVNULL) as client:
+        until(asked.exists)
+        client.kill()
+    with subprocess.Popen(
+        host.argv("run", "-d", "--memory=1g", *SLEEP), env=host.env(), stderr=subprocess.PIPE, text=True
+    ) as second:
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(timeout=1)
+        go.touch()
+        _, said = second.communicate(timeout=60)
+    assert (second.returncode, "Current usage:  1 container" in said) == (125, True)
+    assert engine.docker("ps", "--format", "{{.Names}}") == "one"
 
 
 def test_what_is_not_paused_is_the_clients_affair(host: WrapperHost) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.engine.image import IMAGE
 from tests.integration.dockers import docker
-from tests.integration.wrapper_host import ALICE, uid_of
+from tests.integration.wrapper_host import ALICE, Said, uid_of, until
 
 if TYPE_CHECKING:
     from tests.integration.wrapper_host import WrapperHost
@@ -66,16 +66,16 @@ def test_one_container_too_many_is_refused_until_one_stops(host: WrapperHost):
         host.must("run", "-d", "--memory=1g", "--name", name, *SLEEP)
     said = host.docker("run", "-d", "--memory=1g", "--name", "four", *SLEEP)
     assert said.code == 125
-    assert "│  DS01 Container Quota Exceeded" in said.err
-    assert "│  Current usage:  3 containers (three, two, one)" in said.err
-    assert "│  Requested:      1 more (four)" in said.err
+    assert "|  DS01 Container Quota Exceeded" in said.err
+    assert "|  Current usage:  3 containers (three, two, one)" in said.err
+    assert "|  Requested:      1 more (four)" in said.err
     assert host.docker("create", "--memory=1g", IMAGE).code == 1
     host.must("kill", "two")
     host.must("run", "-d", "--memory=1g", "--name", "four", *SLEEP)
     for verb in ("start", "restart"):
         said = host.docker(verb, "two")
         assert said.code == 1
-        assert "│  DS01 Container Quota Exceeded" in said.err
+        assert "|  DS01 Container Quota Exceeded" in said.err
     assert docker("inspect", "--format", "{{.State.Status}}", "two") == "exited"
     host.must("restart", "-t0", "one")
 
@@ -121,6 +121,25 @@ def test_what_failed_or_is_over_counts_no_more(host: WrapperHost):
     assert host.docker("run", "--memory=1g", "--rm", IMAGE, "true").code == 0
 
 
+def test_a_start_that_failed_or_is_over_counts_no_more(host: WrapperHost):
+    host.override(max_containers=1)
+    host.must("create", "--name", "bad", "--memory=1g", IMAGE, "no-such-program")
+    host.must("create", "--name", "job", "--memory=1g", IMAGE, "true")
+    for words in (
+        ("start", "bad"),
+        ("start", "bad"),
+        ("restart", "bad"),
+        ("start", "-a", "job"),
+        ("restart", "job"),
+        ("start", "job"),
+    ):
+        said = host.docker(*words)
+        assert ("no-such-program" in said.err, said.code != 0) == ("bad" in words, "bad" in words)
+        if "job" in words:
+            docker("wait", "job")
+        assert host.docker("run", "--memory=1g", "--rm", IMAGE, "true") == Said(0, "", ""), words
+
+
 def test_a_promise_stands_while_the_client_lives(host: WrapperHost):
     host.override(max_containers=1)
     with subprocess.Popen(host.argv("run", "--name", "one", *SLEEP), env=host.env()) as client:
@@ -152,10 +171,10 @@ def test_without_control_groups_the_limits_of_what_runs_count_as_docker_tells_th
     host.must("run", "-d", "--name", "one", "--memory=2g", *SLEEP)
     said = host.docker("run", "-d", "--memory=1025m", *SLEEP)
     assert said.code == 125
-    assert "│  DS01 Aggregate Memory Quota Exceeded" in said.err
-    assert "│  Current usage:  2G (your containers may use that much)" in said.err
-    assert "│  Requested:      1025M" in said.err
-    assert "│  Your limit:     3G" in said.err
+    assert "|  DS01 Aggregate Memory Quota Exceeded" in said.err
+    assert "|  Current usage:  2G (your containers may use that much)" in said.err
+    assert "|  Requested:      1025M" in said.err
+    assert "|  Your limit:     3G" in said.err
     assert host.docker("start", "idle").code == 1
     host.must("run", "-d", "--memory=1g", *SLEEP)
     told = {str(each.details["text"]) for each in host.events() if each.event_type == "admission.fail_open"}
@@ -175,7 +194,7 @@ def test_memory_in_use_counts_and_the_page_cache_does_not(host: WrapperHost, gro
     lay_down(groups, memory=5 * GIB // 2 + 4096, cache=0)
     said = host.docker("run", "-d", "--memory=1g", *SLEEP)
     assert said.code == 125
-    assert "│  Current usage:  2.5G (in use right now)" in said.err
+    assert "|  Current usage:  2.5G (in use right now)" in said.err
     lay_down(groups, memory=5 * GIB // 2, cache=2 * GIB)
     host.must("run", "-d", "--memory=1g", *SLEEP)
     assert host.events()[-1].event_type == "admission.refused"
@@ -188,6 +207,27 @@ def test_a_slice_that_cannot_be_read_refuses_nobody_and_is_told(host: WrapperHos
     (told,) = host.events()
     assert told.event_type == "admission.fail_open"
     assert str(told.details["text"]).startswith(f"FAIL-OPEN: {groups / 'memory.stat'}: ")
+
+
+def test_what_runs_outside_the_accounts_slice_counts_as_docker_tells_it(host: WrapperHost, groups: Path):
+    host.override(max_containers=1, aggregate={"memory_max_bytes": 3 * GIB})
+    shutil.rmtree(groups)
+    host.must("run", "-d", "--name", "one", "--memory=1g", *SLEEP)
+    said = host.docker("run", "-d", "--memory=1g", *SLEEP)
+    assert (said.code, "|  Current usage:  1 container (one)" in said.err) == (125, True)
+    told = [str(each.details["text"]) for each in host.events() if each.event_type == "admission.fail_open"]
+    assert set(told) == {"FAIL-OPEN: no control group of the account has what Docker says runs: one"}
+    host.override(max_containers=2, aggregate={"memory_max_bytes": 3 * GIB})
+    assert "Aggregate Memory" in host.docker("run", "-d", "--memory=2049m", *SLEEP).err
+
+
+def test_what_docker_starts_again_and_again_counts_between_its_runs(host: WrapperHost, groups: Path):
+    host.override(max_containers=1)
+    host.must("run", "-d", "--name", "one", "--memory=1g", "--restart=always", IMAGE, "sh", "-c", "exit 1")
+    until(lambda: docker("inspect", "--format", "{{.State.Status}} {{.RestartCount}}", "one") == "restarting 5")
+    assert host.docker("run", "-d", "--memory=1g", *SLEEP).code == 125
+    docker("rm", "-f", "one")
+    host.must("run", "-d", "--memory=1g", *SLEEP)
 
 
 def test_memory_of_a_group_that_was_left_counts_too(host: WrapperHost, groups: Path):
@@ -217,10 +257,43 @@ def test_with_the_shipped_values_the_number_of_containers_is_reached_before_memo
 
 def test_limits_of_a_container_are_raised_within_its_own_alone(host: WrapperHost):
     host.must("run", "-d", "--name", "one", "--memory=1g", "--pids-limit=8", *SLEEP)
-    for option in ("--memory=33g", "--pids-limit=-1", "--cpus=1000"):
-        said = host.docker("update", option, "one")
-        assert said.code == 1
-        assert "Limit Exceeded" in said.err
+    host.must("run", "-d", "--name", "two", "--cpu-quota=50000", *SLEEP)
+    for option, name in (
+        ("--memory=33g", "one"),
+        ("--pids-limit=-1", "one"),
+        ("--cpus=1000", "one"),
+        ("--cpu-quota=-1", "one"),
+        ("--cpu-quota=-1", "two"),
+        ("--cpu-period=1000", "two"),
+    ):
+        said = host.docker("update", option, name)
+        assert (said.code, "Limit Exceeded" in said.err) == (1, True), option
     host.must("update", "--memory=2g", "--memory-swap=2g", "--pids-limit=16", "one")
     assert docker("inspect", "-f", "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}", "one") == f"{2 * GIB} 16"
+    # Its command is gone, which the next one sees.
+    assert [(each["verb"], each["memory_bytes"]) for each in promises(host)] == [("update", 2 * GIB)]
+    host.must("update", "--pids-limit=8", "one")
     assert promises(host) == []
+
+
+def test_an_update_gives_no_swap(host: WrapperHost):
+    host.must("run", "-d", "--name", "one", "--memory=1g", *SLEEP)
+    for words, size in ((("-m2g", "--memory-swap=-1"), 2), (("--memory-swap=-1",), 2), (("--memory=3g",), 3)):
+        host.must("update", *words, "one")
+        found = docker("inspect", "-f", "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}}", "one")
+        assert found == f"{size * GIB} {size * GIB}"
+
+
+def test_an_update_stays_within_what_all_containers_may_have(host: WrapperHost):
+    host.override(aggregate={"memory_max_bytes": 3 * GIB})
+    host.must("run", "-d", "--name", "one", "--memory=1g", *SLEEP)
+    host.must("run", "-d", "--name", "two", "--memory=1g", *SLEEP)
+    said = host.docker("update", "--memory=32g", "--memory-swap=32g", "one")
+    assert said.code == 1
+    assert "|  DS01 Aggregate Memory Quota Exceeded" in said.err
+    assert "|  Current usage:  1G (your other containers may use that much)" in said.err
+    assert docker("inspect", "-f", "{{.HostConfig.Memory}}", "one") == str(GIB)
+    host.must("update", "--memory=2g", "one")
+    assert host.docker("update", "--memory=1025m", "two").code == 1
+    host.must("update", "--memory=512m", "two")
+    host.must("update", "--memory=1g", "two")

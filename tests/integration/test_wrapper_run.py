@@ -158,10 +158,10 @@ def test_an_administrator_may_name_a_slice_that_the_policy_lists(host: WrapperHo
 def test_more_memory_than_a_container_may_have_is_refused_with_a_box(host: WrapperHost):
     said = host.docker("run", "--memory=1000g", "nginx")
     assert (said.code, said.out) == (125, "")
-    assert said.err.splitlines()[0][0] == "┌"
-    assert "│  DS01 Container Memory Limit Exceeded  " in said.err
-    assert "│  Requested:   --memory 1000G  " in said.err
-    assert "│  Your limit:  32G a container  " in said.err
+    assert said.err.splitlines()[0].startswith("+---")
+    assert "|  DS01 Container Memory Limit Exceeded  " in said.err
+    assert "|  Requested:   --memory 1000G  " in said.err
+    assert "|  Your limit:  32G a container  " in said.err
     assert "ask ds01-help@lab-x.org." in said.err
     assert host.docker("create", "--memory=1000g", "nginx").code == 1
     refused = [event for event in host.events() if event.event_type == "admission.refused"]
@@ -186,21 +186,19 @@ def test_more_memory_than_a_container_may_have_is_refused_with_a_box(host: Wrapp
 def test_whatever_is_above_a_containers_limits_is_refused(host: WrapperHost, option: str, title: str):
     said = host.docker("run", option, IMAGE, "true")
     assert said.code == 125
-    assert f"│  {title}  " in said.err
+    assert f"|  {title}  " in said.err
 
 
-def test_a_box_is_plain_where_the_terminal_is(host: WrapperHost):
-    said = host.docker("run", "--memory=1000g", IMAGE, LANG="C")
+def test_a_box_is_plain_where_no_terminal_is(host: WrapperHost):
+    said = host.docker("run", "--memory=1000g", IMAGE, LANG="C.UTF-8")
     assert said.err.isascii()
     assert said.err.splitlines()[0].startswith("+---")
 
 
-@pytest.mark.parametrize(("more", "colours"), [({}, 1), ({"NO_COLOR": "1"}, 0)])
-def test_a_terminal_gets_colour_unless_it_wants_none(host: WrapperHost, more: dict[str, str], colours: int):
+def on_a_terminal(host: WrapperHost, *words: str, **more: str) -> str:
+    """Return what docker writes to a terminal that is its stderr."""
     ours, theirs = pty.openpty()
-    subprocess.run(
-        host.argv("run", "--memory=1000g", IMAGE), env=host.env(**more), stderr=theirs, check=False, timeout=60
-    )
+    subprocess.run(host.argv(*words), env=host.env(**more), stderr=theirs, check=False, timeout=60)
     os.close(theirs)
     said = b""
     try:
@@ -209,8 +207,24 @@ def test_a_terminal_gets_colour_unless_it_wants_none(host: WrapperHost, more: di
     except OSError:
         pass  # the other end is closed
     os.close(ours)
-    assert "DS01 Container Memory Limit Exceeded" in said.decode()
-    assert said.count(b"\x1b[1;31m") == colours
+    return said.decode()
+
+
+@pytest.mark.parametrize(
+    ("more", "corner", "colours"),
+    [
+        ({}, "┌", 1),
+        ({"NO_COLOR": "1"}, "┌", 0),
+        ({"LANG": "C"}, "+", 1),
+        ({"LC_ALL": "C"}, "+", 1),
+    ],
+)
+def test_a_terminal_gets_what_it_can_show_and_colour_unless_it_wants_none(
+    host: WrapperHost, more: dict[str, str], corner: str, colours: int
+):
+    said = on_a_terminal(host, "run", "--memory=1000g", IMAGE, **more)
+    assert "DS01 Container Memory Limit Exceeded" in said
+    assert (said[0], said.isascii(), said.count("\x1b[1;31m")) == (corner, corner == "+", colours)
 
 
 def test_an_option_that_the_client_does_not_have_is_refused_by_name(host: WrapperHost):
@@ -239,7 +253,7 @@ def test_an_administrator_is_refused_nothing_and_counted(host: WrapperHost):
 
 def test_ten_refusals_an_hour_are_told_in_full(host: WrapperHost):
     said = [host.docker("run", "--memory=1000g", IMAGE).err for _ in range(13)]
-    assert [text.startswith("┌") for text in said] == [True] * 10 + [False] * 3
+    assert [text.startswith("+---") for text in said] == [True] * 10 + [False] * 3
     assert said[12] == (
         "ds01: run refused: DS01 Container Memory Limit Exceeded (refusal 13 within an hour; check-limits says more)\n"
     )

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from ds01.core.command import host_paths, parser, run_command
-from ds01.core.errors import Ds01Error, ExitCode, RefusedError
+from ds01.core.errors import BadInputError, Ds01Error, ExitCode, RefusedError
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy, read_policy
 from ds01.core.terminal import print_json, wants_colour
 from ds01.core.typed import Final
 from ds01.core.visible import visible
-from ds01.runtime.accounts import caller
+from ds01.runtime.accounts import caller, is_known
 from ds01.runtime.machine import Machine
 from ds01.runtime.overview.figures import Overview, Unknown, to_json
 from ds01.runtime.overview.reader import read_overview
@@ -52,7 +52,8 @@ def look(paths: HostPaths, account: str | None) -> tuple[Overview, Mapping[str, 
 
     Raises:
         RefusedError: it is another's, and the one who asks is no administrator.
-        Ds01Error: there is no policy, or no such name.
+        BadInputError: there is no such account.
+        Ds01Error: there is no policy.
     """
     policy = read_policy(paths.policy)
     overview = read_overview(paths, policy, allowed(policy, account), Machine().now())
@@ -64,6 +65,7 @@ def allowed(policy: Policy, account: str | None) -> str:
 
     Raises:
         RefusedError: another's, and the one who asks is no administrator; or nobody knows who asks.
+        BadInputError: neither this machine nor the policy knows it. Only an administrator is told.
     """
     asks = caller(policy, uid=os.getuid(), environment=os.environ)
     if account is None or account == asks.name:
@@ -73,6 +75,11 @@ def allowed(policy: Policy, account: str | None) -> str:
             f"what {visible(account)} uses is not shown to {visible(asks.name)}",
             "only administrators see what other accounts use",
             "leave the name out to see your own",
+        )
+    if account and not is_known(policy, account):
+        # Else a slip in a name would show the limits of an account that uses nothing.
+        raise BadInputError(
+            f"there is no account {visible(account)!r}", None, "write it as in the inventory, or as id -un does"
         )
     return account
 

@@ -92,6 +92,7 @@ def _unbind() -> None:
 
 def _serve(paths: HostPaths, asked: Asked) -> tuple[bytes, Admission | None, Desk | None]:
     verb = "run" if "run" in asked.words[:3] else ""
+    desk: Desk | None = None
     try:
         parsed = parse(asked.words, installed_table(paths))
         verb = parsed.topic or ""
@@ -106,7 +107,12 @@ def _serve(paths: HostPaths, asked: Asked) -> tuple[bytes, Admission | None, Des
     except DeniedError:
         return refuse(code_of(verb)), None, None
     except Ds01Error as error:
-        say(f"docker: {error.render()}")
+        if desk is not None and isinstance(error, RefusedError):
+            from ds01.runtime.wrapper.pages import tell_refused  # noqa: PLC0415 - most commands are refused nothing
+
+            tell_refused(desk, error, verb)
+        else:
+            say(f"docker: {error.render()}")
         return refuse(code_of(verb)), None, None
     except KeyboardInterrupt:
         say("interrupted")
@@ -122,7 +128,7 @@ def _decide(desk: Desk, parsed: Parsed) -> tuple[tuple[str, ...], Admission | No
     if parsed.topic in _OLD:
         admit_old(desk, parsed)
     elif parsed.topic == _UPDATE:
-        admit_update(desk, parsed)
+        return admit_update(desk, parsed), None
     else:
         check_owner(desk, containers_named(parsed), str(parsed.topic))
     return desk.asked.words, None

@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.DONE
     try:
         text = text_for(HostPaths(Path(arguments[1] if arguments else "/")), uid, os.environ)
-        os.write(sys.stdout.fileno(), f"{text}\n".encode())
+        if text:
+            os.write(sys.stdout.fileno(), f"{text}\n".encode())
     except (Ds01Error, OSError, KeyError):
         return ExitCode.FAILED
     if argv is None:
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def text_for(paths: HostPaths, uid: int, environment: Mapping[str, str]) -> str:
-    """Return an account's greeting.
+    """Return an account's greeting; empty when there is nothing to say.
 
     Raises:
         Ds01Error: there is no policy, or none that can be used.

@@ -172,8 +172,8 @@ def _above_one_containers_limits(request: ContainerRequest, limits: AccountRules
     cpus = resolved["max_cpus"].value
     if memory is not None and (request.memory_bytes or 0) > memory:
         yield _above("Memory", "--memory", request.memory_bytes or 0, memory, format_size)
-    if isinstance(cpus, (int, float)) and (request.nano_cpus or 0) > round(cpus * _NANO):
-        yield _above("CPU", "--cpus", (request.nano_cpus or 0) / _NANO, cpus, format_number)
+    if isinstance(cpus, (int, float)) and not 0 <= (request.nano_cpus or 0) <= round(cpus * _NANO):
+        yield _above("CPU", "--cpus", (request.nano_cpus or 0) / _NANO, cpus, _cpus)
     if shm is not None and (request.shm_bytes or 0) > shm:
         yield _above("Shared Memory", "--shm-size", request.shm_bytes or 0, shm, format_size)
     if pids is not None and request.pids is not None and not 0 < request.pids <= pids:
@@ -203,6 +203,10 @@ def _above(
     )
 
 
+def _cpus(number: float) -> str:
+    return "unlimited" if number < 0 else format_number(number)
+
+
 def _pids(number: float) -> str:
     return "unlimited" if number <= 0 else str(int(number))
 
@@ -219,14 +223,17 @@ def _above_memory_of_all(
 ) -> Iterator[Refusal]:
     """Refuse for whichever half says so: memory that is in use, or that running containers may come to use."""
     most = limits.limits.whole("aggregate.memory_max")
-    if most is None or request.is_live:
+    if most is None or (request.is_live and not request.more_bytes):
         return
-    requested = settings.memory_bytes or 0
+    requested = (request.memory_bytes if request.is_live else settings.memory_bytes) or 0
+    # Of one that runs its own part is in what is in use, and not in what the others may use.
+    more = request.more_bytes or requested
     in_use, committed = usage.working_set_bytes, usage.committed_bytes
     if committed is not None and committed + requested > most:
-        others = "your containers may use that much" if committed else "nothing of yours runs"
+        which = "your other containers" if request.is_live else "your containers"
+        others = f"{which} may use that much" if committed else f"nothing {'else ' * request.is_live}of yours runs"
         yield _memory_refusal(committed, f"{_rounded(committed)} ({others})", requested, most)
-    elif in_use is not None and in_use + requested > most:
+    elif in_use is not None and in_use + more > most:
         yield _memory_refusal(in_use, f"{_rounded(in_use)} (in use right now)", requested, most)
 
 

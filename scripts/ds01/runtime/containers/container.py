@@ -81,6 +81,9 @@ class Container:
         gpu: the GPUs it was given; None when none.
         exit_code: of its last run; of one that never ran, other than 0 when its start failed.
         memory_bytes: its own limit; None is none.
+        nano_cpus: in billionths of a CPU, where it was limited so; None where it was not.
+        cpu_quota_usec: of each period, where it was limited in the older way; below 0 is unlimited, None is not said.
+        cpu_period_usec: None is the kernel's own.
         oom_killed: whether the kernel ended a process of its last run for want of memory.
     """
 
@@ -99,6 +102,9 @@ class Container:
     memory_bytes: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     oom_killed: bool = False
+    nano_cpus: int | None = None
+    cpu_quota_usec: int | None = None
+    cpu_period_usec: int | None = None
 
     @property
     def is_live(self) -> bool:
@@ -193,6 +199,9 @@ def read_container(said: object) -> Container:
         memory_bytes=_number(host_config, "Memory") or None,
         labels=_labels(config.get("Labels")),
         oom_killed=state.get("OOMKilled") is True,
+        nano_cpus=_number_or_none(host_config, "NanoCpus"),
+        cpu_quota_usec=_number_or_none(host_config, "CpuQuota"),
+        cpu_period_usec=_number_or_none(host_config, "CpuPeriod"),
     )
 
 
@@ -233,6 +242,11 @@ def _number(of: Mapping[str, object], key: str) -> int:
     if not isinstance(value, int):
         raise AnswerError(f"{key} is no number")
     return value
+
+
+def _number_or_none(of: Mapping[str, object], key: str) -> int | None:
+    """Return a number that the engine writes as 0, or not at all, where nothing was said."""
+    return _number(of, key) or None if key in of else None
 
 
 def _state(value: object) -> State:

@@ -1,12 +1,14 @@
 """What an account was promised and Docker does not show yet: one entry for each container that is about to run. Pure.
 
 A promise is kept by the process that will start the container, whatever program it becomes: pulling an image takes its
-time. It ends as soon as Docker shows what came of it, and a minute after its process otherwise.
+time. It ends as soon as Docker shows what came of it, and with its process; a minute later where Docker cannot be
+asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, replace
@@ -19,13 +21,14 @@ LAPSE_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A container that may start, and does not run yet.
+    """A container that may start and does not run yet, or one that runs and gets more memory.
 
     Attributes:
         id: of a new container what its label `ds01.created_at` will say, of an old one its id.
-        memory_bytes: what it counts for.
+        memory_bytes: what it counts for; of one that runs and is updated, what it may come to use.
         process: that keeps the promise.
         gone_at: since when that is known to be gone, in seconds since boot; None while it runs.
+        started_at: when an old container had last begun to run as this was promised; None when it never had.
     """
 
     id: str
@@ -33,30 +36,36 @@ class Pending:
     memory_bytes: int
     process: ProcessRef
     gone_at: float | None = None
+    started_at: datetime | None = None
 
 
 class PendingError(ValueError):
     """A record of promises that is not of this version's form."""
 
 
-def review(pending: Pending, found: Container | None, *, alive: bool, boot_seconds: float) -> Pending | None:
+def review(pending: Pending, found: Container | None, *, alive: bool) -> Pending | None:
     """Return a promise as it stands now; None when it is over.
 
     Args:
-        found: the container it is about, as Docker shows it.
+        found: the container it is about, as an inspection shows it that was asked for after `alive` was looked at; a
+            list would not do. The engine answers it before a start or after, never in between: who is gone can start
+            nothing any more, and what their last word started shows here.
         alive: whether its process runs.
-        boot_seconds: now.
+
+    Source: moby, daemon/start.go, containerStart, and daemon/inspect.go, ContainerInspect: both hold the container's
+    lock.
     """
-    if found is not None and _is_settled(pending, found, alive=alive):
+    if not alive or (found is not None and _is_settled(pending, found)):
         return None
-    if not alive and (found is None or _has_failed(pending, found)):
-        # Nobody is left who could start it: what only exists without running counts for nothing.
-        return None
-    return lapse(pending, alive=alive, boot_seconds=boot_seconds)
+    return replace(pending, gone_at=None)
 
 
 def lapse(pending: Pending, *, alive: bool, boot_seconds: float) -> Pending | None:
-    """Return a promise as it stands by its process alone; None when it is over."""
+    """Return a promise as it stands by its process alone, where Docker cannot be asked; None when it is over.
+
+    Args:
+        boot_seconds: now.
+    """
     if alive:
         return replace(pending, gone_at=None)
     if pending.gone_at is None:
@@ -64,22 +73,18 @@ def lapse(pending: Pending, *, alive: bool, boot_seconds: float) -> Pending | No
     return pending if boot_seconds < pending.gone_at + LAPSE_SECONDS else None
 
 
-def _is_settled(pending: Pending, found: Container, *, alive: bool) -> bool:
+def _is_settled(pending: Pending, found: Container) -> bool:
     match pending.verb:
         case Verb.CREATE:
             return True
-        case Verb.RUN:
-            return found.is_live or found.started_at is not None
+        case Verb.UPDATE:
+            # Docker says the new limit a moment before the kernel has it.
+            return not found.is_live
         case Verb.RESTART:
             # It runs before it ends, and in between it would count for nothing.
-            return found.is_live and not alive
+            return found.started_at != pending.started_at
         case _:
-            return found.is_live
-
-
-def _has_failed(pending: Pending, found: Container) -> bool:
-    """Whether a start was tried and did not succeed: the engine then leaves an exit code behind."""
-    return pending.verb is Verb.RUN and found.started_at is None and found.exit_code != 0
+            return found.is_live or found.started_at != pending.started_at
 
 
 # --- As it is written -------------------------------------------------------------------------------------------------
@@ -96,6 +101,7 @@ def to_rows(promises: Iterable[Pending]) -> list[Mapping[str, object]]:
             "started": each.process.started,
             "boot": each.process.boot,
             "gone_at": each.gone_at,
+            "started_at": None if each.started_at is None else each.started_at.isoformat(),
         }
         for each in promises
     ]
@@ -116,11 +122,13 @@ def from_rows(rows: object) -> tuple[Pending, ...]:
 
 
 def _from_row(row: Mapping[str, object]) -> Pending:
-    gone = row["gone_at"]
+    # Pages of before have no `started_at`.
+    gone, began = row["gone_at"], row.get("started_at")
     return Pending(
         id=str(row["id"]),
         verb=Verb(row["verb"]),
         memory_bytes=int(str(row["memory_bytes"])),
         process=ProcessRef(int(str(row["pid"])), int(str(row["started"])), str(row["boot"])),
         gone_at=None if gone is None else float(str(gone)),
+        started_at=None if began is None else datetime.fromisoformat(str(began)),
     )

@@ -13,8 +13,9 @@ from ds01.core.pattern import pattern
 from ds01.core.typed import Final
 
 _STEPS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-# Source: docker/go-units, size.go, RAMInBytes: a number, one space at most, a unit with i and b or without.
-_SIZE: Final = pattern(r"(\d{1,18})(?:\.(\d{1,18}))? ?(?:([kmgtp])(?:i?b)?|b)?", re.ASCII | re.IGNORECASE)
+# Source: docker/go-units, size.go, RAMInBytes: a number, one space at most, a unit with i and b or without. The number
+# is Go's: digits before its point or behind it, strconv.ParseFloat.
+_SIZE: Final = pattern(r"(?=\.?\d)(\d{0,18})(?:\.(\d{0,18}))? ?(?:([kmgtp])(?:i?b)?|b)?", re.ASCII | re.IGNORECASE)
 _CPUS: Final = pattern(r"(?=\.?\d)(\d{0,9})(?:\.(\d{0,9}))?", re.ASCII)
 _WHOLE: Final = pattern(r"[+-]?\d{1,18}", re.ASCII)
 _MOST_BYTES: Final = 2**63 - 1
@@ -26,7 +27,7 @@ class QuantityError(BadInputError):
 
 
 def read_bytes(option: str, text: str) -> int:
-    """Read `512m`, `1.5g`, `64GiB`, `1073741824` in powers of 1024.
+    """Read `512m`, `1.5g`, `.5g`, `64GiB`, `1073741824` in powers of 1024.
 
     Raises:
         QuantityError: anything else.
@@ -35,7 +36,7 @@ def read_bytes(option: str, text: str) -> int:
     if match is None:
         raise QuantityError(f"{option} {text[:60]!r} is not an amount of memory", None, "write it as 512m, 1.5g or 64g")
     # The client computes with 64-bit floats: of large or odd amounts the last digits are lost, here as there.
-    size = int(float(f"{match[1]}.{match[2] or 0}") * (1 << 10 * _STEPS[(match[3] or "").lower()]))
+    size = int(float(f"{match[1] or 0}.{match[2] or 0}") * (1 << 10 * _STEPS[(match[3] or "").lower()]))
     if size > _MOST_BYTES:
         raise QuantityError(f"{option} {text[:60]!r} is more than any machine has", None, "write it as 512m or 64g")
     return size

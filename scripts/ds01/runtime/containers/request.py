@@ -25,6 +25,11 @@ class Verb(Enum):
         """Whether a container is made."""
         return self in {Verb.RUN, Verb.CREATE}
 
+    @property
+    def starts(self) -> bool:
+        """Whether a container comes to run."""
+        return self not in {Verb.CREATE, Verb.UPDATE}
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerRequest:
@@ -33,11 +38,13 @@ class ContainerRequest:
     Attributes:
         container: its name; None while Docker has not made one up.
         memory_bytes: None where nothing is said, and for 0, which the engine reads as nothing.
-        nano_cpus: in billionths of a CPU; as memory_bytes.
+        nano_cpus: in billionths of a CPU; as memory_bytes, and below 0 is unlimited.
         pids: 0 and less is unlimited, as the engine reads it; None where nothing is said.
         ipc_mode: None where nothing is said.
         gpu: None when it asks for none.
-        is_live: it runs or is paused already, so that it is counted already.
+        is_live: it runs or is paused already, so that it is counted already; true of every update.
+        had_bytes: of one that runs and gets another limit, the limit that it has; None where it has none, and for every
+            other verb.
     """
 
     verb: Verb
@@ -49,6 +56,14 @@ class ContainerRequest:
     ipc_mode: str | None = None
     gpu: GpuRequest | None = None
     is_live: bool = False
+    had_bytes: int | None = None
+
+    @property
+    def more_bytes(self) -> int:
+        """By how much it would raise the limit of a container that runs; 0 when by nothing."""
+        if self.had_bytes is None or self.memory_bytes is None:
+            return 0
+        return max(0, self.memory_bytes - self.had_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """How an account stands at this moment: what runs, what it may come to use, what was promised. Only reads.
 
 What the kernel counts in the account's slices comes first, since nobody can write himself into another's or out of his
-own there. Where that cannot be read, what Docker says of the account's labelled containers still holds.
+own there. What runs elsewhere counts when DS01 itself wrote its label. Where the kernel cannot be read, what Docker
+says of the account's labelled containers still holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ds01.core import labels
@@ -14,10 +15,10 @@ from ds01.core.errors import Ds01Error
 from ds01.core.value import dataclass
 from ds01.runtime.cgroup.tree import CannotTell
 from ds01.runtime.cgroup.usage import AccountUsage, ContainerUsage, read_usage, slices_of
-from ds01.runtime.containers.container import LIVE, Container, ContainerSummary
+from ds01.runtime.containers.container import LIVE, Container, ContainerSummary, State
 from ds01.runtime.containers.engine import Engine
 from ds01.runtime.containers.pending import Pending, lapse, review
-from ds01.runtime.containers.request import Usage
+from ds01.runtime.containers.request import Usage, Verb
 from ds01.runtime.machine import Machine
 
 
@@ -56,18 +57,25 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class _Live:
-    """Containers that run or are paused.
+    """Containers that run, are paused or come back by themselves.
 
     Attributes:
         committed_bytes: what each of them may use, by id; of one without a limit what it does use.
         names: by id, as far as Docker tells.
     """
 
-    committed_bytes: Mapping[str, int]
+    committed_bytes: dict[str, int]
     names: Mapping[str, str]
 
 
-def read_standing(place: Place, account: Account, promises: Sequence[Pending], without: frozenset[str]) -> Standing:
+def read_standing(
+    place: Place,
+    account: Account,
+    promises: Sequence[Pending],
+    without: frozenset[str],
+    *,
+    admitted: Collection[str],
+) -> Standing:
     """Look at everything that counts for an account.
 
     The order matters. Whether a promise's process lives comes first: whatever one that is gone has made is in the list.
@@ -77,6 +85,7 @@ def read_standing(place: Place, account: Account, promises: Sequence[Pending], w
     Args:
         promises: what was promised before.
         without: ids of containers that are asked for and do not count beside themselves.
+        admitted: what the account's page says of the containers that DS01 let come to be.
     """
     unknown: list[str] = []
     living = frozenset(each.process for each in promises if place.machine.is_alive(each.process))
@@ -86,14 +95,18 @@ def read_standing(place: Place, account: Account, promises: Sequence[Pending], w
     used = _used(place.cgroup, account, unknown, shown)
     others = tuple(each for each in kept if each.id not in without)
     live = _live(place.engine, used, shown, unknown)
-    counted = _uncounted(others, used, shown)
     if live is None:
         return Standing(Usage(None, (), None, *_counts(used), tuple(unknown)), kept)
+    if _has_groups(used):
+        _add_missing(place.engine, live, _ours(shown or {}, admitted), unknown, {each.id for each in kept})
+    counted = _uncounted(others, live, shown or {})
     ids = [each for each in live.committed_bytes if each not in without]
+    raised = {each.id: each.memory_bytes for each in others if each.verb is Verb.UPDATE}
     usage = Usage(
         containers=len(ids) + len(counted),
         names=tuple(live.names[each] for each in ids if each in live.names),
-        committed_bytes=sum(live.committed_bytes[each] for each in ids) + sum(each.memory_bytes for each in counted),
+        committed_bytes=sum(max(live.committed_bytes[each], raised.get(each, 0)) for each in ids)
+        + sum(each.memory_bytes for each in counted),
         working_set_bytes=_counts(used)[0],
         pids=_counts(used)[1],
         unknown=tuple(unknown),
@@ -154,7 +167,7 @@ def _reviewed(
             there = _shown(each, shown)
             began = found is not None and found.is_live and there is not None and there.state not in LIVE
             # One that began after the list was made is not in what is counted as running: its promise counts.
-            kept.append(each if began else review(each, found, alive=alive, boot_seconds=now))
+            kept.append(each if began else review(each, found, alive=alive))
     return tuple(each for each in kept if each is not None)
 
 
@@ -192,6 +205,52 @@ def _live(
     return _Live({each.id: each.memory_bytes or 0 for each in inspected if each is not None and each.is_live}, names)
 
 
+def _has_groups(used: AccountUsage | None) -> bool:
+    return used is not None and not isinstance(used.containers, CannotTell)
+
+
+def _ours(shown: Mapping[str, ContainerSummary], admitted: Collection[str]) -> tuple[ContainerSummary, ...]:
+    """Return the containers that DS01 let come to be, one for each label of its own.
+
+    A label can be copied from a container that is there: the older one, listed last, is what it was made for.
+    """
+    found = {each.labels.get(labels.CREATED_AT): each for each in shown.values()}
+    return tuple(each for token, each in found.items() if token in admitted)
+
+
+def _add_missing(
+    engine: Engine,
+    live: _Live,
+    ours: Iterable[ContainerSummary],
+    unknown: list[str],
+    promised: Collection[str],
+) -> None:
+    """Add what Docker shows as live and the kernel has in none of the account's slices.
+
+    One that waits to be started again has no group. One that runs has its group elsewhere, and that is told: what it
+    uses is in no sum. While it is restarted it has none for a moment, as its promise says.
+    """
+    elsewhere: list[str] = []
+    try:
+        for each in _missing(engine, live, ours):
+            live.committed_bytes[each.id] = each.memory_bytes or 0
+            if each.state is not State.RESTARTING and each.id not in promised:
+                elsewhere.append(each.name)
+    except Ds01Error as error:
+        unknown.append(error.brief)
+    if elsewhere:
+        unknown.append(f"no control group of the account has what Docker says runs: {', '.join(elsewhere)}")
+
+
+def _missing(engine: Engine, live: _Live, ours: Iterable[ContainerSummary]) -> Iterator[Container]:
+    for each in ours:
+        if each.state in LIVE and each.id not in live.committed_bytes:
+            # The list was made before the kernel was read: it may have ended meanwhile.
+            found = engine.inspect(each.id)
+            if found is not None and found.is_live:
+                yield found
+
+
 def _most(container: ContainerUsage) -> int:
     """Return what a container may use; of one without a limit what it does use, since no sum can hold more."""
     limit = container.memory_max_bytes
@@ -201,20 +260,11 @@ def _most(container: ContainerUsage) -> int:
     return in_use if isinstance(in_use, int) else 0
 
 
-def _uncounted(
-    promises: Iterable[Pending], used: AccountUsage | None, shown: Mapping[str, ContainerSummary] | None
-) -> tuple[Pending, ...]:
+def _uncounted(promises: Iterable[Pending], live: _Live, shown: Mapping[str, ContainerSummary]) -> tuple[Pending, ...]:
     """Return the promises whose container does not run yet: one that has just begun is counted as what it is."""
-    groups = None if used is None else used.containers
-    if groups is None or isinstance(groups, CannotTell):
-        running = {each.id for each in (shown or {}).values() if each.state in LIVE}
-    else:
-        running = {each.id for each in groups}
 
     def runs(pending: Pending) -> bool:
-        if not pending.verb.is_new:
-            return pending.id in running
-        there = _shown(pending, shown or {})
-        return there is not None and there.id in running
+        there = _shown(pending, shown) if pending.verb.is_new else None
+        return (pending.id if there is None else there.id) in live.committed_bytes
 
-    return tuple(each for each in promises if not runs(each))
+    return tuple(each for each in promises if each.verb is not Verb.UPDATE and not runs(each))

@@ -141,12 +141,13 @@ class Checks:
         there, place = seen.container, self.reach.place
         account = Account(caller.name, slice_parts(rules.limits.slice_name, caller.name, caller.uid))
         with locked_page(self.reach.paths.pages, caller.uid) as page:
-            asked = [each for each in page.promises if each.id in {there.id, token_of(there)}]
-            if any(each.verb is not Verb.CREATE for each in asked):
+            asked = [each for each in page.promises if each.verb.starts and each.id in {there.id, token_of(there)}]
+            if asked:
                 # That was for this start; it runs, and counts as what it is.
                 page.promises = tuple(each for each in page.promises if each not in asked)
                 return None
-            standing = read_standing(place, account, page.promises, self._without(seen, caller.name))
+            beside = self._without(seen, caller.name)
+            standing = read_standing(place, account, page.promises, beside, admitted=page.admitted)
             page.promises = standing.promises
         for cause in standing.usage.unknown:
             self._tell_open(seen, cause)
@@ -160,7 +161,7 @@ class Checks:
         machine, pages = self.reach.place.machine, self.reach.paths.pages
 
         def is_asked(each: Pending) -> bool:
-            if each.id != seen.container.id or each.verb is Verb.CREATE or each.process.boot != machine.boot_id():
+            if each.id != seen.container.id or not each.verb.starts or each.process.boot != machine.boot_id():
                 return False
             # A page that nobody needs keeps what was over long ago.
             age = machine.boot_seconds() - each.process.started / os.sysconf("SC_CLK_TCK")

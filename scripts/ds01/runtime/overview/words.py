@@ -184,14 +184,17 @@ def holding_words(holding: GpuHolding) -> str:
 
 
 def greeting(overview: Overview, style: Style) -> str:
-    """Return what a login shows: bars, held GPUs, notices."""
+    """Return what a login shows: bars, held GPUs, notices; of these the notices alone when nothing else is known.
+
+    Empty when there is nothing to say: a login is no place for marks that mean that DS01 is out of order.
+    """
+    notices = tuple(_notice_lines(overview.notices, style)) if isinstance(overview.notices, tuple) else ()
+    if all(isinstance(measure.used, Unknown) for _, measure, _ in rows(overview)):
+        return "\n".join(notices)
     group = overview.limits.group
     who = style.fit(f"{overview.account} ({group}{'' if overview.limits.listed else ', not listed'})")
     lines = [style.paint(who, "bold"), *bar_lines(overview, style), *_waiting_lines(overview, style)]
-    lines += _held_lines(overview, style)
-    if isinstance(overview.notices, tuple):
-        lines += _notice_lines(overview.notices, style)
-    return "\n".join([*lines, "check-limits shows more."])
+    return "\n".join([*lines, *_held_lines(overview, style), *notices, "check-limits shows more."])
 
 
 def _waiting_lines(overview: Overview, style: Style) -> Iterator[str]:

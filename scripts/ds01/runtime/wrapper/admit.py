@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
+from datetime import datetime
 from functools import partial
 
 from ds01.core.errors import RefusedError
 from ds01.core.labels import PROTECTED
 from ds01.core.terminal import say
-from ds01.core.value import dataclass, replace
+from ds01.core.value import dataclass
 from ds01.runtime.client.arguments import Parsed
 from ds01.runtime.client.named import containers_named
 from ds01.runtime.containers.admission import Admission, Refusal, admit, settings_for
@@ -20,8 +21,8 @@ from ds01.runtime.containers.page import Page, take_back
 from ds01.runtime.containers.pending import Pending
 from ds01.runtime.containers.request import ContainerRequest, Verb
 from ds01.runtime.containers.standing import read_standing
-from ds01.runtime.wrapper.desk import DeniedError, Desk, instant
-from ds01.runtime.wrapper.options import Marks, parent_asked, read_request, write_line
+from ds01.runtime.wrapper.desk import DeniedError, Desk, ParentError, instant
+from ds01.runtime.wrapper.options import Marks, parent_asked, read_request, read_update, write_line, write_update
 from ds01.runtime.wrapper.owners import check_owner
 from ds01.runtime.wrapper.pages import count_denial, page_of
 
@@ -38,12 +39,18 @@ class _Case:
         id: of its promise.
         what: the verb, for messages.
         gpu: gives it its units.
+        started_at: when an old one last began to run; None when it never did.
     """
 
     request: ContainerRequest
     id: str
     what: str
     gpu: Callable[[], Grant | Refusal]
+    started_at: datetime | None = None
+
+    def has_made(self, promise: Pending) -> bool:
+        """Whether a promise is this one's; a container that starts may be updated meanwhile."""
+        return promise.id == self.id and (promise.verb is Verb.UPDATE) == (self.request.verb is Verb.UPDATE)
 
 
 def admit_new(desk: Desk, parsed: Parsed) -> tuple[tuple[str, ...], Admission]:
@@ -86,7 +93,7 @@ def _parent(desk: Desk, parsed: Parsed) -> str:
     listed = access.get("admin_cgroup_parents") if isinstance(access, dict) else None
     if isinstance(listed, list) and asked in listed:
         return asked
-    raise RefusedError(
+    raise ParentError(
         f"the policy lists no slice {asked!r} for containers of administrators",
         "access_control.admin_cgroup_parents names those there are",
         f"leave --cgroup-parent out: the container then goes to {own}",
@@ -104,20 +111,30 @@ def admit_old(desk: Desk, parsed: Parsed) -> None:
     """
     verb = Verb(parsed.topic)
     found = check_owner(desk, parsed.operands, verb.value)
-    admitted: list[str] = []
+    cases = [_case_of(desk, verb, each) for each in _each(found)]
+    _admit_all(desk, [each for each in cases if each is not None])
+
+
+def _each(found: Mapping[str, Container]) -> Collection[Container]:
+    """Return the containers that a line names, each once."""
+    return {each.id: each for each in found.values()}.values()
+
+
+def _admit_all(desk: Desk, cases: Iterable[_Case]) -> None:
+    admitted: list[_Case] = []
     try:
-        for container in {each.id: each for each in found.values()}.values():
-            _admit_one(desk, verb, container)
-            admitted.append(container.id)
+        for case in cases:
+            _admit(desk, case)
+            admitted.append(case)
     except BaseException:
         if admitted:
-            take_back(desk.paths.pages, desk.caller.uid, lambda each: each.id in admitted)
+            take_back(desk.paths.pages, desk.caller.uid, lambda each: any(case.has_made(each) for case in admitted))
         raise
 
 
-def _admit_one(desk: Desk, verb: Verb, container: Container) -> None:
+def _case_of(desk: Desk, verb: Verb, container: Container) -> _Case | None:
     if verb is Verb.UNPAUSE and container.state is not State.PAUSED:
-        return  # the engine will say so
+        return None  # the engine will say so
     request = ContainerRequest(
         verb=verb,
         container=container.name,
@@ -125,7 +142,7 @@ def _admit_one(desk: Desk, verb: Verb, container: Container) -> None:
         gpu=container.gpu if container.allocation_id is not None else None,
         is_live=container.is_live,
     )
-    _admit(desk, _Case(request, container.id, verb.value, lambda: _again(desk, container)))
+    return _Case(request, container.id, verb.value, lambda: _again(desk, container), container.started_at)
 
 
 def _again(desk: Desk, container: Container) -> Grant | Refusal:
@@ -142,17 +159,27 @@ def _again(desk: Desk, container: Container) -> Grant | Refusal:
     return answer
 
 
-def admit_update(desk: Desk, parsed: Parsed) -> None:
-    """Admit other limits for containers that exist already: no more than a new one may have.
+def admit_update(desk: Desk, parsed: Parsed) -> tuple[str, ...]:
+    """Admit other limits for containers that exist already: no more than a new one may have, nor all of them together.
+
+    Returns:
+        The line that changes them.
 
     Raises:
         DeniedError: one is somebody else's, or may not have that much.
         BadInputError: what is asked for cannot be read.
     """
-    wish = read_request(parsed, "")
-    for container in check_owner(desk, parsed.operands, Verb.UPDATE.value).values():
-        request = replace(wish, container=container.name, is_live=True)
-        _admit(desk, _Case(request, container.id, Verb.UPDATE.value, partial(_units, desk, request)))
+    found = _each(check_owner(desk, parsed.operands, Verb.UPDATE.value))
+    requests = {each.id: read_update(parsed, each) for each in found}
+    _admit_all(
+        desk, [_Case(each, id_, Verb.UPDATE.value, partial(_units, desk, each)) for id_, each in requests.items()]
+    )
+    words = write_update(parsed, found, desk.rules)
+    if words is None:
+        return desk.asked.words
+    if parsed.values("memory-swap") and not any(word.startswith("--memory-swap=") for word in words):
+        say("ds01: --memory-swap is left out: no container gets swap")
+    return words
 
 
 # --- Both -------------------------------------------------------------------------------------------------------------
@@ -167,7 +194,7 @@ def _admit(desk: Desk, case: _Case) -> Admission:
     try:
         answer, telling = _decide(desk, case)
     except BaseException:
-        take_back(desk.paths.pages, desk.caller.uid, lambda each: each.id == case.id)
+        take_back(desk.paths.pages, desk.caller.uid, case.has_made)
         raise
     if isinstance(answer, Refusal):
         desk.tell(answer, telling, case.what)
@@ -202,14 +229,14 @@ def _decide(desk: Desk, case: _Case) -> tuple[Admission | Refusal, Telling]:
             _promise(desk, page, case)
     if isinstance(answer, Refusal):
         with page_of(desk) as page:
-            page.promises = tuple(each for each in page.promises if each.id != case.id)
+            page.promises = tuple(each for each in page.promises if not case.has_made(each))
             page.admitted = tuple(each for each in page.admitted if each != case.id)
             return answer, count_denial(page, desk)
     return answer, told
 
 
 def _look(desk: Desk, case: _Case, page: Page, units: Callable[[], Grant | Refusal]) -> Admission | Refusal:
-    standing = read_standing(desk.place, desk.account, page.promises, _itself(case))
+    standing = read_standing(desk.place, desk.account, page.promises, _itself(case), admitted=page.admitted)
     page.promises = standing.promises
     desk.log_open(standing.usage.unknown, case.what)
     return admit(case.request, desk.caller, desk.rules, standing.usage, units)
@@ -221,11 +248,12 @@ def _itself(case: _Case) -> frozenset[str]:
 
 def _promise(desk: Desk, page: Page, case: _Case) -> None:
     """Write down what is about to run; what runs already is counted as it is."""
-    others = tuple(each for each in page.promises if each.id != case.id)
+    others = tuple(each for each in page.promises if not case.has_made(each))
     if case.request.verb.is_new and case.id not in page.admitted:
         page.admitted = (*page.admitted, case.id)
-    if case.request.is_live and case.request.verb is not Verb.RESTART:
+    if case.request.is_live and case.request.verb is not Verb.RESTART and not case.request.more_bytes:
         page.promises = others
         return
     reserved = settings_for(case.request, desk.rules).memory_bytes or 0
-    page.promises = (*others, Pending(case.id, case.request.verb, reserved, desk.keeper))
+    promised = Pending(case.id, case.request.verb, reserved, desk.keeper, started_at=case.started_at)
+    page.promises = (*others, promised)

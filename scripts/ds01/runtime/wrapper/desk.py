@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from ds01.core.errors import Ds01Error
+from ds01.core.errors import Ds01Error, RefusedError
 from ds01.core.names import slice_parts
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy, read_policy
@@ -29,6 +29,10 @@ SOURCE: Final = "docker-wrapper"
 
 class DeniedError(Ds01Error):
     """The command is refused, and everything about it was said already."""
+
+
+class ParentError(RefusedError):
+    """An administrator names a slice for a container that the policy does not list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,12 @@ class Desk:
         if telling.in_full:
             self.draw(refusal)
         else:
-            often = f"refusal {telling.number} within an hour; check-limits says more"
-            say(f"ds01: {what} refused: {refusal.title} ({often})")
+            self.tell_often(telling, what, refusal.title)
+
+    def tell_often(self, telling: Telling, what: str, title: str) -> None:
+        """Tell of one refusal too many within an hour, in a line."""
+        often = f"refusal {telling.number} within an hour; check-limits says more"
+        say(f"ds01: {what} refused: {title} ({often})")
 
     def log_refused(self, telling: Telling, details: dict[str, object]) -> None:
         """Log a refusal; of those that are only counted, that they are."""

@@ -5,15 +5,16 @@ What a user says about DS01's own labels, about control groups or about which GP
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ds01.core import labels as known
 from ds01.core.labels import ContainerType
 from ds01.core.rules import Rule
 from ds01.core.typed import Final
-from ds01.core.value import dataclass
+from ds01.core.value import dataclass, replace
 from ds01.runtime.client.arguments import Given, Parsed, write
 from ds01.runtime.containers.admission import Admission
+from ds01.runtime.containers.container import Container
 from ds01.runtime.containers.gpuasks import CUDA, NONE, VISIBLE, asked_gpus, device_request, is_cdi, is_cdi_gpu
 from ds01.runtime.containers.quantities import read_bytes, read_nano_cpus, read_whole
 from ds01.runtime.containers.request import AccountRules, ContainerRequest, Settings, Verb
@@ -26,6 +27,7 @@ _NANO: Final = 10**9
 # Source: docker run reference, "--cpu-period": 100 ms where nothing is said.
 _PERIOD_USEC: Final = 100_000
 _UNLIMITED_SWAP: Final = "-1"
+_UNLIMITED_CPUS: Final = -_NANO
 _OURS: Final = "ds01."
 _OLDER: Final = frozenset({known.OLDER_USER, known.OLDER_MANAGED, known.OLDER_IMAGE})
 _NOT_BY_FILE: Final = {known.ALLOCATION: "", known.GPU_UUIDS: "", known.GPU_SLOTS: ""}
@@ -50,7 +52,7 @@ class Marks:
 
 
 def read_request(parsed: Parsed, visible_devices: str) -> ContainerRequest:
-    """Return what a line for `run` or `create` asks for.
+    """Return what a line for `run` or `create` asks for; read_update() does that for `update`.
 
     Args:
         visible_devices: what NVIDIA_VISIBLE_DEVICES is to the one who calls; a line can pass it on by its name.
@@ -81,6 +83,41 @@ def read_request(parsed: Parsed, visible_devices: str) -> ContainerRequest:
         ipc_mode=_last(parsed, "ipc") or None,
         gpu=asked_gpus(config, environment),
     )
+
+
+def read_update(parsed: Parsed, container: Container) -> ContainerRequest:
+    """Return what a line for `update` asks for one of its containers, which goes on with whatever it does not name.
+
+    Raises:
+        BadInputError: a value cannot be read.
+    """
+    return replace(
+        read_request(parsed, ""),
+        container=container.name,
+        nano_cpus=_cpus_then(parsed, container),
+        is_live=True,
+        had_bytes=container.memory_bytes if container.is_live else None,
+    )
+
+
+def _cpus_then(parsed: Parsed, container: Container) -> int | None:
+    """Return how many CPUs a container may use after an update; None when the line changes nothing about it.
+
+    Source: docker update reference, and moby, container/container_unix.go, UpdateContainer: 0 leaves what is there, and
+    of period and quota each is changed alone.
+    """
+    cpus = read_nano_cpus("--cpus", _last(parsed, "cpus")) if parsed.values("cpus") else 0
+    quota, period = _whole(parsed, "cpu-quota") or 0, _whole(parsed, "cpu-period") or 0
+    if quota < 0:
+        return _UNLIMITED_CPUS
+    if cpus or (quota == 0 and period <= 0):
+        return cpus or None
+    if container.nano_cpus is not None:
+        there, length = container.nano_cpus * _PERIOD_USEC // _NANO, _PERIOD_USEC
+    else:
+        there, length = container.cpu_quota_usec or 0, container.cpu_period_usec or _PERIOD_USEC
+    quota, period = quota or there, period if period > 0 else length
+    return quota * _NANO // period if quota > 0 else None
 
 
 def _last(parsed: Parsed, name: str) -> str:
@@ -137,7 +174,7 @@ def write_line(
 ) -> tuple[str, ...]:
     """Return the line with everything that DS01 adds to it, and without what a user may not say."""
     limited = rules.applies(Rule.LIMITS)
-    replaced = _replaced(request, admission, limited=limited)
+    replaced = _replaced(parsed, request, admission, limited=limited)
     added = [
         f"--cgroup-parent={marks.parent}",
         *(f"--label={name}={value}" for name, value in _labels(parsed, marks).items()),
@@ -147,16 +184,34 @@ def write_line(
     return write(parsed, lambda given: given.name not in replaced and not _is_ours(given), added)
 
 
-def _replaced(request: ContainerRequest, admission: Admission, *, limited: bool) -> frozenset[str]:
+def _replaced(parsed: Parsed, request: ContainerRequest, admission: Admission, *, limited: bool) -> frozenset[str]:
     names = {"cgroup-parent", "gpus"}
     if limited and admission.settings.memory_bytes is not None:
         names |= {"memory", "memory-swap"}
     if limited and request.pids is None:
         names.add("pids-limit")
     if limited and request.nano_cpus is None:
-        # 0 and less say what nothing says, and clash with --cpus.
+        # 0 says what nothing says, and clashes with --cpus.
         names |= {"cpus", "cpu-quota"}
+    if limited and (_whole(parsed, "cpu-quota") or 0) <= 0:
+        # Less than 0 is unlimited, and goes before --cpus. Source: moby, daemon/oci_linux.go and daemon_unix.go.
+        names.add("cpu-quota")
     return frozenset(names)
+
+
+def write_update(parsed: Parsed, containers: Collection[Container], rules: AccountRules) -> tuple[str, ...] | None:
+    """Return a line for `update` with as much swap as memory, which is none; None where it may go as it is.
+
+    Swap alone becomes the memory that all its containers have; where they differ it is left out.
+    """
+    names = {"memory", "memory-swap"}
+    if not rules.applies(Rule.LIMITS) or not any(map(parsed.values, names)):
+        return None
+    memory = _amount(parsed, "memory")
+    there = {each.memory_bytes for each in containers}
+    swap = memory or (next(iter(there)) if len(there) == 1 and parsed.values("memory-swap") else None)
+    added = [*([f"--memory={memory}"] if memory else ()), *([f"--memory-swap={swap}"] if swap else ())]
+    return write(parsed, lambda given: given.name not in names, added)
 
 
 def _is_ours(given: Given) -> bool:

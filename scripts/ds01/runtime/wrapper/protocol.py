@@ -28,8 +28,8 @@ class Asked:
 
     Attributes:
         pid: of the docker command, as it says; to be checked.
-        unicode: whether its terminal shows more than ASCII.
-        colour: whether it wants colours.
+        unicode: whether its stderr is a terminal that shows more than ASCII.
+        colour: whether that wants colours.
         visible_devices: NVIDIA_VISIBLE_DEVICES of its environment.
         words: all that follows `docker`.
     """
@@ -59,7 +59,8 @@ def read_request(data: bytes) -> Asked:
         raise RequestError(f"{pid[:20]!r} is no number of a process", None, "call docker, not this program")
     return Asked(
         pid=int(pid),
-        unicode=any(each in locale.lower() for each in _UNICODE),
+        # Into files and pipes too go plain letters alone: who reads them may have another locale.
+        unicode=on_terminal == "1" and any(each in locale.lower() for each in _UNICODE),
         colour=on_terminal == "1" and not no_colour,
         visible_devices=devices,
         words=tuple(words),

@@ -92,6 +92,23 @@ def test_a_refusal_does_not_tell_whether_there_is_such_an_account(ask: Ask) -> N
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_slip_in_a_name_is_no_account_that_uses_nothing(ask: Ask, words: tuple[str, ...]) -> None:
+    assert ask("alcie", *words) == (
+        2,
+        "",
+        "error: there is no account 'alcie'\nTo fix: write it as in the inventory, or as id -un does\n",
+    )
+    assert ask("", *words)[:2] == (2, "")
+
+
+@pytest.mark.root
+def test_an_account_of_this_machine_that_nobody_listed_is_shown(ask: Ask) -> None:
+    code, out, err = ask("nobody")
+    assert (code, out.split("\n")[0], err) == (0, "nobody: group student, not listed: the group's limits hold", "")
+
+
+@pytest.mark.root
 @pytest.mark.parametrize(("uid", "code"), [("x", 4), (str(2**31 - 7), 4)])
 def test_who_is_not_known_sees_nothing(ask: Ask, monkeypatch: pytest.MonkeyPatch, uid: str, code: int) -> None:
     assert ask("alice", sudo_uid=uid)[:2] == (code, "")  # type: ignore[arg-type]

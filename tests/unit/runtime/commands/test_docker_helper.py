@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -83,6 +84,37 @@ def test_a_refusal_is_the_code_that_ends_the_command(paths: HostPaths):
     assert (code, said) == (0, b"refuse\x00125\x00")
     assert "--no-such" in words
     assert "28.2" in words
+
+
+def test_a_way_to_a_gpu_that_is_not_given_is_counted_and_logged_like_any_refusal(paths: HostPaths):
+    refused = (
+        ("--device=/dev/nvidia0", "the device '/dev/nvidia0' is not given to containers"),
+        ("--annotation=cdi.k8s.io/x=nvidia.com/gpu=0", "the annotation 'cdi.k8s.io/x' is not given to containers"),
+    )
+    with engine_with(paths.engine):
+        for option, text in refused:
+            code, said, words = ask(paths, request("run", option, "alpine"))
+            assert (code, said) == (0, b"refuse\x00125\x00")
+            assert words.startswith(f"docker: {text}\nTo fix: use --gpus 1")
+        assert [(each["event_type"], each["user"], each["details"]) for each in events(paths)] == [
+            ("admission.refused", "games", {"rule": "gpu", "verb": "run", "text": text}) for _, text in refused
+        ]
+        told = [ask(paths, request("create", refused[0][0], "alpine"))[2] for _ in range(10)]
+    assert [each.startswith("docker: ") for each in told] == [True] * 8 + [False] * 2
+    assert told[-1] == (f"ds01: create refused: {refused[0][1]} (refusal 12 within an hour; check-limits says more)\n")
+    assert len(events(paths)) == 11
+    assert events(paths)[-1]["details"] == {"text": "more refusals of this hour are only counted"}
+
+
+def test_a_slice_that_an_administrator_may_not_name_is_logged_too(paths: HostPaths):
+    document = json.loads(paths.policy.read_text())
+    document["access_control"]["admin_users"] = ["games"]
+    paths.policy.write_text(json.dumps(document))
+    with engine_with(paths.engine):
+        code, said, words = ask(paths, request("create", "--cgroup-parent=system.slice", "alpine"))
+    text = "the policy lists no slice 'system.slice' for containers of administrators"
+    assert (code, said, words.split("\n")[0]) == (0, b"refuse\x001\x00", f"docker: {text}")
+    assert [each["details"] for each in events(paths)] == [{"rule": "limits", "verb": "create", "text": text}]
 
 
 def test_help_and_other_verbs_are_the_clients(paths: HostPaths):

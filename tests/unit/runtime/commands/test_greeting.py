@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.cgroups import DATA
 from tests.unit.runtime.overview.hosts import make_host, put_notices
 
 from ds01.core.paths import HostPaths
@@ -20,8 +21,10 @@ from ds01.runtime.commands.greeting import main, text_for
 CHECKOUT = Path(__file__).resolve().parents[4]
 PROFILE = CHECKOUT / "tests/golden/minimal/expected/root/etc/profile.d/ds01.sh"
 NOBODY = pwd.getpwnam("nobody")
+# The interpreter may lie where only root can read it: what is imported late is imported before.
 AS_NOBODY = """
 import os, sys
+import ds01.runtime.gpu.record, ds01.runtime.overview.holdings
 from ds01.runtime.commands.greeting import main
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -67,6 +70,18 @@ def test_where_anything_is_broken_it_prints_nothing(host: HostPaths, policy: str
         host.policy.write_text(policy)
     done = greet("--root", str(host.root))
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+@pytest.mark.root
+def test_where_no_state_can_be_read_it_prints_notices_or_nothing(host: HostPaths) -> None:
+    shutil.rmtree(host.cgroup)
+    shutil.copytree(DATA / "v1", host.cgroup)
+    host.gpu_state.write_text("{")
+    done = greet("--root", str(host.root))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    put_notices(host, NOBODY.pw_uid, [{"at": "2026-03-01T09:12:00Z", "text": "welcome"}])
+    done = greet("--root", str(host.root))
+    assert (done.returncode, done.stdout[len("2026-03-01 09:12") :], done.stderr) == (0, "  welcome\n", "")
 
 
 @pytest.mark.root

@@ -143,6 +143,16 @@ def test_others_are_refused_as_check_limits_refuses(
     assert (shown.out, shown.err.split("\n")[0]) == ("", "error: what alice uses is not shown to nobody")
 
 
+@pytest.mark.root
+def test_a_slip_in_a_name_is_bad_input(
+    host: HostPaths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    assert main(["--root", str(host.root), "alcie", "memory.used"]) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err.split("\n")[0]) == ("", "error: there is no account 'alcie'")
+
+
 def test_the_name_that_scripts_know_starts_it(host: HostPaths) -> None:
     argv = [sys.executable, LAUNCHER, "--root", host.root, "alice", "tasks.used"]
     environment = {name: value for name, value in os.environ.items() if name != "SUDO_UID"}

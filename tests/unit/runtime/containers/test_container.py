@@ -56,6 +56,23 @@ def test_everything_of_a_container_is_read() -> None:
     assert (container.is_managed, container.is_protected, container.has_gpu) == (True, False, True)
 
 
+def test_limits_of_a_container_are_read_and_0_is_none() -> None:
+    said = sample("runtime")
+    said["HostConfig"] |= {"Memory": 2**30, "NanoCpus": 10**9, "CpuQuota": -1, "CpuPeriod": 0}
+    found = read_container(said)
+    assert (found.memory_bytes, found.nano_cpus, found.cpu_quota_usec, found.cpu_period_usec) == (
+        2**30,
+        10**9,
+        -1,
+        None,
+    )
+    del said["HostConfig"]["CpuPeriod"]
+    assert read_container(said) == found
+    said["HostConfig"]["CpuQuota"] = "1"
+    with pytest.raises(AnswerError, match="CpuQuota is no number"):
+        read_container(said)
+
+
 @pytest.mark.parametrize(
     ("name", "gpu"),
     [

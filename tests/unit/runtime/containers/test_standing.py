@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ STUDENT = "ds01-student-alice.slice"
 ALICE = Account("alice", ("alice",))
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 NOW = 5000.0
+# What engines.inspected says of every container that ever ran.
+STARTED = datetime(2026, 3, 1, 10, tzinfo=UTC)
 MACHINE = Machine(boot_seconds=lambda: NOW)
 GONE = ProcessRef(2**22 + 1, 1, MACHINE.boot_id())
 
@@ -55,7 +58,7 @@ def alive() -> ProcessRef:
 
 
 def promise(id: str, verb: Verb = Verb.RUN, process: ProcessRef | None = None) -> Pending:  # noqa: A002
-    return Pending(id, verb, GIB, process or alive())
+    return Pending(id, verb, GIB, process or alive(), started_at=None if verb.is_new else STARTED)
 
 
 def made(id: str, name: str, status: str = "running", created_at: str = "", memory: int = 0) -> dict[str, object]:  # noqa: A002
@@ -72,9 +75,14 @@ def made(id: str, name: str, status: str = "running", created_at: str = "", memo
 
 
 def standing(
-    tree: Path, engine: Engine, *promises: Pending, without: frozenset[str] = frozenset(), account: Account = ALICE
+    tree: Path,
+    engine: Engine,
+    *promises: Pending,
+    without: frozenset[str] = frozenset(),
+    account: Account = ALICE,
+    admitted: Collection[str] = (),
 ) -> Standing:
-    return read_standing(Place(tree, engine, MACHINE), account, promises, without)
+    return read_standing(Place(tree, engine, MACHINE), account, promises, without, admitted=admitted)
 
 
 def look(
@@ -83,9 +91,10 @@ def look(
     *promises: Pending,
     there: Sequence[dict[str, object]] = (),
     without: frozenset[str] = frozenset(),
+    admitted: Collection[str] = (),
 ) -> Standing:
     with engine_with(socket, *there) as engine:
-        return standing(tree, engine, *promises, without=without)
+        return standing(tree, engine, *promises, without=without, admitted=admitted)
 
 
 def test_what_runs_counts_with_its_limit_and_by_its_name(tree: Path, socket: Path) -> None:
@@ -97,6 +106,56 @@ def test_what_runs_counts_with_its_limit_and_by_its_name(tree: Path, socket: Pat
 
 def test_what_carries_the_label_alone_charges_nobody(tree: Path, socket: Path) -> None:
     assert look(tree, socket, there=[made(A, "forged")]) == Standing(Usage(0, (), 0, 7 * GIB, 70), ())
+
+
+ELSEWHERE = "no control group of the account has what Docker says runs: "
+
+
+@pytest.mark.parametrize("status", ["running", "paused"])
+def test_what_was_admitted_and_runs_elsewhere_counts_and_is_told(tree: Path, socket: Path, status: str) -> None:
+    scope(tree, A, memory_max=f"{4 * GIB}")
+    there = [
+        made(A, "one", created_at="at-1"),
+        made(B, "two", status, "at-2", memory=2 * GIB),
+        made(C, "old", "exited", "at-3", memory=GIB),
+    ]
+    assert look(tree, socket, there=there, admitted=("at-1", "at-2", "at-3")) == Standing(
+        Usage(2, ("one", "two"), 6 * GIB, 7 * GIB, 70, (f"{ELSEWHERE}two",)), ()
+    )
+
+
+def test_where_the_account_has_no_slice_at_all_what_was_admitted_counts(tmp_path: Path, socket: Path) -> None:
+    root = make_mount(tmp_path / "cgroup")
+    there = [made(A, "one", created_at="at-1", memory=GIB), made(B, "two", created_at="at-2", memory=GIB)]
+    assert look(root, socket, there=there, admitted=("at-1", "at-2")) == Standing(
+        Usage(2, ("one", "two"), 2 * GIB, 0, 0, (f"{ELSEWHERE}one, two",)), ()
+    )
+
+
+def test_what_waits_to_be_started_again_counts_though_it_has_no_group(tree: Path, socket: Path) -> None:
+    there = [made(A, "one", "restarting", "at-1", memory=GIB)]
+    assert look(tree, socket, there=there, admitted=("at-1",)) == Standing(Usage(1, ("one",), GIB, 7 * GIB, 70), ())
+
+
+def test_a_copied_label_counts_for_no_second_container(tree: Path, socket: Path) -> None:
+    """Docker lists the newest first."""
+    copy, own = made(B, "copy", created_at="at-1"), made(A, "own", "exited", "at-1")
+    assert look(tree, socket, there=[copy, own], admitted=("at-1",)) == Standing(Usage(0, (), 0, 7 * GIB, 70), ())
+
+
+def test_one_that_ends_while_we_look_counts_no_more(tree: Path, socket: Path) -> None:
+    answers = iter([[made(A, "one", created_at="at-1")]])
+    with engine_of(socket, lambda: next(answers, [made(A, "one", "exited", "at-1")])) as engine:
+        found = standing(tree, engine, admitted=("at-1",))
+    assert found == Standing(Usage(0, (), 0, 7 * GIB, 70), ())
+
+
+def test_one_that_is_restarted_counts_once_while_it_has_no_group(tree: Path, socket: Path) -> None:
+    kept = promise(A, Verb.RESTART)
+    there = [made(A, "one", created_at="at-1", memory=GIB)]
+    assert look(tree, socket, kept, there=there, admitted=("at-1",)) == Standing(
+        Usage(1, ("one",), GIB, 7 * GIB, 70), (kept,)
+    )
 
 
 def test_one_without_a_limit_counts_for_what_it_uses(tree: Path, socket: Path) -> None:
@@ -136,13 +195,18 @@ def test_one_that_was_created_and_not_started_keeps_its_promise(tree: Path, sock
     assert look(tree, socket, kept, there=there) == Standing(Usage(1, (), GIB, 7 * GIB, 70), (kept,))
 
 
-def test_when_its_process_is_gone_a_promise_lapses_and_without_a_container_it_is_over(tree: Path, socket: Path) -> None:
+def test_when_its_process_is_gone_a_promise_is_over(tree: Path, socket: Path) -> None:
+    """At once, also when nobody has looked for hours: a start that failed and one that was cut off run nothing."""
     starting, pulling = promise(A, Verb.START, GONE), promise("at-1", process=GONE)
-    lapsing = replace(starting, gone_at=NOW)
-    there = [made(A, "one", "exited")]
-    assert look(tree, socket, starting, pulling, there=there) == Standing(Usage(1, (), GIB, 7 * GIB, 70), (lapsing,))
-    late = replace(starting, gone_at=NOW - 60)
-    assert look(tree, socket, late, there=there) == Standing(Usage(0, (), 0, 7 * GIB, 70), ())
+    there = [made(A, "one", "created"), made(B, "two", "created", "at-1")]
+    assert look(tree, socket, starting, pulling, there=there) == Standing(Usage(0, (), 0, 7 * GIB, 70), ())
+
+
+def test_one_that_starts_although_its_process_is_gone_is_never_missed(tree: Path, socket: Path) -> None:
+    """The engine goes on with what it was told; it shows the container once that is done, and not before."""
+    with starting_when_asked(socket, 2, lambda: scope(tree, A, memory_max=f"{4 * GIB}")) as engine:
+        found = standing(tree, engine, promise("at-1", process=GONE))
+    assert (found.usage.containers, found.usage.committed_bytes) == (1, 4 * GIB)
 
 
 def test_one_that_runs_counts_once_and_its_promise_is_over(tree: Path, socket: Path) -> None:
@@ -185,10 +249,25 @@ def test_one_that_starts_while_we_look_is_never_missed(tree: Path, socket: Path,
 
 @pytest.mark.parametrize("at", [1, 2])
 def test_nor_where_the_kernel_cannot_tell(tmp_path: Path, socket: Path, at: int) -> None:
-    """It may be seen twice: as what runs, and as a promise that the list shows no more than made."""
     with starting_when_asked(socket, at, lambda: None) as engine:
         usage = standing(tmp_path, engine, promise("at-1")).usage
-    assert (usage.containers, usage.committed_bytes) == {1: (1, 4 * GIB), 2: (2, 5 * GIB)}[at]
+    assert (usage.containers, usage.committed_bytes) == (1, 4 * GIB)
+
+
+def test_one_that_is_being_given_more_memory_counts_with_it(tree: Path, socket: Path) -> None:
+    scope(tree, A, memory_max=f"{4 * GIB}")
+    more, less = replace(promise(A, Verb.UPDATE), memory_bytes=6 * GIB), promise(A, Verb.UPDATE)
+    there = [made(A, "one", memory=4 * GIB)]
+    for each, size in ((more, 6), (less, 4)):
+        assert look(tree, socket, each, there=there) == Standing(Usage(1, ("one",), size * GIB, 7 * GIB, 70), (each,))
+    gone = replace(more, process=GONE)
+    assert look(tree, socket, gone, there=there) == Standing(Usage(1, ("one",), 4 * GIB, 7 * GIB, 70), ())
+
+
+def test_one_that_ended_while_it_was_given_more_memory_counts_no_more(tree: Path, socket: Path) -> None:
+    assert look(tree, socket, promise(A, Verb.UPDATE), there=[made(A, "one", "exited")]) == Standing(
+        Usage(0, (), 0, 7 * GIB, 70), ()
+    )
 
 
 # --- What cannot be told ----------------------------------------------------------------------------------------------

@@ -243,6 +243,15 @@ def test_who_was_asked_about_when_it_was_made_is_asked_about_when_it_starts(scen
     assert scene.stopped == [("new", 60)]
 
 
+def test_who_asked_for_more_memory_asked_for_no_start(scene: Scene) -> None:
+    scene.change("user_overrides", **{ALICE: {"max_containers": 0}})
+    seen = scene.put("web")
+    promised(scene, pwd.getpwnam(ALICE).pw_uid, seen, Verb.UPDATE)
+    promised(scene, 0, seen, Verb.UPDATE)
+    scene.checks().check(scene.policy, [seen])
+    assert scene.stopped == [("web", 60)]
+
+
 def promised(scene: Scene, uid: int, seen: Seen, verb: Verb, process: ProcessRef | None = None) -> None:
     me = process or Machine().process(os.getpid())
     assert me is not None

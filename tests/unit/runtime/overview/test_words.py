@@ -68,6 +68,35 @@ def test_a_greeting_shows_everything_at_a_glance(overview: Overview) -> None:
     ]
 
 
+def unknown(overview: Overview, *names: str) -> Overview:
+    return replace(
+        overview,
+        **{name: replace(getattr(overview, name), used=Unknown("broken")) for name in names},
+    )
+
+
+MEASURES = ("memory", "tasks", "cpu", "gpus", "containers")
+
+
+def test_what_cannot_be_told_is_said_beside_what_can(overview: Overview) -> None:
+    lines = greeting(unknown(overview, *MEASURES[:4]), ASCII).split("\n")
+    assert lines[:6] == [
+        "alice (student)",
+        f"Memory      [{'?' * 20}] unknown of 96G",
+        f"Tasks       [{'?' * 20}] unknown of 12288",
+        f"CPU         [{'?' * 20}] unknown of 96 CPUs",
+        f"GPUs        [{'?' * 20}] unknown of 3",
+        f"Containers  [{'#' * 20}] 3 of 3",
+    ]
+
+
+def test_where_nothing_can_be_told_a_greeting_is_its_notices(overview: Overview) -> None:
+    broken = unknown(replace(overview, holdings=Unknown("broken")), *MEASURES)
+    assert greeting(broken, ASCII) == "2026-03-01 12:00  train was ended: out of memory"
+    assert greeting(replace(broken, notices=()), ASCII) == ""
+    assert greeting(replace(broken, notices=Unknown("broken")), ASCII) == ""
+
+
 def test_a_greeting_without_utf8_is_ascii(overview: Overview) -> None:
     notice = Notice(NOW, "Speicher für „train“ voll " + "x" * 100)
     lines = greeting(replace(overview, notices=(notice,)), ASCII).split("\n")

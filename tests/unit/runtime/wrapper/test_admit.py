@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from ds01.core.errors import RefusedError
 from ds01.runtime.containers.look import remember
 from ds01.runtime.containers.record import Record
 from ds01.runtime.containers.seen import Attribution, Evidence
-from ds01.runtime.wrapper.admit import admit_new, admit_old
+from ds01.runtime.wrapper.admit import admit_new, admit_old, admit_update
 from ds01.runtime.wrapper.desk import DeniedError
 
 if TYPE_CHECKING:
@@ -101,6 +102,37 @@ def test_of_several_all_or_none_are_promised(paths: HostPaths, student: str):
         assert promises(paths) == []
         admit_old(desk_of(paths), line("start", *names[:3]))
     assert len(promises(paths)) == 3
+
+
+def test_of_several_that_are_given_more_memory_all_or_none_are(paths: HostPaths, student: str):
+    def change(document):
+        document["user_overrides"][student] = {"aggregate": {"memory_max_bytes": 8 * GIB}, "max_containers": 9}
+
+    make_paths(paths.root, change, me=student)
+    there = [container(name, student, "running") for name in "abc"]
+    with engine_with(paths.engine, *there):
+        line_ = line("update", "-m3g", "a", "b", "c")
+        with pytest.raises(DeniedError):
+            admit_update(desk_of(paths), line_)
+        assert promises(paths) == []
+        assert admit_update(desk_of(paths), line("update", "-m3g", "a", "b")) == (
+            "update", f"--memory={3 * GIB}", f"--memory-swap={3 * GIB}", "a", "b"
+        )  # fmt: skip
+        assert promises(paths) == [(each["Id"], "update", 3 * GIB) for each in there[:2]]
+        # As long as that client lives, all of it counts.
+        with pytest.raises(DeniedError):
+            admit_update(desk_of(paths), line("update", "-m3g", "c"))
+        admit_update(desk_of(paths), line("update", "-m512m", "c"))
+
+
+def test_an_update_leaves_the_promise_of_a_start_alone(paths: HostPaths, student: str):
+    web = container("web", student)
+    with engine_with(paths.engine, web):
+        admit_old(desk_of(paths), line("start", "web"))
+        for words in (("--cpus=1",), ("-m2g",), ("--cpus=999",)):
+            with suppress(DeniedError):
+                admit_update(desk_of(paths), line("update", *words, "web"))
+            assert promises(paths) == [(web["Id"], "start", GIB)]
 
 
 def test_a_label_of_a_gpu_that_nobody_knows_starts_nothing(paths: HostPaths, student: str):

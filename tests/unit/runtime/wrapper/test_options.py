@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+from tests.unit.runtime.gpu.engines import inspected
 from tests.unit.runtime.wrapper.desks import GIB, SHIPPED, line
 
 from ds01.core.errors import BadInputError, Ds01Error, RefusedError
@@ -14,8 +16,17 @@ from ds01.core.policy import Policy
 from ds01.core.rules import Mode, Rule, Rules
 from ds01.core.value import replace
 from ds01.runtime.containers.admission import Admission, settings_for
+from ds01.runtime.containers.container import Container, State, read_container
 from ds01.runtime.containers.request import AccountRules, ContainerRequest, Verb
-from ds01.runtime.wrapper.options import Marks, parent_asked, read_request, type_of, write_line
+from ds01.runtime.wrapper.options import (
+    Marks,
+    parent_asked,
+    read_request,
+    read_update,
+    type_of,
+    write_line,
+    write_update,
+)
 
 MARKS = Marks("alice", "2026-03-01T09:00:00.000001Z", "ds01-student-alice.slice")
 LABELS = (
@@ -116,6 +127,75 @@ def test_a_quota_of_cpus_in_the_older_way_takes_the_place_of_cpus():
     # A period alone would clash with --cpus.
     assert "--cpu-quota=320000" in written("--cpu-period=10000", "alpine")
     assert [word for word in written("--cpus=0", "--cpu-quota=-1", "alpine") if "cpu" in word] == ["--cpus=32"]
+    # It would go before --cpus.
+    assert [word for word in written("--cpus=2", "--cpu-quota=-1", "alpine") if "cpu" in word] == ["--cpus=2"]
+
+
+def container(**limits: int) -> Container:
+    made = {"Memory": 0, "NanoCpus": 0, "CpuQuota": 0, "CpuPeriod": 0, **limits}
+    said: dict[str, Any] = inspected("web")
+    said["HostConfig"] |= made
+    return read_container(said)
+
+
+@pytest.mark.parametrize(
+    ("limits", "words", "nano_cpus"),
+    [
+        ({"NanoCpus": 10**9}, ("--cpus=2",), 2 * 10**9),
+        ({"NanoCpus": 10**9}, ("--cpu-quota=-1",), -(10**9)),
+        ({"NanoCpus": 10**9}, ("--cpus=1", "--cpu-quota=-1"), -(10**9)),
+        ({"NanoCpus": 10**9}, ("--cpu-quota=0",), None),
+        ({"NanoCpus": 10**9}, ("--cpu-period=1000",), 100 * 10**9),
+        ({"CpuQuota": 200_000}, ("--cpu-period=1000",), 200 * 10**9),
+        ({"CpuQuota": 200_000}, ("--cpu-quota=400000",), 4 * 10**9),
+        ({"CpuQuota": 200_000, "CpuPeriod": 10_000}, ("--cpu-quota=400000",), 40 * 10**9),
+        ({"CpuQuota": 200_000, "CpuPeriod": 10_000}, ("--cpu-quota=400000", "--cpu-period=100000"), 4 * 10**9),
+        ({}, ("--cpu-quota=400000",), 4 * 10**9),
+        ({}, ("--cpu-period=1000",), None),
+        ({"CpuQuota": -1}, ("--cpu-period=1000",), None),
+        ({"NanoCpus": 10**9}, ("--cpu-shares=2",), None),
+    ],
+)
+def test_an_update_is_what_a_container_may_have_afterwards(
+    limits: dict[str, int], words: tuple[str, ...], nano_cpus: int | None
+):
+    wish = read_update(line("update", *words, "web"), container(**limits))
+    assert wish == ContainerRequest(Verb.UPDATE, "web", nano_cpus=nano_cpus, is_live=True)
+
+
+def test_an_update_says_by_how_much_memory_is_raised_of_what_runs():
+    one = container(Memory=GIB)
+    more = {
+        words: read_update(line("update", *words, "web"), one).more_bytes
+        for words in (("--memory=3g",), ("--memory=1g",), ("--memory=512m",), ("--memory=0",), ("--cpus=1",))
+    }
+    assert list(more.values()) == [2 * GIB, 0, 0, 0, 0]
+    three = line("update", "--memory=3g", "web")
+    assert read_update(three, replace(one, state=State.EXITED)).more_bytes == 0
+    assert read_update(three, container()).more_bytes == 0
+
+
+ONE, TWO = container(Memory=GIB), container(Memory=2 * GIB)
+UPDATES: dict[tuple[str, ...], tuple[tuple[Container, ...], tuple[str, ...] | None]] = {
+    ("-m2g", "--memory-swap=-1", "web"): (
+        (ONE,),
+        ("update", f"--memory={2 * GIB}", f"--memory-swap={2 * GIB}", "web"),
+    ),
+    ("--memory", "512m", "--cpus=1", "a", "b"): (
+        (ONE, TWO),
+        ("update", "--cpus=1", f"--memory={GIB // 2}", f"--memory-swap={GIB // 2}", "a", "b"),
+    ),
+    ("--memory-swap=-1", "web"): ((ONE,), ("update", f"--memory-swap={GIB}", "web")),
+    ("--memory-swap=4g", "--cpus=1", "a", "b"): ((ONE, TWO), ("update", "--cpus=1", "a", "b")),
+    ("--memory-swap=-1", "legacy"): ((container(),), ("update", "legacy")),
+    ("--cpus=1", "--pids-limit=3", "web"): ((ONE,), None),
+}
+
+
+@pytest.mark.parametrize(("words", "there", "written"), [(w, t, u) for w, (t, u) in UPDATES.items()])
+def test_an_update_gives_no_swap(words: tuple[str, ...], there: tuple[Container, ...], written: tuple[str, ...] | None):
+    assert write_update(line("update", *words), there, rules()) == written
+    assert write_update(line("update", *words), there, rules(limits=Mode.OFF)) is None
 
 
 def test_what_only_ds01_says_is_left_out():
