@@ -11,7 +11,7 @@ from ds01.core.typed import Final
 from ds01.core.value import dataclass, field
 from ds01.core.visible import visible
 from ds01.runtime.client.table import Option, Part, Table
-from ds01.runtime.client.verbs import ENDS_AT_OPERAND, GLOBAL, GROUP, OWN_HELP
+from ds01.runtime.client.verbs import ENDS_AT_OPERAND, GLOBAL, GROUPS, OWN_HELP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Parsed:
         verb: as written: ("run",), ("container", "run"); () when there is none.
         topic: the verb in one word, "run" or "ps" for `container ls`; None when it is none that DS01 understands, and
             then everything behind it is in operands as it was written, options too.
-        options: those of the verb, in order, and the `--help` between `container` and it.
+        options: those of the verb, in order, and the `--help` between its group and it.
         operands: all other words; for run and create the image and its command.
     """
 
@@ -150,7 +150,7 @@ def _is_option(word: str) -> bool:
 
 
 def _verb(words: Sequence[str], table: Table) -> tuple[tuple[str, ...], tuple[Given, ...], tuple[str, ...]]:
-    """Take the verb off, and the switches for help that the client takes between `container` and its verb."""
+    """Take the verb off, and the switches for help that the client takes between a group and its verb."""
     if not words:
         return (), (), ()
     first, rest = words[0], tuple(words[1:])
@@ -158,19 +158,19 @@ def _verb(words: Sequence[str], table: Table) -> tuple[tuple[str, ...], tuple[Gi
         raise BadSyntaxError(
             f"docker: {visible(first)} stands where a command should", None, "write no -- before the command"
         )
-    if first != GROUP:
+    if first not in GROUPS:
         return (first,), (), rest
     count = next((at for at, word in enumerate(rest) if not _is_option(word)), len(rest))
-    helps = tuple(_help_of_group(word, table) for word in rest[:count])
+    helps = tuple(_help_of_group(first, word, table) for word in rest[:count])
     return (first, *rest[count : count + 1]), helps, rest[count + 1 :]
 
 
-def _help_of_group(word: str, table: Table) -> Given:
+def _help_of_group(group: str, word: str, table: Table) -> Given:
     name, equals, value = word.partition("=")
     if name not in {"--help", "-h"}:
-        raise _unknown(word, f"docker {GROUP}", table.version)
+        raise _unknown(word, f"docker {group}", table.version)
     if equals and value not in _TRUE | _FALSE:
-        raise BadSyntaxError(f"docker {GROUP}: {visible(word)} is neither true nor false")
+        raise BadSyntaxError(f"docker {group}: {visible(word)} is neither true nor false")
     return Given(_HELP, value if equals else None, word)
 
 

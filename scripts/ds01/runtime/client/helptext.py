@@ -11,7 +11,7 @@ import re
 from ds01.core.errors import Ds01Error
 from ds01.core.typed import Final
 from ds01.core.visible import visible
-from ds01.runtime.client.hidden import TOP_LEVEL_ALIASES, hidden_options
+from ds01.runtime.client.hidden import TOP_LEVEL_ALIASES, UNEXPLAINED_ALIASES, hidden_options
 from ds01.runtime.client.table import Option, Table, row_of
 from ds01.runtime.client.verbs import GROUP, TOPICS, topics_of_help
 
@@ -57,7 +57,7 @@ def make_table(client_version: str, texts: Mapping[str, str]) -> Table:
     """
     version = short_version(client_version)
     printed = {topic: parse(_text(texts, asked)) for asked, topic in topics_of_help().items()}
-    rows = {topic: _rows(topic, version, printed[topic]) for topic in TOPICS}
+    rows = {topic: _rows(topic, version, printed.get(topic, ())) for topic in TOPICS}
     return Table(version, _aliases(texts), rows)
 
 
@@ -107,7 +107,7 @@ def _aliases(texts: Mapping[str, str]) -> dict[str, str]:
             if name not in {topic, f"{GROUP} {topic}"}:
                 found[name] = topic
     found |= {name: topic for name, (below, topic) in TOP_LEVEL_ALIASES.items() if below in found}
-    return dict(sorted(found.items()))
+    return dict(sorted((found | UNEXPLAINED_ALIASES).items()))
 
 
 def difference(table: Table, texts: Mapping[str, str], only: Collection[str] | None = None) -> str:

@@ -23,7 +23,7 @@ class _Hidden:
 
     verbs: tuple[str, ...]
     name: str
-    kind: str
+    kind: str | None
     same_as: str | None = None
     since: tuple[int, int] = _ALWAYS
 
@@ -45,9 +45,14 @@ _HIDDEN: Final = (
     _Hidden(("stop", "restart"), "time", "int", "timeout", (28, 0)),
     # Source: docker/cli, cli/command/container/update.go, MarkDeprecated: the kernel's limit is gone.
     _Hidden(("update",), "kernel-memory", "bytes", None, (23, 0)),
+    # Source: docker/cli, cli/command/checkpoint: its commands are hidden as a whole (verbs.UNEXPLAINED).
+    _Hidden(("checkpoint create", "checkpoint ls", "checkpoint rm"), "checkpoint-dir", "string"),
+    _Hidden(("checkpoint create",), "leave-running", None),
 )
 # Names that work without `container` too though only the full one is printed, by that and by the verb it is.
 TOP_LEVEL_ALIASES: Final = {"remove": ("container remove", "rm")}
+# Names of verbs that are not explained.
+UNEXPLAINED_ALIASES: Final = {"checkpoint list": "checkpoint ls", "checkpoint remove": "checkpoint rm"}
 
 
 def hidden_options(topic: str, version: str) -> Iterator[Option]:

@@ -14,7 +14,11 @@ _ALL: Final = frozenset(
     {"stop", "kill", "start", "restart", "pause", "unpause", "rm", "wait", "stats", "update", "diff", "export"}
     | {"logs", "attach", "container inspect"}
 )
-_FIRST: Final = frozenset({"exec", "top", "port", "commit", "rename"})
+_FIRST: Final = frozenset(
+    {"exec", "top", "port", "commit", "rename", "checkpoint create", "checkpoint ls", "checkpoint rm"}
+)
+_SECOND: Final = frozenset({"network connect", "network disconnect"})
+_BUILDS: Final = (("build",), ("image", "build"), ("builder", "build"))
 _CREATES: Final = frozenset({"run", "create"})
 # Namespaces that a container can share with another. Source: docker run --help; --uts and --cgroupns take none.
 _NAMESPACES: Final = ("ipc", "pid")
@@ -24,13 +28,15 @@ _SHARED: Final = "container:"
 def containers_named(parsed: Parsed) -> tuple[str, ...]:
     """Return the names and ids of containers that a line acts on or reaches into, as written, in order.
 
-    For run and create these are the ones that its options name; for cp those of both sides.
+    For run, create and a build these are the ones that its options name; for cp those of both sides.
     """
     match parsed.topic:
         case topic if topic in _ALL:
             return parsed.operands
         case topic if topic in _FIRST:
             return parsed.operands[:1]
+        case topic if topic in _SECOND:
+            return (*parsed.operands[1:2], *_linked(parsed))
         case "inspect":
             # Without --type the client looks for a container first. Source: docker/cli, system/inspect.go.
             kinds = parsed.values("type")
@@ -39,6 +45,8 @@ def containers_named(parsed: Parsed) -> tuple[str, ...]:
             return tuple(name for name in map(_copied, parsed.operands) if name)
         case topic if topic in _CREATES:
             return tuple(dict.fromkeys(_joined(parsed)))
+        case None:
+            return tuple(dict.fromkeys(_built_beside(parsed)))
         case _:
             return ()
 
@@ -50,6 +58,24 @@ def _copied(side: str) -> str:
     """
     name, colon, _ = side.partition(":")
     return "" if not colon or side.startswith("/") or name.startswith(".") else name
+
+
+def _linked(parsed: Parsed) -> Iterator[str]:
+    return (value.partition(":")[0] for value in parsed.values("link"))
+
+
+def _built_beside(parsed: Parsed) -> Iterator[str]:
+    """Yield the containers whose network a build joins; every word that could say so counts, for it has no table.
+
+    Source: docker build reference, --network; only builders before BuildKit join one.
+    """
+    words = (*parsed.verb, *parsed.operands)
+    if not any(words[: len(each)] == each for each in _BUILDS):
+        return
+    for word, following in zip(words, (*words[1:], ""), strict=True):
+        name, equals, value = word.partition("=")
+        if name == "--network":
+            yield from _shared(value if equals else following)
 
 
 def _joined(parsed: Parsed) -> Iterator[str]:

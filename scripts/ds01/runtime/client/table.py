@@ -6,7 +6,7 @@ A table has a part for the options before the verb and one for each verb; a row 
 from __future__ import annotations
 
 from ds01.core.value import dataclass
-from ds01.runtime.client.verbs import GROUP, VERBS, topic_below_group
+from ds01.runtime.client.verbs import ELSEWHERE, GROUP, VERBS, topic_below_group
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ class Table:
                 return name
             case (group, name) if group == GROUP and name in VERBS:
                 return topic_below_group(name)
-        return None
+            case _:
+                return written if written in ELSEWHERE else None
 
 
 def _option(row: Sequence[str]) -> Option:

@@ -5,6 +5,12 @@ from __future__ import annotations
 from ds01.core.typed import Final
 
 GROUP: Final = "container"
+# Verbs of other groups that act on a container; those of `container` need no group.
+ELSEWHERE: Final = ("network connect", "network disconnect", "checkpoint create", "checkpoint ls", "checkpoint rm")
+# Of these a client explains nothing before an engine says that it has them.
+# Source: docker/cli, cli/command/checkpoint/cmd.go, annotation "experimental".
+UNEXPLAINED: Final = frozenset({"checkpoint create", "checkpoint ls", "checkpoint rm"})
+GROUPS: Final = frozenset({GROUP, "network", "checkpoint"})
 VERBS: Final = (
     *("run", "create", "start", "restart", "unpause", "stop", "kill", "pause", "rm", "exec", "attach", "logs"),
     *("cp", "commit", "rename", "update", "top", "stats", "port", "wait", "diff", "export", "inspect", "ps"),
@@ -20,7 +26,7 @@ OWN_BELOW_GROUP: Final = "inspect"
 # The client's own, before any verb.
 GLOBAL: Final = ""
 # The parts of a table.
-TOPICS: Final = (GLOBAL, *VERBS, f"{GROUP} {OWN_BELOW_GROUP}")
+TOPICS: Final = (GLOBAL, *VERBS, f"{GROUP} {OWN_BELOW_GROUP}", *ELSEWHERE)
 
 
 def topic_below_group(verb: str) -> str:
@@ -35,6 +41,6 @@ def called_below_group(verb: str) -> str:
 
 def topics_of_help() -> dict[str, str]:
     """Return every help text that shows a part of a table: what to ask help for, and the part."""
-    return {topic: topic for topic in (GLOBAL, *VERBS)} | {
-        called_below_group(verb): topic_below_group(verb) for verb in VERBS
-    }
+    elsewhere = {topic: topic for topic in ELSEWHERE if topic not in UNEXPLAINED}
+    below = {called_below_group(verb): topic_below_group(verb) for verb in VERBS}
+    return {topic: topic for topic in (GLOBAL, *VERBS)} | below | elsewhere

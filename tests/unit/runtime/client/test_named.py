@@ -9,7 +9,7 @@ import pytest
 from ds01.runtime.client.arguments import parse
 from ds01.runtime.client.named import containers_named
 from ds01.runtime.client.tables import load
-from ds01.runtime.client.verbs import VERBS
+from ds01.runtime.client.verbs import ELSEWHERE, VERBS
 
 NAMED = {
     "start -ai a b": ("a", "b"),
@@ -35,7 +35,28 @@ NAMED = {
     "diff a": ("a",),
     "export -o x a": ("a",),
     "ps -a --filter name=a": (),
+    # verbs of other groups
+    "network connect --alias x --ip 10.0.0.2 lab a": ("a",),
+    "network connect --link b:db --link=c lab a": ("a", "b", "c"),
+    "network disconnect -f lab a": ("a",),
+    "network --help disconnect lab a": ("a",),
+    "network disconnect lab": (),
+    "network rm a": (),
+    "network create a": (),
+    "checkpoint create --leave-running a c1": ("a",),
+    "checkpoint ls --checkpoint-dir /x a": ("a",),
+    "checkpoint list a": ("a",),
+    "checkpoint rm a c1": ("a",),
+    "checkpoint remove a c1": ("a",),
+    # a build
     "build -t a .": (),
+    "build --network container:a --network=container:b .": ("a", "b"),
+    "-D image build -t x --network container:a .": ("a",),
+    "builder build --network container:a .": ("a",),
+    "build --network host --tag container:a .": (),
+    "build --network": (),
+    "image tag --network container:a": (),
+    "compose build --network container:a": (),
     "": (),
     # cp
     "cp a:/x .": ("a",),
@@ -85,4 +106,4 @@ def test_a_line_names_its_containers(line: str) -> None:
 
 def test_every_verb_was_asked() -> None:
     asked = {parse(shlex.split(line), load("28.2")).topic for line in NAMED}
-    assert asked >= {*VERBS, "container inspect"}
+    assert asked >= {*VERBS, "container inspect", *ELSEWHERE}
