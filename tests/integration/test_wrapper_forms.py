@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.engine.image import IMAGE
 from tests.integration.dockers import docker
-from tests.integration.wrapper_host import ADMIN, ALICE, BOB, inspected, make_host, uid_of
+from tests.integration.wrapper_host import ADMIN, ALICE, BOB, inspected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.integration.wrapper_host import WrapperHost
 
 pytestmark = pytest.mark.docker
@@ -63,6 +59,14 @@ LINES = (
     "diff …",
     "export …",
     "commit … mine",
+    "network connect bridge …",
+    "network disconnect -f bridge …",
+    "network --help=false disconnect bridge …",
+    "-D checkpoint create … c1",
+    "checkpoint ls …",
+    "checkpoint remove … c1",
+    "build --network container:… .",
+    "image build --network=container:… .",
 )
 
 
@@ -98,44 +102,42 @@ def test_a_new_container_reaches_into_nobody_elses(host: WrapperHost, hers: str,
         assert (said.code, said.err) == (125, f"{DENIED} ({name})\n")
 
 
-@pytest.fixture
-def shown(docker_host: str) -> Iterator[WrapperHost]:
-    """A host below a folder that every account may look into."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        host = make_host(Path(folder))
-        text = host.wrapper.read_text()
-        assert text.count("ADMINS=(") == 1
-        host.wrapper.write_text(text.replace("ADMINS=(", f"ADMINS=({ADMIN} "))
-        yield host
+def names(host: WrapperHost, *words: str, account: str = ALICE) -> list[str]:
+    """Return the names that a list shows to an account, of this test's containers."""
+    return sorted(host.must(*words, "--format", "{{.Names}}", account=account).split())
 
 
-def listed(host: WrapperHost, account: str, *words: str) -> list[str]:
-    """Return the names that an account is shown: what the wrapper makes of its line, asked as root.
-
-    The accounts here may not ask the engine; for a list the wrapper needs nobody else.
-    """
-    uid = str(uid_of(account))
-    client = host.paths.docker_client
-    client.unlink()
-    client.write_text('#!/bin/sh\nprintf "%s\\0" "$@"\n')
-    client.chmod(0o755)
-    ids = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"]
-    argv = [*ids, *host.argv(*words, "--format", "{{.Names}}")]
-    done = subprocess.run(argv, env=host.env(account), capture_output=True, text=True, check=True, timeout=60)
-    return docker(*done.stdout.split("\0")[:-1]).split()
-
-
-def test_lists_show_an_accounts_own_containers_and_administrators_all(shown: WrapperHost, prefix: str) -> None:
-    hers, his = f"{prefix}-hers", f"{prefix}-his"
-    shown.must("run", "-d", "--name", hers, IMAGE, "sleep", "600")
-    shown.must("create", "--name", his, IMAGE, account=BOB)
+def test_lists_show_what_an_account_may_touch_and_administrators_all(host: WrapperHost, prefix: str) -> None:
+    hers, his, older, compose = (f"{prefix}-{name}" for name in ("hers", "his", "older", "compose"))
+    host.must("run", "-d", "--name", hers, IMAGE, "sleep", "600")
+    host.must("create", "--name", his, IMAGE, account=BOB)
+    docker("create", "--name", older, "--label", f"aime.mlc.USER={ALICE}", IMAGE)
+    docker("run", "-d", "--name", compose, "--label", "com.docker.compose.project=web", IMAGE, "sleep", "600")
+    host.forget_root()
+    mine = f"--filter=name={prefix}"
     for words in (("ps", "-a"), ("container", "ls", "-a"), ("-D", "container", "list", "--all"), ("--", "ps", "-a")):
-        assert {account: listed(shown, account, *words) for account in (ALICE, BOB)} == {ALICE: [hers], BOB: [his]}
-    assert {hers, his} <= set(listed(shown, ADMIN, "ps", "-a"))
-    assert listed(shown, BOB, "ps") == []
-    assert listed(shown, ALICE, "ps", "--filter", f"name={prefix}") == [hers]
-    assert listed(shown, ALICE, "ps", "--filter", f"label=ds01.user={BOB}", "-a") == []
+        assert names(host, *words, mine) == sorted([hers, older, compose])
+        assert names(host, *words, mine, account=BOB) == sorted([his, compose])
+        assert names(host, *words, mine, account=ADMIN) == sorted([hers, his, older, compose])
+    assert names(host, "ps", mine) == sorted([hers, compose])
+    assert names(host, "ps", "-a", "--filter", f"label=aime.mlc.USER={ALICE}", mine) == [older]
+    assert names(host, "ps", "-a", "--filter", f"label=ds01.user={BOB}", mine) == []
+    # What is asked for by its id is shown to nobody else, and nothing beside it.
+    ids = [f"--filter=id={inspected(name)['Id'][:12]}" for name in (hers, his)]
+    assert names(host, "ps", "-a", *ids) == [hers]
+    assert names(host, "ps", "-a", *ids, account=BOB) == [his]
+    host.change_policy(access_control={"unowned_containers": "deny"})
+    assert names(host, "ps", "-a", mine) == sorted([hers, older])
+    assert names(host, "ps", "-a", mine, account=BOB) == [his]
+
+
+def test_a_new_container_is_in_the_list_at_once(host: WrapperHost, prefix: str) -> None:
+    host.must("create", "--name", f"{prefix}-his", IMAGE, account=BOB)
+    host.forget_root()
+    assert names(host, "ps", "-a", f"--filter=name={prefix}") == []
+    for number in range(5):
+        docker("create", "--name", f"{prefix}-{number}", IMAGE)
+        assert len(names(host, "ps", "-a", f"--filter=name={prefix}")) == number + 1
 
 
 @pytest.mark.parametrize(

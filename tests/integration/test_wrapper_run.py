@@ -340,6 +340,20 @@ def test_without_its_helper_containers_start_and_nothing_is_guessed(host: Wrappe
         assert "docker: DS01 is out of order and " in said.err
 
 
+def test_without_its_helper_what_has_no_gpu_starts_again(host: WrapperHost, tmp_path: Path):
+    """DS01's label of a GPU is there and empty where a file of labels could have said one."""
+    labels = tmp_path / "labels"
+    labels.write_text("team=vision\n")
+    made = host.must("create", "--label-file", os.fspath(labels), IMAGE)
+    assert inspected(made)["Config"]["Labels"]["ds01.allocation"] == ""
+    other = docker("create", "--label", "ds01.allocation=abc", "--label", f"ds01.user={ALICE}", IMAGE)
+    host.helper.unlink()
+    assert host.docker("start", made).code == 0
+    for line in (("start", other), ("restart", made, other), ("start", "--detach-keys", "ctrl-x", other)):
+        said = host.docker(*line)
+        assert (said.code, "no GPU can be handed out" in said.err) == (1, True)
+
+
 def test_a_container_on_a_terminal_has_it(host: WrapperHost):
     pid, terminal = pty.fork()
     if pid == 0:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _NEW: Final = frozenset({"run", "create"})
 _OLD: Final = frozenset({"start", "restart", "unpause"})
 _UPDATE: Final = "update"
+_LIST: Final = "ps"
 _INTERRUPTED: Final = 130
 _OPEN_FILES: Final = 1024
 _HELP: Final = """usage: ds01-docker-helper
@@ -96,7 +97,7 @@ def _serve(paths: HostPaths, asked: Asked) -> tuple[bytes, Admission | None, Des
     try:
         parsed = parse(asked.words, installed_table(paths))
         verb = parsed.topic or ""
-        if parsed.asks_help or parsed.topic is None:
+        if parsed.asks_help or (parsed.topic is None and not containers_named(parsed)):
             return run_line(asked.words), None, None
         try:
             desk = open_desk(paths, asked)
@@ -120,6 +121,10 @@ def _serve(paths: HostPaths, asked: Asked) -> tuple[bytes, Admission | None, Des
 
 
 def _decide(desk: Desk, parsed: Parsed) -> tuple[tuple[str, ...], Admission | None]:
+    if parsed.topic == _LIST:
+        from ds01.runtime.wrapper.lists import list_line  # noqa: PLC0415
+
+        return list_line(desk, parsed), None
     from ds01.runtime.wrapper.admit import admit_new, admit_old, admit_update  # noqa: PLC0415 - only once there is a policy
     from ds01.runtime.wrapper.owners import check_owner  # noqa: PLC0415
 
@@ -130,7 +135,7 @@ def _decide(desk: Desk, parsed: Parsed) -> tuple[tuple[str, ...], Admission | No
     elif parsed.topic == _UPDATE:
         return admit_update(desk, parsed), None
     else:
-        check_owner(desk, containers_named(parsed), str(parsed.topic))
+        check_owner(desk, containers_named(parsed), parsed.topic or "build")
     return desk.asked.words, None
 
 
@@ -146,12 +151,16 @@ def _without_policy(paths: HostPaths, asked: Asked, parsed: Parsed, error: Ds01E
     from ds01.runtime.wrapper.options import read_request as read_wish  # noqa: PLC0415
     from ds01.runtime.wrapper.owners import check_without_policy  # noqa: PLC0415
 
+    uid, account = who_asks(uid=os.getuid(), environment=os.environ)
+    if parsed.topic == _LIST:
+        from ds01.runtime.wrapper.lists import by_label  # noqa: PLC0415
+
+        return run_line(by_label(parsed, account) if uid != 0 else asked.words)
     if parsed.topic in _NEW and read_wish(parsed, asked.visible_devices).gpu is not None:
         raise RefusedError("no GPU can be given: the policy cannot be read", error.brief, error.resolution)
-    uid, account = who_asks(uid=os.getuid(), environment=os.environ)
     starts = parsed.topic in _OLD
     if uid != 0:
         check_without_policy(paths, containers_named(parsed), account, starts=starts)
-    details = {"check": parsed.topic, "text": f"FAIL-OPEN: {error.brief}"}
+    details = {"check": parsed.topic or "build", "text": f"FAIL-OPEN: {error.brief}"}
     EventLog(paths.events).append(Event("admission.fail_open", account, SOURCE, Machine().now(), details))
     return run_line(asked.words)

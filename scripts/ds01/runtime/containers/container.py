@@ -66,6 +66,11 @@ class ContainerSummary:
     labels: Mapping[str, str] = field(default_factory=dict)
     published: tuple[Published, ...] = ()
 
+    @property
+    def owner(self) -> Owner | None:
+        """Whose it is by its labels."""
+        return known.owner(self.labels)
+
 
 @dataclass(frozen=True, slots=True)
 class Container:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ds01.core.errors import BadInputError, RefusedError
 from ds01.core.jsonstate import StateError
 from ds01.core.paths import HostPaths
 from ds01.core.rules import Mode, Rule
 from ds01.core.terminal import say
-from ds01.runtime.containers.container import Container
+from ds01.runtime.containers.container import Container, ContainerSummary
 from ds01.runtime.containers.engine import Engine, engine_socket
 from ds01.runtime.wrapper.desk import DeniedError, Desk, shown
 from ds01.runtime.wrapper.pages import count_denial, page_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ds01.runtime.containers.claims import Claim
 
 
 def check_owner(desk: Desk, names: Iterable[str], verb: str) -> dict[str, Container]:
@@ -29,7 +33,8 @@ def check_owner(desk: Desk, names: Iterable[str], verb: str) -> dict[str, Contai
         container = _find(desk.place.engine, name)
         if container is not None:
             found[name] = container
-    strangers = [(name, owner) for name, each in found.items() if (owner := _stranger(desk, each)) is not None]
+    said = _Said(desk.paths)
+    strangers = [(name, owner) for name, each in found.items() if (owner := _stranger(desk, said, each)) is not None]
     if not strangers or desk.caller.is_admin or desk.rules.rules.mode(Rule.OWNERSHIP) is Mode.OFF:
         return found
     details = [{"container": found[name].name, "owner": owner} for name, owner in strangers]
@@ -46,6 +51,25 @@ def check_owner(desk: Desk, names: Iterable[str], verb: str) -> dict[str, Contai
     raise DeniedError("a container of somebody else's")
 
 
+def touchable(desk: Desk, containers: Iterable[ContainerSummary]) -> tuple[ContainerSummary, ...]:
+    """Return those of the containers that check_owner() lets the caller touch where ownership is enforced.
+
+    Says so when nobody can tell whose those are that no label gives to anybody; they are left out.
+    """
+    said, found, unknown = _Said(desk.paths), [], None
+    for each in containers:
+        try:
+            owner = said.owner(each, desk.caller.name)
+        except StateError as error:
+            unknown = error
+            continue
+        if owner == desk.caller.name or (owner is None and _unowned_are_free(desk)):
+            found.append(each)
+    if unknown is not None:
+        say(f"ds01: notice: containers without a label are not shown: {unknown.brief}")
+    return tuple(found)
+
+
 def check_without_policy(paths: HostPaths, names: Iterable[str], account: str, *, starts: bool) -> None:
     """Stop what no policy is needed to see: somebody else's container, and a start of one that had a GPU.
 
@@ -54,13 +78,13 @@ def check_without_policy(paths: HostPaths, names: Iterable[str], account: str, *
         EngineError: Docker cannot be asked.
         StateError: nobody can tell whose a container is that no label gives to anybody.
     """
-    engine = Engine(engine_socket(paths))
+    engine, said = Engine(engine_socket(paths)), _Said(paths)
     fix = "an administrator can do it as root (sudo), and has to look after the policy (sudo ./inv deploy)"
     for name in dict.fromkeys(names):
         container = _find(engine, name)
         if container is None:
             continue
-        owner = _owner(paths, container, account)
+        owner = said.owner(container, account)
         if owner is not None and owner != account:
             raise RefusedError(f"Permission denied: container owned by {shown(owner)} ({shown(name)})", None, fix)
         if starts and container.allocation_id is not None:
@@ -87,10 +111,10 @@ def bare(name: str) -> str:
     return name
 
 
-def _stranger(desk: Desk, container: Container) -> str | None:
+def _stranger(desk: Desk, said: _Said, container: Container) -> str | None:
     """Return whose a container is when it is not the caller's; None when they may touch it."""
     try:
-        owner = _owner(desk.paths, container, desk.caller.name)
+        owner = said.owner(container, desk.caller.name)
     except StateError as error:
         if desk.enforces(Rule.OWNERSHIP):
             raise
@@ -98,34 +122,55 @@ def _stranger(desk: Desk, container: Container) -> str | None:
         owner = None
     if owner is not None:
         return None if owner == desk.caller.name else owner
-    access = desk.policy.document.get("access_control")
-    allowed = access.get("unowned_containers") if isinstance(access, dict) else None
-    if allowed == "allow":
+    if _unowned_are_free(desk):
         desk.log("ownership.unowned", {"container": container.name, "text": "it has no owner; allowed by policy"})
         return None
     return "nobody that is known"
 
 
-def _owner(paths: HostPaths, container: Container, account: str) -> str | None:
-    """Return whose a container is; None when nothing tells.
+def _unowned_are_free(desk: Desk) -> bool:
+    access = desk.policy.document.get("access_control")
+    return isinstance(access, dict) and access.get("unowned_containers") == "allow"
 
-    The account that its label names may touch it; for anybody else an administrator's word stands above the label.
 
-    Raises:
-        StateError: no label tells, and what administrators said cannot be read.
-    """
-    owner = container.owner
-    # Most name their own containers, and most hosts have no claims: neither waits for more than a look.
-    if (owner is not None and owner.name == account) or not os.path.lexists(paths.claims):
-        return None if owner is None else owner.name
-    from ds01.runtime.containers.claims import read_claims  # noqa: PLC0415
+class _Said:
+    """What administrators said of containers; read once, and only when somebody needs it."""
+
+    def __init__(self, paths: HostPaths) -> None:
+        self._paths = paths
+        self._claims: Mapping[str, Claim] | StateError | None = None
+
+    def owner(self, container: Container | ContainerSummary, account: str) -> str | None:
+        """Return whose a container is; None when nothing tells.
+
+        The account that its label names may touch it; for anybody else an administrator's word stands above the label.
+
+        Raises:
+            StateError: no label tells, and what administrators said cannot be read.
+        """
+        label = container.owner
+        owner = None if label is None else label.name
+        if owner == account:
+            return owner
+        claims = self._read()
+        if isinstance(claims, StateError):
+            if owner is None:
+                raise claims
+            return owner
+        claim = claims.get(container.id)
+        return owner if claim is None else claim.user
+
+    def _read(self) -> Mapping[str, Claim] | StateError:
+        if self._claims is None:
+            # Most hosts have no claims: nobody waits for more than a look.
+            self._claims = _claims(self._paths) if os.path.lexists(self._paths.claims) else {}
+        return self._claims
+
+
+def _claims(paths: HostPaths) -> Mapping[str, Claim] | StateError:
+    from ds01.runtime.containers.claims import read_claims  # noqa: PLC0415 - where there are some
 
     try:
-        claim = read_claims(paths).get(container.id)
-    except StateError:
-        if owner is None:
-            raise
-        claim = None
-    if claim is not None:
-        return claim.user
-    return None if owner is None else owner.name
+        return read_claims(paths)
+    except StateError as error:
+        return error
