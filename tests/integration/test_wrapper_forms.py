@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.engine.image import IMAGE
-from tests.integration.dockers import docker
+from tests.integration.dockers import docker, engine_socket
+from tests.integration.recorder import recording
 from tests.integration.wrapper_host import ADMIN, ALICE, BOB, inspected
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from tests.integration.wrapper_host import WrapperHost
 
 pytestmark = pytest.mark.docker
@@ -165,3 +170,106 @@ def test_everything_else_is_the_clients_untouched(host: WrapperHost, words: list
     ) as process:
         out, err = process.communicate(timeout=60)
     assert (out.split("\n"), err) == ([str(process.pid), *words, ""], "")
+
+
+# --- Another engine ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def engines(host: WrapperHost, tmp_path: Path) -> Iterator[Path]:
+    """Contexts `far` and `rootless`, of engines that nobody asks a helper about, and `near`, the machine's own.
+
+    The client is the real one; the helper only says that it was asked.
+    """
+    rootless = tmp_path / "rootless.sock"
+    near = tmp_path / "near.sock"
+    near.symlink_to(engine_socket())
+    far = "tcp://127.0.0.1:9"
+    for name, goal in (("far", far), ("rootless", f"unix://{rootless}"), ("near", f"unix://{near}")):
+        subprocess.run(
+            ["docker", "context", "create", name, "--docker", f"host={goal}"],
+            env=host.env(), capture_output=True, check=True, timeout=60,
+        )  # fmt: skip
+    host.helper.write_text("#!/bin/sh\nprintf 'asked\\n' >&2\nprintf 'refuse\\0001\\000'\n")
+    with recording(rootless):
+        yield tmp_path
+
+
+def is_asked(host: WrapperHost, line: str, **environment: str) -> bool:
+    """Whether the helper is asked about a line."""
+    argv, env = host.argv(*line.split()), host.env() | environment
+    env = {name: value for name, value in env.items() if value != UNSET}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=60)
+    return done.stderr == "asked\n"
+
+
+UNSET = "unset"
+NO_HOST = {"DOCKER_HOST": UNSET}
+
+
+@pytest.mark.parametrize(
+    ("line", "environment"),
+    [
+        ("--context far rm -f web", {}),
+        ("-c far run --gpus all busybox", {}),
+        ("-cfar ps", {}),
+        ("-Dc far container stop web", {}),
+        ("--context=rootless rm -f web", {}),
+        ("-H unix://…/rootless.sock rm -f web", {}),
+        ("-DH=unix://…/rootless.sock network disconnect bridge web", {}),
+        ("-H tcp://127.0.0.1:9 rm -f web", {}),
+        ("rm -f web", {"DOCKER_HOST": "unix://…/rootless.sock"}),
+        ("rm -f web", {"DOCKER_HOST": "unix://…/absent.sock"}),
+        ("rm -f web", {"DOCKER_HOST": "ssh://nobody@127.0.0.1:9"}),
+        ("rm -f web", NO_HOST | {"DOCKER_CONTEXT": "far"}),
+        ("--config …/.docker -c far rm -f web", {}),
+        # A context that is named stands above DOCKER_HOST, and an option above DOCKER_CONTEXT.
+        ("-c far rm -f web", NO_HOST | {"DOCKER_CONTEXT": "near"}),
+    ],
+)
+def test_another_engines_line_is_left_alone(
+    host: WrapperHost, engines: Path, line: str, environment: dict[str, str]
+) -> None:
+    environment = {name: value.replace("…", os.fspath(engines)) for name, value in environment.items()}
+    assert not is_asked(host, line.replace("…", os.fspath(engines)), **environment)
+
+
+@pytest.mark.parametrize(
+    ("line", "environment"),
+    [
+        ("rm -f web", {}),
+        ("--context near rm -f web", {}),
+        ("-H unix://…/near.sock rm -f web", {}),
+        ("-H=unix://…/./near.sock run --gpus all busybox", {}),
+        ("rm -f web", NO_HOST | {"DOCKER_CONTEXT": "near"}),
+        ("rm -f web", NO_HOST),
+        # DOCKER_HOST stands above DOCKER_CONTEXT, and an option above both.
+        ("rm -f web", {"DOCKER_CONTEXT": "far"}),
+        ("-c near rm -f web", NO_HOST | {"DOCKER_CONTEXT": "far"}),
+        ("-H unix://…/near.sock rm -f web", {"DOCKER_HOST": "tcp://127.0.0.1:9"}),
+        # What nobody can tell is this machine's.
+        ("--context absent rm -f web", {}),
+        ("-c far -H unix://…/near.sock rm -f web", {}),
+        ("-H web rm -f web", {}),
+    ],
+)
+def test_the_machines_own_engine_has_many_names(
+    host: WrapperHost, engines: Path, line: str, environment: dict[str, str]
+) -> None:
+    assert is_asked(host, line.replace("…", os.fspath(engines)), **environment)
+
+
+def test_the_context_in_use_counts(host: WrapperHost, engines: Path) -> None:
+    for name, asked in (("far", False), ("near", True), ("rootless", False), ("default", True)):
+        argv = ["docker", "context", "use", name]
+        subprocess.run(argv, env=host.env(DOCKER_HOST=""), capture_output=True, check=True, timeout=60)
+        assert is_asked(host, "rm -f web", DOCKER_HOST=UNSET) is asked, name
+        assert is_asked(host, "rm -f web")
+        folder = engines / ".docker"
+        assert is_asked(host, "rm -f web", HOME="/nonexistent", DOCKER_HOST=UNSET, DOCKER_CONFIG=f"{folder}") is asked
+
+
+def test_a_socket_that_cannot_be_compared_is_the_machines(host: WrapperHost, engines: Path) -> None:
+    host.wrapper.write_text(host.wrapper.read_text().replace(os.fspath(host.paths.engine), "/nonexistent/docker.sock"))
+    assert is_asked(host, f"-H unix://{engines}/rootless.sock rm -f web", DOCKER_HOST=UNSET)
+    assert not is_asked(host, "-H tcp://127.0.0.1:9 rm -f web", DOCKER_HOST=UNSET)

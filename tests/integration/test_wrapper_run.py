@@ -18,6 +18,8 @@ from tests.integration.wrapper_host import ADMIN, ALICE, inspected, uid_of
 from ds01.runtime.containers.page import admitted_on
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.integration.wrapper_host import WrapperHost
 
 pytestmark = pytest.mark.docker
