@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ds01.runtime.client.arguments import Parsed
+    from ds01.runtime.client.arguments import Given, Parsed
 
 _ALL: Final = frozenset(
     {"stop", "kill", "start", "restart", "pause", "unpause", "rm", "wait", "stats", "update", "diff", "export"}
@@ -23,6 +23,8 @@ _CREATES: Final = frozenset({"run", "create"})
 # Namespaces that a container can share with another. Source: docker run --help; --uts and --cgroupns take none.
 _NAMESPACES: Final = ("ipc", "pid")
 _SHARED: Final = "container:"
+# Filters of ps whose value is a container. Source: docker ps reference, "Filtering".
+_AGES: Final = frozenset({"before", "since"})
 
 
 def containers_named(parsed: Parsed) -> tuple[str, ...]:
@@ -45,10 +47,24 @@ def containers_named(parsed: Parsed) -> tuple[str, ...]:
             return tuple(name for name in map(_copied, parsed.operands) if name)
         case topic if topic in _CREATES:
             return tuple(dict.fromkeys(_joined(parsed)))
+        case "ps":
+            filters = map(filter_of, parsed.options)
+            return tuple(value for name, value in filters if name in _AGES)
         case None:
             return tuple(dict.fromkeys(_built_beside(parsed)))
         case _:
             return ()
+
+
+def filter_of(given: Given) -> tuple[str, str]:
+    """Return name and value of a `--filter NAME=VALUE`; ("", "") for any other option.
+
+    Source: docker/cli, opts/opts.go, FilterOpt: the name in any case, blanks around both.
+    """
+    if given.name != "filter":
+        return "", ""
+    name, _, value = (given.value or "").partition("=")
+    return name.strip().lower(), value.strip()
 
 
 def _copied(side: str) -> str:

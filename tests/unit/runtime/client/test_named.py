@@ -35,6 +35,7 @@ NAMED = {
     "diff a": ("a",),
     "export -o x a": ("a",),
     "ps -a --filter name=a": (),
+    "ps -f before=a --filter 'Since = b' --filter=id=c": ("a", "b"),
     # verbs of other groups
     "network connect --alias x --ip 10.0.0.2 lab a": ("a",),
     "network connect --link b:db --link=c lab a": ("a", "b", "c"),

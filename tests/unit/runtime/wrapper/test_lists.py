@@ -90,6 +90,17 @@ def test_the_ids_of_a_line_are_kept_to_ones_own(
     assert shown(paths, student, *words) == (names, rest)
 
 
+def test_older_and_newer_than_somebody_elses_container_cannot_be_asked(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], student: str
+) -> None:
+    paths = make_paths(tmp_path, me=student)
+    names, rest = shown(paths, student, "ps", "--filter=since=older")
+    assert (names, rest) == (["mine", "older", "editor", "given", "compose"], ("ps", "--filter=since=older"))
+    with pytest.raises(DeniedError):
+        shown(paths, student, "ps", "--filter", "before=theirs")
+    assert capfd.readouterr().err == "Permission denied: container owned by alice (theirs)\n"
+
+
 def test_who_has_none_sees_none(tmp_path: Path, student: str) -> None:
     paths = make_paths(tmp_path, me=student)
     with engine_with(paths.engine, inspected("theirs", labels={"ds01.user": "alice"})):
