@@ -11,6 +11,7 @@ from datetime import datetime
 from ds01.core.clock import format_instant
 from ds01.core.command import host_paths, parser, run_command
 from ds01.core.errors import ExitCode, RefusedError
+from ds01.core.labels import ContainerType
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy, read_policy
 from ds01.core.terminal import print_json, say
@@ -22,8 +23,9 @@ from ds01.runtime.accounts import caller, is_admin
 from ds01.runtime.administrator import require_root
 from ds01.runtime.commands.watching import add_watch, shown
 from ds01.runtime.containers.container import State
+from ds01.runtime.containers.describe import inspect_all
 from ds01.runtime.containers.engine import EngineError
-from ds01.runtime.containers.look import Looker, look, open_engine, read_record
+from ds01.runtime.containers.look import Looked, Looker, Unseen, look, open_engine, read_record
 from ds01.runtime.containers.record import Record, Row, entry_of, row_of
 from ds01.runtime.containers.seen import Kind, Seen
 from ds01.runtime.identity import Caller
@@ -33,7 +35,8 @@ _HEAD: Final = ("NAME", "OWNER", "KIND", "STATE", "SINCE", "IMAGE", "GPU", "FLAG
 _SHOWN_ID: Final = 12
 _EPILOG: Final = """Whose a container is, is known by a claim of an administrator, by the label that DS01 gave it,
 by the slice that the kernel has it in, or as whom its processes run. With a ? only its maker
-says so: it counts for nobody. An account sees its own, an administrator all. Claims, and which
+says so: it counts for nobody. What Docker could not describe is shown as it was seen last
+(undescribed), and left alone. An account sees its own, an administrator all. Claims, and which
 containers DS01 let come to be, root alone reads: without sudo what Docker and the kernel show has
 to do."""
 _NOT_READ: Final = (
@@ -44,10 +47,11 @@ _NOT_READ: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One line.
+    """One line, of a container that is there or was.
 
     Attributes:
-        flags: `site` (one of the site's own), `protected`, and how it comes back by itself.
+        flags: `site` (one of the site's own), `protected`, how it comes back by itself; `undescribed` of one that is
+            shown as it was seen last.
     """
 
     row: Row
@@ -63,7 +67,8 @@ class _Found:
     """
 
     lines: tuple[Shown, ...]
-    lacking: str | None
+    lines: tuple[Shown, ...]
+    lacking: str | None = None
     failed: bool = False
 
 
@@ -127,12 +132,38 @@ def _find(paths: HostPaths, policy: Policy) -> _Found:
     """Return what there is; what was known last, when Docker cannot be asked."""
     record = read_record(paths)
     try:
-        seen = look(paths, policy)
+        looked = look(paths, policy)
     except EngineError as error:
         when = "nothing is known from before" if record.updated_at is None else _when(record.updated_at)
         lacking = f"{error.render()}\nshown is what was known before: {when}"
         return _Found(_sorted(Shown(row, _flags(row)) for row in record.rows.values()), lacking, failed=True)
-    return _Found(_sorted(_of(each, record.rows.get(each.container.id), policy) for each in seen), None)
+    return _Found(_lines(looked, record, policy))
+
+
+def _lines(looked: Looked, record: Record, policy: Policy) -> tuple[Shown, ...]:
+    seen = (_of(each, record.rows.get(each.container.id), policy) for each in looked.seen)
+    return _sorted([*seen, *map(_unseen, looked.unseen)])
+
+
+def _unseen(unseen: Unseen) -> Shown:
+    """Return a container that Docker cannot describe: as it was seen last, else what Docker's list says."""
+    there = unseen.there.summary
+    row = unseen.row or Row(
+        id=there.id,
+        name=there.name,
+        state=there.state,
+        image=visible(there.image),
+        kind=Kind.UNKNOWN,
+        owner=None,
+        admitted=False,
+        of_site=False,
+        type=ContainerType.UNKNOWN,
+        created_at=there.created_at,
+        started_at=None,
+        finished_at=None,
+        first_seen=there.created_at,
+    )
+    return Shown(row, (*_flags(row), "undescribed"))
 
 
 def _find_without_root(paths: HostPaths, policy: Policy) -> _Found:
@@ -141,8 +172,8 @@ def _find_without_root(paths: HostPaths, policy: Policy) -> _Found:
     Raises:
         EngineError: this account may not, or nobody can.
     """
-    seen = Looker(paths, policy, Record(), {}).see_all(open_engine(paths).inspect_all())
-    return _Found(_sorted(_of(each, None, policy) for each in seen), _NOT_READ)
+    looked = Looker(paths, policy, Record(), {}).look_at(inspect_all(open_engine(paths)))
+    return _Found(_lines(looked, Record(), policy), _NOT_READ)
 
 
 def _of(seen: Seen, before: Row | None, policy: Policy) -> Shown:

@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
 def _due(paths: HostPaths, policy: Policy, after: datetime) -> tuple[datetime, str] | None:
     """Return which job of the lifecycle rules is due next, and when."""
     sights = Sights(paths, policy)
-    due = next_due(sights.timers(look(paths, policy)), sights.moment(), after=after)
+    due = next_due(sights.timers(look(paths, policy).seen), sights.moment(), after=after)
     return None if due is None else (due.at, due.job)
 
 

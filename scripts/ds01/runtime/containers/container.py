@@ -14,6 +14,7 @@ from ds01.core.value import dataclass, field
 
 # Go's zero time, which the engine says for "never".
 _NEVER_YEAR: Final = 1
+_SHOWN_ID: Final = 12
 
 
 class AnswerError(ValueError):
@@ -70,6 +71,29 @@ class ContainerSummary:
     def owner(self) -> Owner | None:
         """Whose it is by its labels."""
         return known.owner(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Undescribed:
+    """A container that the engine lists and cannot describe: it is there, and nothing may be concluded about it.
+
+    Attributes:
+        summary: what the list says of it.
+        why: what came in place of a description, in words.
+    """
+
+    summary: ContainerSummary
+    why: str
+
+    @property
+    def id(self) -> str:
+        """Docker's whole id."""
+        return self.summary.id
+
+    @property
+    def name(self) -> str:
+        """What it is called, or the beginning of its id; as its user wrote it."""
+        return self.summary.name or self.id[:_SHOWN_ID]
 
 
 @dataclass(frozen=True, slots=True)

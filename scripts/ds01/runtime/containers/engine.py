@@ -23,6 +23,7 @@ from ds01.core.typed import Final
 from ds01.core.value import dataclass
 from ds01.core.visible import visible
 from ds01.runtime.containers.container import AnswerError, Container, ContainerSummary, read_container, read_summary
+from ds01.runtime.containers.question import Question
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +83,16 @@ class Engine:
         self._path = socket_path
         self._timeout_seconds = timeout_seconds
 
+    @property
+    def path(self) -> Path:
+        """Its socket."""
+        return self._path
+
+    @property
+    def timeout_seconds(self) -> float:
+        """How long one question may take."""
+        return self._timeout_seconds
+
     def ping(self) -> None:
         """Return when the engine answers.
 
@@ -134,37 +145,44 @@ class Engine:
                 "use letters, digits and _ . - as docker ps shows them",
             )
         path = f"/containers/{name_or_id}/json"
-        said = self._json(path, absent="No such container")
-        if said is None:
+        container = self._container(path, *self._get(path))
+        if container is None:
             return None
-        try:
-            container = read_container(said)
-        except AnswerError as error:
-            raise self._unreadable(path, str(error)) from error
         return container if by_beginning or name_or_id in {container.name, container.id} else None
 
-    def inspect_all(self) -> Iterator[Container]:
-        """Yield every container, in whatever state; one that is removed meanwhile is left out.
+    def ask_about(self, container_id: str, *, seconds: float) -> Question:
+        """Ask about a container of which the whole id is known, and do not wait for the answer.
+
+        Args:
+            seconds: for the answer, from now on.
 
         Raises:
-            EngineError: all of them together take longer than one question may.
+            EngineError: the engine does not even take the question.
         """
-        deadline = time.monotonic() + self._timeout_seconds
-        listed = self.containers()
-        for number, each in enumerate(listed):
-            if time.monotonic() > deadline:
-                brief = f"the Docker engine at {self._path} is too slow to be asked"
-                details = f"it told of {number} of {len(listed)} containers within {self._timeout_seconds:g} s"
-                raise EngineError(brief, details, f"try again; {_LOOK}")
-            container = self.inspect(each.id)
-            if container is not None:
-                yield container
+        path = f"/containers/{container_id}/json"
+        connection = self._asked(path, time.monotonic() + self._timeout_seconds)
 
-    def _json(self, path: str, *, absent: str | None = None) -> object:
-        """Return the answer; None when it is 404 with the engine's own words for what is absent."""
-        status, body = self._get(path)
-        if status == _NOT_FOUND and absent is not None and _message(body).startswith(absent):
+        def answer(deadline: float) -> Container | None:
+            with self._named_failures(path, seconds):
+                status, body = self._answer(connection, path, deadline)
+            container = self._container(path, status, body)
+            return container if container is not None and container.id == container_id else None
+
+        return Question(connection, answer, seconds)
+
+    def _container(self, path: str, status: int, body: bytes) -> Container | None:
+        """Read what came of a question about a container; None when it is 404 with the engine's own words for that."""
+        if status == _NOT_FOUND and _message(body).startswith("No such container"):
             return None
+        try:
+            return read_container(self._read(path, status, body))
+        except AnswerError as error:
+            raise self._unreadable(path, str(error)) from error
+
+    def _json(self, path: str) -> object:
+        return self._read(path, *self._get(path))
+
+    def _read(self, path: str, status: int, body: bytes) -> object:
         if status != _OK:
             raise self._refused(path, status, body)
         try:
@@ -225,12 +243,12 @@ class Engine:
         return connection
 
     @contextmanager
-    def _named_failures(self, path: str) -> Iterator[None]:
+    def _named_failures(self, path: str, seconds: float | None = None) -> Iterator[None]:
         try:
             yield
         except (TimeoutError, BlockingIOError) as error:
             raise EngineError(
-                f"the Docker engine did not answer within {self._timeout_seconds:g} s",
+                f"the Docker engine did not answer within {seconds or self._timeout_seconds:g} s",
                 f"{self._path}, GET {path}",
                 f"try again; {_LOOK}",
             ) from error

@@ -10,16 +10,18 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
 from ds01.core.jsonstate import StateError, read_json, write_bytes
+from ds01.core.labels import CREATED_AT
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field, replace
 from ds01.runtime.accounts import is_admin, uid_of
 from ds01.runtime.containers.claims import Claim, read_claims
-from ds01.runtime.containers.container import Container
+from ds01.runtime.containers.container import Container, Undescribed
+from ds01.runtime.containers.describe import inspect_all
 from ds01.runtime.containers.engine import Engine, engine_socket
 from ds01.runtime.containers.page import admitted_on
-from ds01.runtime.containers.record import Record, RecordError, format_record, from_document
+from ds01.runtime.containers.record import Record, RecordError, Row, format_record, from_document
 from ds01.runtime.containers.scan import (
     Findings,
     Promised,
@@ -42,15 +44,46 @@ _LOOK_SECONDS: Final = 60.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def look(paths: HostPaths, policy: Policy, engine: Engine | None = None) -> tuple[Seen, ...]:
-    """Return every container in every state, the oldest first.
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A container that is there and that Docker cannot describe: nothing is to be done about it.
+
+    Attributes:
+        there: what Docker's list says of it.
+        row: what was remembered of it; None when nothing was.
+    """
+
+    there: Undescribed
+    row: Row | None
+
+    @property
+    def user(self) -> str | None:
+        """The account that it counted for when it was seen last."""
+        return None if self.row is None else self.row.charged
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Every container in every state.
+
+    Attributes:
+        seen: the oldest first.
+        unseen: those that nothing may be concluded about.
+    """
+
+    seen: tuple[Seen, ...]
+    unseen: tuple[Unseen, ...] = ()
+
+
+def look(paths: HostPaths, policy: Policy, engine: Engine | None = None) -> Looked:
+    """Return every container in every state.
 
     Raises:
         EngineError: Docker cannot be asked; nothing may be concluded then.
         StateError: what was remembered, or the claims, cannot be read; whose a container is cannot be told then.
     """
     looker = Looker(paths, policy, read_record(paths), read_claims(paths))
-    return looker.see_all((engine or open_engine(paths)).inspect_all())
+    return looker.look_at(inspect_all(engine or open_engine(paths)))
 
 
 def open_engine(paths: HostPaths) -> Engine:
@@ -113,10 +146,19 @@ class Looker:
         if self.paths.proc.is_dir():
             self._machine = replace(self._machine, proc=self.paths.proc)
 
-    def see_all(self, containers: Iterable[Container]) -> tuple[Seen, ...]:
+    def look_at(self, containers: Iterable[Container | Undescribed]) -> Looked:
         """Return what is seen of containers, the oldest first: of two with one token the older one had it."""
-        by_age = sorted(containers, key=lambda each: (each.created_at or _EPOCH, each.id))
-        return tuple(map(self.see, by_age))
+        seen: list[Seen] = []
+        unseen: list[Unseen] = []
+        for each in sorted(containers, key=_age):
+            if isinstance(each, Container):
+                seen.append(self.see(each))
+            else:
+                unseen.append(Unseen(each, self.record.rows.get(each.id)))
+                if token := each.summary.labels.get(CREATED_AT):
+                    # It may have come to be by that one; no younger container did.
+                    self._spent.setdefault(token, each.id)
+        return Looked(tuple(seen), tuple(unseen))
 
     def see(self, container: Container) -> Seen:
         """Return what is seen of one container."""
@@ -190,3 +232,8 @@ class Looker:
         if self._site is None:
             self._site = site_names(self.policy)
         return self._site
+
+
+def _age(container: Container | Undescribed) -> tuple[datetime, str]:
+    made = container.created_at if isinstance(container, Container) else container.summary.created_at
+    return made or _EPOCH, container.id

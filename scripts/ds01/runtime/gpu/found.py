@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from collections.abc import Container as AnyOf
 from datetime import UTC, datetime
 
+from ds01.core import labels
 from ds01.core.gpurequest import Asked, GpuRequest
 from ds01.core.names import BadNameError, user_part
 from ds01.core.typed import Final
-from ds01.runtime.containers.container import Container
+from ds01.runtime.containers.container import LIVE, Container, Undescribed
+from ds01.runtime.containers.describe import inspect_all
 from ds01.runtime.containers.engine import Engine
 from ds01.runtime.gpu.hardware import Devices, GpuUuid, Unit
 from ds01.runtime.gpu.ledger import Ledger
-from ds01.runtime.gpu.reconcile import Present
+from ds01.runtime.gpu.reconcile import Present, Sight
 from ds01.runtime.gpu.request import AccountLimits, Named, Request
 
 _DEVICE_FILE: Final = "/dev/nvidia"
@@ -21,7 +23,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def find_containers(engine: Engine, devices: Devices, ledger: Ledger, ignored: AnyOf[str]) -> tuple[Present, ...]:
-    """Return the containers that have GPUs or are in the ledger, each once.
+    """Return the containers that have GPUs or are in the ledger, and those that Docker cannot describe, each once.
 
     Args:
         ignored: names of the site's own containers that look at all GPUs and compute on none, such as a metrics
@@ -31,13 +33,17 @@ def find_containers(engine: Engine, devices: Devices, ledger: Ledger, ignored: A
         EngineError: Docker cannot be asked.
     """
     known = {each.container_id for each in ledger.allocations.values()} | set(ledger.allocations)
-    found = {each.id: each for each in engine.inspect_all() if not _only_looks_on(each, ignored)}
-    concerned = (each for each in found.values() if each.has_gpu or not known.isdisjoint({each.id, each.name}))
-    return tuple(present(each, devices) for each in concerned)
+    found = {each.id: each for each in inspect_all(engine) if not _only_looks_on(each, ignored)}
+    return tuple(
+        present(each, devices) if isinstance(each, Container) else undescribed(each, devices)
+        for each in found.values()
+        if isinstance(each, Undescribed) or each.has_gpu or not known.isdisjoint({each.id, each.name})
+    )
 
 
-def _only_looks_on(container: Container, ignored: AnyOf[str]) -> bool:
-    return container.name in ignored and container.owner is None and container.allocation_id is None
+def _only_looks_on(container: Container | Undescribed, ignored: AnyOf[str]) -> bool:
+    said = container.labels if isinstance(container, Container) else container.summary.labels
+    return container.name in ignored and labels.owner(said) is None and labels.allocation_id(said) is None
 
 
 def present(container: Container, devices: Devices) -> Present:
@@ -56,6 +62,32 @@ def present(container: Container, devices: Devices) -> Present:
         created_at=made,
         since=container.finished_at or made,
         ran=container.started_at is not None,
+    )
+
+
+def undescribed(container: Undescribed, devices: Devices) -> Present:
+    """Return what the ledger needs to know of a container of which there is the engine's list alone.
+
+    One that runs may have any unit, unless its labels name some, or say that DS01 gave it none.
+    """
+    said, runs = container.summary.labels, container.summary.state in LIVE
+    owner = labels.owner(said)
+    units = _of_names(labels.gpu_uuids(said), devices)
+    without = labels.is_managed(said) and labels.ALLOCATION not in said
+    sight = Sight.LIST
+    if runs and not units and not without:
+        units, sight = [(unit.slot, unit.uuid) for unit in devices.units], Sight.NOTHING
+    return Present(
+        name=container.name,
+        id=container.id,
+        user=None if owner is None or owner.is_older or not _can_be_account(owner.name) else owner.name,
+        allocation_id=labels.allocation_id(said),
+        slots=tuple(slot for slot, _ in units),
+        uuids=tuple(uuid for _, uuid in units),
+        running=runs,
+        created_at=container.summary.created_at,
+        since=container.summary.created_at,
+        sight=sight,
     )
 
 

@@ -156,7 +156,10 @@ class Gpus:
             return Grant(_kept_on(book, there, keeper), units, fresh=False)
 
     def reconcile(self) -> tuple[str, ...]:
-        """Hold the ledger against Docker; returns each difference in words, also those of a first change after boot."""
+        """Hold the ledger against Docker; returns each difference in words, also those of a first change after boot.
+
+        What cannot be held against it, because Docker cannot describe a container, is no difference.
+        """
         with self.state.change() as book:
             self.state.reconcile(book)
             return tuple(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from enum import Enum
 
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, replace
@@ -19,17 +20,28 @@ from ds01.runtime.identity import ProcessRef
 LAPSE_SECONDS: Final = 60
 # Ids of what was adopted; a label that begins so is never believed, or it could be another container's.
 _ADOPTED: Final = "docker-"
+# Of those, what was adopted while Docker could not say what the container has.
+_GUESSED: Final = f"{_ADOPTED}unseen-"
+
+
+class Sight(Enum):
+    """How it is known which units a container was given."""
+
+    WHOLE = "whole"
+    LIST = "list"  # Docker cannot describe it: by its labels alone
+    NOTHING = "nothing"  # nor do they tell: it may have any
 
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """A container that Docker has and that was given GPUs.
+    """A container that Docker has and that was given GPUs, or may have been.
 
     Attributes:
         id: Docker's, whole.
         user: whom its labels name, believed only together with an allocation.
         allocation_id: its label; None when DS01 did not make it.
-        uuids: the units it really was given; empty when that cannot be told from its configuration.
+        uuids: the units it really was given; empty when that cannot be told from its configuration. Of one that Docker
+            cannot describe those that it may have.
         running: paused and restarting ones too.
         since: when it stopped, or was made if it never ran.
         ran: whether it ever did, as far as is known.
@@ -45,6 +57,7 @@ class Present:
     created_at: datetime
     since: datetime
     ran: bool = False
+    sight: Sight = Sight.WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,22 +129,28 @@ def reconcile(
     """Make the ledger what Docker's containers say, and tell each difference.
 
     Args:
-        present: all containers with GPUs, stopped ones too, as they are while the ledger is locked.
+        present: all containers with GPUs, stopped ones too, as they are while the ledger is locked; and all that Docker
+            cannot describe. What the ledger says of those stays as it is.
     """
     corrections: list[Correction] = []
-    matched = _match(ledger, present)
+    whole = [each for each in present if each.sight is Sight.WHOLE]
+    unseen = [each for each in present if each.sight is not Sight.WHOLE]
+    guesses = _guesses(ledger, whole)
+    matched = _match(ledger, [each for each in whole if each.id not in guesses])
     settled: dict[str, Allocation] = {}
     ids = {each.id for each in ledger.allocations.values()}
-    for container in _by_claim(present):
+    for container in _by_claim(whole):
         before = matched.get(container.id)
+        # What was guessed is found out now as it was not when the ledger was lost.
+        lost = ledger.boot is None or container.id in guesses
         after = (
             _follow(before, container, moment)
             if before
-            else _adopt(container, moment, account_of, (frozenset(ids), ledger.boot is None))
+            else _adopt(container, moment, account_of, (frozenset(ids), lost))
         )
         if after is None:
             continue
-        if before is None and not container.running and (ledger.boot or _is_held(after.uuids, settled.values())):
+        if before is None and not container.running and (not lost or _is_held(after.uuids, settled.values())):
             # Of stopped containers only what was lost is found again: to one that gave its units back they stay lost.
             continue
         after = _filed(after, settled)
@@ -140,19 +159,66 @@ def reconcile(
             if before is not None:
                 corrections.append(Correction("gpu.expired", after, "its container stopped and the hold is over"))
             continue
-        corrections += _differences(before, after)
+        corrections += _differences(before or guesses.pop(container.id, None), after)
         settled[after.container] = after
-    followed = {each.id for each in matched.values()}
+    followed = {each.id for each in (*matched.values(), *_guesses(ledger, whole).values())}
+    corrections += (
+        Correction("gpu.freed", each, "Docker describes it again: it holds none") for each in guesses.values()
+    )
+    stay = _left_alone(ledger, unseen)
     for each in ledger.allocations.values():
         if each.id not in followed:
-            words = _why_gone(each, moment, account_of)
+            words = None if each.id in stay else _why_gone(each, moment, account_of)
             if words is None:
                 kept = _filed(each, settled)
                 settled[kept.container] = kept
             else:
                 corrections.append(Correction("gpu.expired" if each.reservation else "gpu.freed", each, words))
+    if ledger.boot is None:
+        corrections += _guess(unseen, settled, moment, account_of)
     after_all = replace(ledger, allocations=settled, boot=moment.boot)
     return after_all, (*corrections, *_conflicts(ledger, after_all))
+
+
+def _guesses(ledger: Ledger, whole: Sequence[Present]) -> dict[str, Allocation]:
+    """Return what was guessed of containers that Docker describes again, by their ids."""
+    described = {each.id for each in whole}
+    guessed = (each for each in ledger.allocations.values() if each.id.startswith(_GUESSED))
+    return {each.container_id: each for each in guessed if each.container_id in described}
+
+
+def _left_alone(ledger: Ledger, unseen: Sequence[Present]) -> frozenset[str]:
+    """Return the ids of what containers have, or may have, that Docker cannot describe."""
+    there = {each.id for each in unseen}
+    named = (_named_by(ledger, each) for each in unseen)
+    held = {each.id for each in ledger.allocations.values() if each.container_id in there}
+    return frozenset(held | {each.id for each in named if each is not None and _waits(each)})
+
+
+def _guess(
+    unseen: Sequence[Present], settled: dict[str, Allocation], moment: Moment, account_of: AccountOf
+) -> Iterator[Correction]:
+    """Put down what containers may have that Docker cannot describe, when the ledger was lost too.
+
+    What their labels say; of one that runs and does not say, all that nobody else has: of that nothing may be given.
+    """
+    known = {each.container_id for each in settled.values()}
+    for each in sorted(unseen, key=lambda each: each.sight is Sight.NOTHING):
+        held = {uuid for there in settled.values() for uuid in there.uuids}
+        if each.sight is Sight.NOTHING:
+            free = [(slot, uuid) for slot, uuid in zip(each.slots, each.uuids, strict=True) if uuid not in held]
+            slots, uuids = tuple(slot for slot, _ in free), tuple(uuid for _, uuid in free)
+            taken = replace(each, user=None, allocation_id=None, slots=slots, uuids=uuids)
+            words = "Docker could not describe it: it may have any GPU that nobody else has, so none of them is given"
+        else:
+            taken = replace(each, since=moment.now)
+            words = f"Docker could not describe it: its labels say GPU {', '.join(each.slots)}"
+        made = _adopt(taken, moment, account_of, (frozenset(), True))
+        if made is None or each.id in known or (not each.running and not held.isdisjoint(made.uuids)):
+            continue
+        made = _filed(replace(made, id=f"{_GUESSED}{each.id}"), settled)
+        settled[made.container] = made
+        yield Correction("gpu.adopted", made, words)
 
 
 def _by_claim(present: Sequence[Present]) -> list[Present]:
@@ -200,8 +266,16 @@ def _is_expected(container: Present, allocation: Allocation) -> bool:
     Labels and names are text that others can write too. They only lead to an allocation whose container is not there
     yet, and only a container that really was given just its units: nobody else's may take its place.
     """
-    waits = allocation.container_id is None or allocation.reservation is not None
-    return waits and set(container.uuids) == set(allocation.uuids) and container.user in {None, allocation.user}
+    return (
+        _waits(allocation)
+        and set(container.uuids) == set(allocation.uuids)
+        and container.user in {None, allocation.user}
+    )
+
+
+def _waits(allocation: Allocation) -> bool:
+    """Whether an allocation waits for its container to come to be, or to be started."""
+    return allocation.container_id is None or allocation.reservation is not None
 
 
 def _follow(before: Allocation, container: Present, moment: Moment) -> Allocation:

@@ -23,7 +23,7 @@ from ds01.core.paths import HostPaths
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field
 from ds01.runtime.gpu.ledger import Allocation, Ledger
-from ds01.runtime.gpu.reconcile import AccountOf, Moment, Present, age, reconcile
+from ds01.runtime.gpu.reconcile import AccountOf, Moment, Present, Sight, age, reconcile
 from ds01.runtime.gpu.record import DamagedError, format_ledger, parse_ledger
 from ds01.runtime.machine import Machine
 
@@ -48,11 +48,13 @@ class Book:
 
     Attributes:
         notes: events that are told once the ledger is on disk.
+        unseen: what containers are called that Docker could not describe when the ledger was held against it.
     """
 
     ledger: Ledger
     moment: Moment
     notes: list[Event] = field(default_factory=list)
+    unseen: tuple[str, ...] = ()
 
     def note(self, event_type: str, user: str | None, details: Mapping[str, object]) -> None:
         """Tell of something when the transaction has ended well."""
@@ -117,7 +119,9 @@ class GpuState:
         Raises:
             Ds01Error: Docker cannot be asked; the ledger is as before.
         """
-        book.ledger, corrections = reconcile(book.ledger, self.containers(book.ledger), book.moment, self.account_of)
+        present = self.containers(book.ledger)
+        book.unseen = tuple(each.name for each in present if each.sight is not Sight.WHOLE)
+        book.ledger, corrections = reconcile(book.ledger, present, book.moment, self.account_of)
         for each in corrections:
             book.note(each.event_type, each.allocation.user, {**describe(each.allocation), "reason": each.words})
         return len(corrections)

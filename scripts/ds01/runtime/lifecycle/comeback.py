@@ -23,6 +23,7 @@ from ds01.core.visible import short_name
 from ds01.runtime.accounts import is_admin, limits_of, uid_of
 from ds01.runtime.containers.admission import Admission, Refusal, admit
 from ds01.runtime.containers.container import Container
+from ds01.runtime.containers.describe import describe
 from ds01.runtime.containers.engine import EngineError
 from ds01.runtime.containers.page import asked_elsewhere, locked_page, take_back
 from ds01.runtime.containers.pending import Pending
@@ -109,10 +110,10 @@ class Checks:
                 continue
             try:
                 self._check_one(policy, seen)
-            except EngineError:
-                raise
             except Ds01Error as error:
-                # Whoever holds the lock of their own page holds up nobody else's containers.
+                if isinstance(error, EngineError):
+                    self.reach.place.engine.ping()  # one that does not answer at all is not asked about each
+                # Whoever holds the lock of their own page holds up nobody else's containers, nor does one that hangs.
                 failed[seen.charged] = error
         if failed:
             raise next(iter(failed.values()))
@@ -177,10 +178,12 @@ class Checks:
         there, engine = seen.container, self.reach.place.engine
         listed = engine.containers(all_states=False, label=f"{labels.USER}={user}")
         # A list tells the age only to the second.
-        asked = [engine.inspect(each.id) for each in listed if each.id != there.id]
-        unasked = [each for each in asked if each is not None and not self._passes(each)]
+        asked = tuple(describe(engine, [each for each in listed if each.id != there.id]))
+        unasked = [each for each in asked if isinstance(each, Container) and not self._passes(each)]
         younger = {each.id for each in unasked if _age(each) > _age(there)}
-        return frozenset({there.id, *self._stopping, *younger})
+        # What cannot be told stops nobody.
+        untold = {each.id for each in asked if not isinstance(each, Container)}
+        return frozenset({there.id, *self._stopping, *younger, *untold})
 
     def _units(self, seen: Seen, rules: Rules) -> Refusal | None:
         """Let it have its GPUs again; returns why it may not run, None when it may."""

@@ -6,7 +6,7 @@ is not quiet. It is stopped when enough checks in a row found it idle, for long 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ds01.core.rules import Mode
 from ds01.core.typed import Final
@@ -77,12 +77,19 @@ class _Judged:
 
 
 def sweep_idle(
-    sights: Sequence[IdleSight], memory: IdleMemory, rules: LifecycleRules, moment: Moment, *, demand: float | None
+    sights: Sequence[IdleSight],
+    memory: IdleMemory,
+    rules: LifecycleRules,
+    moment: Moment,
+    *,
+    demand: float | None,
+    unseen: Collection[str] = (),
 ) -> IdleSweep:
     """Decide about every container.
 
     Args:
         demand: share of the GPU units that are allocated; None when that cannot be told, and then it is not high.
+        unseen: ids of containers that cannot be told more of: nothing is decided, and nothing forgotten, about them.
 
     Returns:
         The memory has nobody warned yet that was not before: idle_memory.settle() notes what was really done.
@@ -91,7 +98,7 @@ def sweep_idle(
     known = memory.of(moment.boot)
     if mode is Mode.OFF:
         return IdleSweep(Decisions(cleared=_cleared(memory.spells)), IdleMemory(moment.boot))
-    judged = {
+    judged = {key: _unseen(spell, mode) for key, spell in known.items() if key in unseen} | {
         each.subject.id: _judge(each, known.get(each.subject.id), rules, moment, demand=demand) for each in sights
     }
     # What was said before the machine was booted is of runs that are over.
@@ -155,6 +162,14 @@ def _judge(
     idle_since = moment.awake_seconds if spell.idle_since is None else spell.idle_since
     spell = replace(spell, idle_since=idle_since, checks=spell.checks + 1)
     return _decided(sight, spell, rules, moment, demand=demand, step=moment.awake_seconds - known.checked_at)
+
+
+def _unseen(spell: Spell, mode: Mode) -> _Judged:
+    """Return what becomes of a container that a check could not see."""
+    if mode is Mode.ENFORCE:
+        return _Judged(spell)
+    # As for all others: whoever enforces it again warns again.
+    return _Judged(replace(spell, warned_at=None, promised=None), cleared=spell.warned_at is not None)
 
 
 def _exempt(subject: Subject) -> str | None:

@@ -5,7 +5,7 @@ Nobody is stopped who was not warned of that very end, and not sooner than a las
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from ds01.core.rules import Mode
@@ -72,9 +72,17 @@ class RuntimeSweep:
 
 
 def sweep_runtime(
-    subjects: Sequence[Subject], memory: RuntimeMemory, rules: LifecycleRules, moment: Moment
+    subjects: Sequence[Subject],
+    memory: RuntimeMemory,
+    rules: LifecycleRules,
+    moment: Moment,
+    *,
+    unseen: Collection[str] = (),
 ) -> RuntimeSweep:
     """Decide about every container.
+
+    Args:
+        unseen: ids of containers that cannot be told more of: nothing is decided, and nothing forgotten, about them.
 
     Returns:
         The memory has nobody warned yet that was not before: settle() notes what was really done.
@@ -82,22 +90,21 @@ def sweep_runtime(
     known = memory.runs if memory.boot == moment.boot else {}
     if rules.mode(LifecycleRule.MAX_RUNTIME) is Mode.OFF:
         return RuntimeSweep(Decisions(cleared=_cleared(memory.runs)), RuntimeMemory(moment.boot))
-    wanted, remarks, runs = [], [], {}
+    wanted, remarks = [], []
+    runs = {key: run for key, run in known.items() if key in unseen}
     enforced = rules.mode(LifecycleRule.MAX_RUNTIME) is Mode.ENFORCE
     for subject in subjects:
         run = run_of(subject, known.get(subject.id), moment)
         if isinstance(run, str):
             remarks.append(Remark(subject.name, subject.user, run))
             continue
-        if not enforced:
-            # What was said while it was holds no more: whoever enforces it again warns again.
-            run = replace(run, warned_at=None, share=0.0)
-        runs[subject.id] = run
+        runs[subject.id] = run = run if enforced else _withdrawn(run)
         decision = _decided(subject, run, rules, moment)
         if isinstance(decision, Decision):
             wanted.append(decision)
         else:
             remarks.append(Remark(subject.name, subject.user, decision))
+    runs = {key: run if enforced else _withdrawn(run) for key, run in runs.items()}
     goes_on = {key for key, run in runs.items() if key in known and known[key].started_at == run.started_at}
     withdrawn = {key for key, run in known.items() if run.warned_at is not None and not enforced}
     over = {key: run for key, run in memory.runs.items() if key not in goes_on - withdrawn}
@@ -105,6 +112,11 @@ def sweep_runtime(
         Decisions(tuple(wanted), tuple(remarks), _cleared(over)),
         RuntimeMemory(moment.boot, runs),
     )
+
+
+def _withdrawn(run: Run) -> Run:
+    """Return a run without what was said while the rule was enforced: whoever enforces it again warns again."""
+    return replace(run, warned_at=None, share=0.0)
 
 
 def settle(memory: RuntimeMemory, done: Iterable[Decision], moment: Moment) -> RuntimeMemory:

@@ -6,7 +6,7 @@ container older than the machine was awake beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from ds01.core.rules import Mode
@@ -77,30 +77,39 @@ class KeptSweep:
     memory: KeptMemory
 
 
-def sweep_stale(subjects: Sequence[Subject], memory: KeptMemory, rules: LifecycleRules, moment: Moment) -> KeptSweep:
+def sweep_stale(
+    subjects: Sequence[Subject],
+    memory: KeptMemory,
+    rules: LifecycleRules,
+    moment: Moment,
+    *,
+    unseen: Collection[str] = (),
+) -> KeptSweep:
     """Decide about every container.
+
+    Args:
+        unseen: ids of containers that cannot be told more of: nothing is decided, and nothing forgotten, about them.
 
     Returns:
         The memory has nobody told yet that was not before: settle() notes what was really done.
     """
     if rules.mode(LifecycleRule.CONTAINER_HOLD) is Mode.OFF:
         return KeptSweep(Decisions(cleared=_cleared(memory.kept)), KeptMemory(moment))
-    wanted, remarks, kept = [], [], {}
+    wanted, remarks = [], []
+    kept = {key: each for key, each in memory.kept.items() if key in unseen}
     enforced = rules.mode(LifecycleRule.CONTAINER_HOLD) is Mode.ENFORCE
     for subject in subjects:
         found = _kept(subject, memory, rules, moment)
         if isinstance(found, str):
             remarks.append(Remark(subject.name, subject.user, found))
             continue
-        if not enforced:
-            # What was said while it was holds no more: whoever enforces it again tells it again.
-            found = replace(found, told_at=None, promised=0.0)
-        kept[subject.id] = found
+        kept[subject.id] = found = found if enforced else _withdrawn(found)
         decision = _decided(subject, found, rules, moment)
         if isinstance(decision, Decision):
             wanted.append(decision)
         else:
             remarks.append(Remark(subject.name, subject.user, decision))
+    kept = {key: each if enforced else _withdrawn(each) for key, each in kept.items()}
     stays = {key for key, each in kept.items() if key in memory.kept and memory.kept[key].since == each.since}
     withdrawn = {key for key, each in memory.kept.items() if each.told_at is not None and not enforced}
     gone = {key: each for key, each in memory.kept.items() if key not in stays - withdrawn}
@@ -120,6 +129,9 @@ def standings(
     """
     users = {each.user for memory in (before, after) for each in memory.kept.values() if each.told_at is not None}
     told = _together(subjects, after, rules, moment)
+    seen = {each.id for each in subjects}
+    # What was said of one that could not be seen this time holds still.
+    users -= {each.user for key, each in after.kept.items() if key not in seen} - told.keys()
     return tuple(told.get(user) or Standing(user, ALL_KEY, None) for user in sorted(users))
 
 
@@ -162,6 +174,11 @@ def _said_of_all(decision: Decision, told: Mapping[str, Standing]) -> Decision:
     if decision.weight is not Weight.HOLD or decision.user is None:
         return decision
     return replace(decision, key=ALL_KEY, text=told[decision.user].text)
+
+
+def _withdrawn(kept: Kept) -> Kept:
+    """Return it without what was said while the rule was enforced: whoever enforces it again tells it again."""
+    return replace(kept, told_at=None, promised=0.0)
 
 
 def settle(memory: KeptMemory, done: Iterable[Decision]) -> KeptMemory:

@@ -5,7 +5,7 @@ Nothing happens at once: an alert first, a second one at half the grace, and a s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ds01.core.rules import Mode
 from ds01.core.typed import Final
@@ -72,16 +72,25 @@ class StrangerSweep:
 
 
 def sweep_unmanaged(
-    subjects: Sequence[Subject], memory: StrangerMemory, rules: LifecycleRules, moment: Moment
+    subjects: Sequence[Subject],
+    memory: StrangerMemory,
+    rules: LifecycleRules,
+    moment: Moment,
+    *,
+    unseen: Collection[str] = (),
 ) -> StrangerSweep:
     """Decide about every container.
+
+    Args:
+        unseen: ids of containers that cannot be told more of: nothing is decided, and nothing forgotten, about them.
 
     Returns:
         The memory has no alert counted that was not before: settle() notes what was really done.
     """
     if rules.mode(LifecycleRule.UNMANAGED) is Mode.OFF:
         return StrangerSweep(Decisions(cleared=_cleared(memory.strangers)), StrangerMemory(moment))
-    wanted, remarks, strangers = [], [], {}
+    wanted, remarks = [], []
+    strangers = {key: each for key, each in memory.strangers.items() if key in unseen}
     enforced = rules.mode(LifecycleRule.UNMANAGED) is Mode.ENFORCE
     for subject in subjects:
         why = _accepted(subject, rules)
@@ -89,21 +98,24 @@ def sweep_unmanaged(
             remarks.append(Remark(subject.name, subject.user, why))
             continue
         stranger = _noticed(subject, memory, moment)
-        if not enforced:
-            # What was said while it was holds no more: whoever enforces it again gives the whole grace again.
-            stranger = Stranger(stranger.user, told=stranger.told)
-        strangers[subject.id] = stranger
+        strangers[subject.id] = stranger = stranger if enforced else _withdrawn(stranger)
         decision = _decided(subject, stranger, rules, moment)
         if isinstance(decision, Decision):
             wanted.append(decision)
         else:
             remarks.append(Remark(subject.name, subject.user, decision))
+    strangers = {key: each if enforced else _withdrawn(each) for key, each in strangers.items()}
     withdrawn = {key for key, each in memory.strangers.items() if each.alerts and not enforced}
     gone = {key: each for key, each in memory.strangers.items() if key not in strangers.keys() - withdrawn}
     return StrangerSweep(
         Decisions(tuple(wanted), tuple(remarks), _cleared(gone)),
         StrangerMemory(moment, strangers),
     )
+
+
+def _withdrawn(stranger: Stranger) -> Stranger:
+    """Return it without what was said while the rule was enforced: whoever enforces it again gives the whole grace."""
+    return Stranger(stranger.user, told=stranger.told)
 
 
 def settle(memory: StrangerMemory, done: Iterable[Decision]) -> StrangerMemory:

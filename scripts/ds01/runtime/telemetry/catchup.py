@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -33,12 +33,15 @@ _PHASES: Final = {
 }
 
 
-def missed(rows: Mapping[str, Row], found: Iterable[Container], now: datetime) -> Mapping[str, Sequence[Happening]]:
+def missed(
+    rows: Mapping[str, Row], found: Iterable[Container], now: datetime, *, unseen: Collection[str] = ()
+) -> Mapping[str, Sequence[Happening]]:
     """Return what must have happened, by the container's id, each in its order.
 
     Args:
         rows: what was told.
-        found: all containers there are.
+        found: all containers there are, but for some that cannot be told more of.
+        unseen: ids of those: they are there, and what happened to them will be found out.
     """
     there = {each.id: each for each in found}
     lacking: dict[str, Sequence[Happening]] = {}
@@ -48,7 +51,7 @@ def missed(rows: Mapping[str, Row], found: Iterable[Container], now: datetime) -
         if happened := tuple(steps):
             lacking[container.id] = happened
     for row in rows.values():
-        if row.id not in there:
+        if row.id not in there and row.id not in unseen:
             lacking[row.id] = (_of(row.id, row.name, row.image, Action.DESTROY, now),)
     return lacking
 

@@ -6,7 +6,7 @@ Each container is told to come to be once and to be gone once, in whatever way t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from ds01.core.errors import Ds01Error
@@ -18,8 +18,9 @@ from ds01.core.value import dataclass, field, replace
 from ds01.runtime.accounts import is_admin
 from ds01.runtime.containers.claims import Claim, read_claims
 from ds01.runtime.containers.container import Container
+from ds01.runtime.containers.describe import inspect_all
 from ds01.runtime.containers.engine import Engine
-from ds01.runtime.containers.look import Looker
+from ds01.runtime.containers.look import Looked, Looker
 from ds01.runtime.containers.owners import service_users
 from ds01.runtime.containers.page import all_admitted
 from ds01.runtime.containers.record import Row, row_of
@@ -210,7 +211,7 @@ class Chronicle:
 
     # --- All containers -----------------------------------------------------------------------------------------------
 
-    def look(self, seconds: float) -> Sequence[Seen]:
+    def look(self, seconds: float) -> Looked:
         """Look at all containers: tell what nobody told of and has lasted, and remember all of it.
 
         Args:
@@ -219,11 +220,14 @@ class Chronicle:
         Raises:
             EngineError: the engine cannot be asked; all is as before.
         """
-        containers = tuple(self.listing.inspect_all())
+        containers = tuple(inspect_all(self.listing))
         self.look_anew()
         self._ordinary.clear()
-        seen = {each.container.id: each for each in self._at().see_all(containers)}
-        lacking = missed(self.roster.rows, containers, self.now())
+        looked = self._at().look_at(containers)
+        seen = {each.container.id: each for each in looked.seen}
+        described = (each.container for each in looked.seen)
+        unseen = {each.there.id for each in looked.unseen}
+        lacking = missed(self.roster.rows, described, self.now(), unseen=unseen)
         lasted = self.suspects.settle(lacking, seconds)
         for container_id, happened in lasted.items():
             self._reconstruct(happened, seen.get(container_id))
@@ -232,7 +236,7 @@ class Chronicle:
         self.roster.keep_spent(all_admitted(self.roster.paths.pages))
         for container_id, each in seen.items():
             self._refresh(each, settled=container_id not in lacking or container_id in lasted)
-        return tuple(seen.values())
+        return looked
 
     def _reconstruct(self, happened: Iterable[Happening], seen: Seen | None) -> None:
         for each in happened:

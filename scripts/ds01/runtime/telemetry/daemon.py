@@ -18,6 +18,8 @@ from ds01.core.jsonstate import StateError, read_json, write_bytes
 from ds01.core.policy import Policy
 from ds01.core.typed import Final, Protocol
 from ds01.core.value import dataclass, field
+from ds01.core.visible import visible
+from ds01.runtime.containers.look import Looked
 from ds01.runtime.containers.record import Row
 from ds01.runtime.telemetry.chronicle import Chronicle
 from ds01.runtime.telemetry.cursor import CursorError, Recent, from_document, key_of, recall, to_document
@@ -85,6 +87,7 @@ class Daemon:
     _cursor_at: float = 0.0
     _broken_at: datetime | None = None
     _trouble: str | None = None
+    _unseen: dict[str, str] = field(default_factory=dict)
 
     @property
     def _writer(self) -> Writer:
@@ -198,7 +201,7 @@ class Daemon:
     def _look(self) -> None:
         begin = time.monotonic()
         try:
-            seen = self.chronicle.look(begin)
+            looked = self.chronicle.look(begin)
         except Ds01Error as error:
             if self._trouble != error.brief:
                 logger.warning("containers cannot be looked at: %s", error.render())
@@ -215,8 +218,19 @@ class Daemon:
         gpus = self.chronicle.roster.paths.gpu_state.exists() or any(
             row.gpu is not None for row in self.chronicle.roster.rows.values()
         )
-        self.steps.looked(seen, self._before, gpus=gpus)
+        self.steps.looked(looked, self._before, gpus=gpus)
         self._before = None
+        self._tell_unseen(looked)
+
+    def _tell_unseen(self, looked: Looked) -> None:
+        """Say once of containers that Docker cannot describe, and once more when it describes them again."""
+        why = {each.there.id: each.there for each in looked.unseen}
+        for key, there in why.items():
+            if key not in self._unseen:
+                logger.warning("Docker could not describe %s, which is left alone: %s", visible(there.name), there.why)
+        for key in self._unseen.keys() - why.keys():
+            logger.info("%s is described again, or gone", self._unseen[key])
+        self._unseen = {key: visible(there.name) for key, there in why.items()}
 
     # --- What is kept -------------------------------------------------------------------------------------------------
 

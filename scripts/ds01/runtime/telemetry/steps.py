@@ -16,6 +16,7 @@ from ds01.core.policy import Policy
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field, replace
 from ds01.runtime.containers.container import LIVE
+from ds01.runtime.containers.look import Looked
 from ds01.runtime.containers.record import Row
 from ds01.runtime.containers.seen import Seen
 from ds01.runtime.lifecycle.comeback import Checks
@@ -46,10 +47,10 @@ class Touched:
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
+class _All:
     """All containers, and what was known of them before the first look."""
 
-    seen: Sequence[Seen]
+    looked: Looked
     before: Mapping[str, Row] | None
 
 
@@ -66,7 +67,8 @@ class Steps:
     checks: Checks
     _touched: dict[str, Touched] = field(default_factory=dict)
     _started: dict[str, Seen] = field(default_factory=dict)
-    _looked: _Looked | None = None
+    _looked: _All | None = None
+    _unseen: Mapping[str, Row | None] = field(default_factory=dict)
     _reconcile: bool = False
     _ended: bool = False
     _busy: bool = False
@@ -88,17 +90,18 @@ class Steps:
             self._started[seen.container.id] = seen
             self._changed.notify_all()
 
-    def looked(self, seen: Sequence[Seen], before: Mapping[str, Row] | None, *, gpus: bool) -> None:
+    def looked(self, looked: Looked, before: Mapping[str, Row] | None, *, gpus: bool) -> None:
         """Have all of it be held against what there is.
 
         Args:
-            seen: every container.
             before: at the first look, what was known from before the daemon's start: what runs since then runs with
                 leave, and what nobody knew was asked about when it was made.
             gpus: whether anything concerns GPUs.
         """
         with self._changed:
-            self._looked = _Looked(seen, before)
+            if before is None and self._looked is not None:
+                before = self._looked.before  # the first look waits still
+            self._looked = _All(looked, before)
             self._reconcile = self._reconcile or gpus
             self._changed.notify_all()
 
@@ -165,15 +168,21 @@ class Steps:
         with self._changed:
             self._touched.setdefault(touched.row.id, again)
 
-    def _unasked(self, looked: _Looked | None) -> list[Seen]:
+    def _unasked(self, every: _All | None) -> list[Seen]:
         """Return the containers that run and were not asked about."""
-        if looked is None:
+        if every is None:
             return []
-        self.checks.keep(each.container.id for each in looked.seen)
-        for each in looked.seen:
-            if looked.before is not None and _ran_before(each, looked.before.get(each.container.id)):
+        seen, is_first = every.looked.seen, every.before is not None
+        unseen = [each.there.id for each in every.looked.unseen]
+        self.checks.keep([*(each.container.id for each in seen), *unseen])
+        # For one that could not be seen till now, this is the first look.
+        known = self._unseen if every.before is None else every.before
+        for each in seen:
+            there = each.container.id
+            if (is_first or there in known) and _ran_before(each, known.get(there)):
                 self.checks.accept(each)
-        return [each for each in looked.seen if each.container.is_live and not self.checks.is_passed(each)]
+        self._unseen = {each: known.get(each) for each in unseen if is_first or each in known}
+        return [each for each in seen if each.container.is_live and not self.checks.is_passed(each)]
 
     def _try(self, what: str, step: Callable[[], object]) -> None:
         try:

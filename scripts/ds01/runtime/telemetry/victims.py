@@ -12,7 +12,9 @@ from datetime import datetime
 from ds01.core.errors import Ds01Error
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field
-from ds01.runtime.containers.engine import Container, Engine
+from ds01.runtime.containers.container import Container, Undescribed
+from ds01.runtime.containers.describe import inspect_all
+from ds01.runtime.containers.engine import Engine
 from ds01.runtime.telemetry.oom import Ended, Kills, Victim, name_rest
 
 # Docker has its own answer ready; nobody waits for it longer between two looks.
@@ -69,7 +71,9 @@ class Containers:
         found: list[Ended] = []
         # What was told before Docker fell silent is true all the same.
         with suppress(Ds01Error):
-            for each in self.engine().inspect_all():
+            for each in inspect_all(self.engine()):
+                if isinstance(each, Undescribed):
+                    continue
                 ended = _ended(each) if each.cgroup_parent == slice_name else None
                 if ended is not None and ended.at is not None and ended.at >= since:
                     self.names[each.id] = each.name
