@@ -10,7 +10,8 @@ import pytest
 from tests.integration.dockers import docker
 
 from ds01.core.gpurequest import Asked, GpuRequest
-from ds01.runtime.containers.container import State
+from ds01.runtime.containers.container import Container, State
+from ds01.runtime.containers.describe import inspect_all
 
 if TYPE_CHECKING:
     from ds01.runtime.containers.engine import Engine
@@ -83,8 +84,8 @@ def test_those_with_a_gpu_are_found(engine: Engine, image: list[str], prefix: st
         docker("create", "--name", f"{prefix}-{name}", *words, *image)
     found = {
         each.name.removeprefix(f"{prefix}-"): each.gpu
-        for each in engine.inspect_all()
-        if each.name.startswith(prefix) and each.has_gpu
+        for each in inspect_all(engine)
+        if isinstance(each, Container) and each.name.startswith(prefix) and each.has_gpu
     }
     assert found == {
         "all": GpuRequest(Asked.ALL),

@@ -105,7 +105,7 @@ def test_the_scanner_sees_what_docker_lists(site: EventsHost, image: list[str], 
     docker("kill", f"{prefix}-dev")
     docker("wait", f"{prefix}-dev")
     paths = site.host.paths
-    found = look(paths, read_policy(paths.policy))
+    found = look(paths, read_policy(paths.policy)).seen
     listed = docker("ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.State}}").splitlines()
     assert {f"{each.container.id} {each.container.name} {each.container.state.value}" for each in found} == set(listed)
     mine = {each.container.name.removeprefix(prefix): each for each in found if each.container.name.startswith(prefix)}

@@ -67,7 +67,6 @@ class _Found:
     """
 
     lines: tuple[Shown, ...]
-    lines: tuple[Shown, ...]
     lacking: str | None = None
     failed: bool = False
 

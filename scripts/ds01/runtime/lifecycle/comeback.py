@@ -177,8 +177,8 @@ class Checks:
         """Return which containers do not count beside one: itself, those that end, and younger ones yet to be asked."""
         there, engine = seen.container, self.reach.place.engine
         listed = engine.containers(all_states=False, label=f"{labels.USER}={user}")
-        # A list tells the age only to the second.
-        asked = tuple(describe(engine, [each for each in listed if each.id != there.id]))
+        # A list tells the age only to the second. With itself: an engine that describes that one is not in trouble.
+        asked = tuple(describe(engine, listed))
         unasked = [each for each in asked if isinstance(each, Container) and not self._passes(each)]
         younger = {each.id for each in unasked if _age(each) > _age(there)}
         # What cannot be told stops nobody.

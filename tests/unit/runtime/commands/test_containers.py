@@ -251,3 +251,20 @@ def test_an_account_that_may_not_ask_docker_is_told_how_to_ask(as_account: Run, 
     assert (code, out) == (1, "")
     assert f"{open_paths.engine} may not be used" in err
     assert "sudo" in err
+
+
+def test_what_docker_cannot_describe_is_shown_as_it_was_seen_last(
+    run: Run, paths: HostPaths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()  # for the clock of this test
+    monkeypatch.setenv("SUDO_UID", str(pwd.getpwnam(ADMIN).pw_uid))
+    owner = Attribution(ALICE, Evidence.LABEL)
+    remember(paths, Record({id_of("train"): remembered("train", owner=owner)}), NOON)
+    argv = ["--json", "--root", os.fspath(paths.root)]
+    with engine_with(paths.engine, *there(), inspected("new"), broken={"train", "new"}):
+        assert module.main(argv) == 0
+    said = json.loads(capsys.readouterr().out)
+    shown = {each["name"]: (each["owner"], each["flags"]) for each in said["containers"]}
+    assert shown["train"] == ({"user": ALICE, "evidence": "label", "asserted": False}, ["undescribed"])
+    assert shown["new"] == (None, ["undescribed"])
+    assert (len(shown), said["lacking"]) == (6, [])

@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -301,38 +300,6 @@ def test_the_beginning_of_an_id_is_nobodys_name(fake: Fake) -> None:
         fake.says(http(sample), f"/containers/{name}/json")
     found = [Engine(fake.path).inspect(name) for name in (whole, whole[:12], "ev-all")]
     assert [each and each.name for each in found] == ["ev-all", None, "ev-all"]
-
-
-def test_one_that_is_gone_meanwhile_is_left_out(fake: Fake) -> None:
-    listed = json.loads((DATA / "containers-20.10.json").read_text())
-    fake.says(http(json.dumps(listed)), "/containers/json?all=1")
-    plain = json.loads((DATA / "inspect/all.json").read_text())
-    plain["HostConfig"]["DeviceRequests"] = None
-    given = {"ev-run": "runtime", "ev-cdi": "cdi", "ev-n": "count", "ev-dev": "names"}
-    for each in listed:
-        name = each["Names"][0][1:]
-        answer = http('{"message": "No such container: x"}', "404 Not Found")
-        if name == "ev-all":
-            answer = http(json.dumps(plain))
-        elif name in given:
-            answer = http((DATA / "inspect" / f"{given[name]}.json").read_text())
-        fake.says(answer, f"/containers/{each['Id']}/json")
-    found = {each.name: each.has_gpu for each in Engine(fake.path).inspect_all()}
-    assert found == {"ev-run": True, "ev-all": False, "ev-cdi": True, "ev-n": True, "ev-dev": True}
-
-
-def test_an_engine_that_is_slow_with_each_of_many_does_not_keep_its_caller_for_ever(fake: Fake) -> None:
-    listed = json.loads((DATA / "containers-20.10.json").read_text())
-    fake.says(http(json.dumps(listed)), "/containers/json?all=1")
-    one = json.loads((DATA / "inspect/all.json").read_text())
-    for each in listed:
-        fake.says(http(json.dumps(one | {"Id": each["Id"]})), f"/containers/{each['Id']}/json")
-    told = Engine(fake.path, timeout_seconds=0.2).inspect_all()
-    next(told)
-    time.sleep(0.3)
-    brief, details = failure(lambda: list(told))
-    assert brief == f"the Docker engine at {fake.path} is too slow to be asked"
-    assert details == f"it told of 1 of {len(listed)} containers within 0.2 s"
 
 
 @pytest.mark.parametrize("said", ["{}", "[1]", '[{"Id": "a"}]'])

@@ -21,7 +21,7 @@ from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy
 from ds01.core.value import replace
 from ds01.runtime.containers.claims import Claim, write_claim
-from ds01.runtime.containers.engine import EngineError
+from ds01.runtime.containers.engine import Engine, EngineError
 from ds01.runtime.containers.look import look, read_record, remember
 from ds01.runtime.containers.page import locked_page
 from ds01.runtime.containers.record import Record, row_of, spend
@@ -59,7 +59,7 @@ def admit(paths: HostPaths, token: str = TOKEN, account: str = ALICE) -> None:
 
 def seen(paths: HostPaths, policy: Policy, *containers: dict[str, Any]) -> dict[str, Seen]:
     with engine_with(paths.engine, *containers):
-        return {each.container.name: each for each in look(paths, policy)}
+        return {each.container.name: each for each in look(paths, policy).seen}
 
 
 def brief(found: dict[str, Seen]) -> dict[str, tuple[Kind, Attribution | None]]:
@@ -217,3 +217,40 @@ def test_what_was_remembered_is_read_back(paths: HostPaths) -> None:
     remember(paths, Record({there.id: there}, {"t": there.id}), NOON)
     assert read_record(paths) == Record({there.id: there}, {"t": there.id}, NOON)
     assert paths.containers.stat().st_mode & 0o777 == 0o640
+
+
+# --- What Docker cannot describe --------------------------------------------------------------------------------------
+
+
+def test_one_that_docker_cannot_describe_is_there_with_what_was_known_and_the_others_are_seen(
+    paths: HostPaths, policy: Policy
+) -> None:
+    admit(paths)
+    containers = [inspected("train", labels=LABELS), inspected("web")]
+    keep(paths, seen(paths, policy, *containers))
+    with engine_with(paths.engine, *containers, inspected("new"), broken={"train", "new"}):
+        found = look(paths, policy)
+    assert [each.container.name for each in found.seen] == ["web"]
+    assert {each.there.name: each.user for each in found.unseen} == {"train": ALICE, "new": None}
+
+
+def test_one_that_never_answers_holds_up_the_look_for_some_seconds_alone(paths: HostPaths, policy: Policy) -> None:
+    with engine_with(paths.engine, inspected("stuck"), inspected("web"), hung={"stuck"}):
+        found = look(paths, policy, Engine(paths.engine, timeout_seconds=2))
+    assert [each.container.name for each in found.seen] == ["web"]
+    assert [each.there.name for each in found.unseen] == ["stuck"]
+
+
+def test_the_token_of_an_older_one_that_cannot_be_described_lets_no_copy_come_to_be(
+    paths: HostPaths, policy: Policy
+) -> None:
+    admit(paths)
+    copy = inspected("copy", labels=LABELS) | {"Created": "2026-03-01T09:00:01Z"}
+    with engine_with(paths.engine, inspected("train", labels=LABELS), copy, broken={"train"}):
+        found = look(paths, policy)
+    assert [(each.container.name, each.admitted) for each in found.seen] == [("copy", False)]
+
+
+def test_where_docker_describes_nothing_nothing_may_be_concluded(paths: HostPaths, policy: Policy) -> None:
+    with engine_with(paths.engine, inspected("a"), inspected("b"), broken={"a", "b"}), pytest.raises(EngineError):
+        look(paths, policy)

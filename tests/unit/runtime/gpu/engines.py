@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
 from ds01.runtime.containers.engine import Engine
+
+# Source: moby, layer store; docker/for-linux#397.
+NO_LAYER = "RWLayer of container is unexpectedly nil"
 
 
 def inspected(
@@ -65,15 +68,29 @@ def _summary(container: dict[str, object]) -> dict[str, object]:
 
 
 @contextmanager
-def engine_with(socket: Path, *containers: dict[str, object]) -> Iterator[Engine]:
+def engine_with(
+    socket: Path, *containers: dict[str, object], broken: Collection[str] = (), hung: Collection[str] = ()
+) -> Iterator[Engine]:
     """Serve so many containers on a Unix socket until the block ends."""
-    with engine_of(socket, lambda: containers) as engine:
+    with engine_of(socket, lambda: containers, broken=broken, hung=hung) as engine:
         yield engine
 
 
 @contextmanager
-def engine_of(socket: Path, read: Callable[[], Sequence[dict[str, object]]]) -> Iterator[Engine]:
-    """Serve the containers that there are at each question."""
+def engine_of(
+    socket: Path,
+    read: Callable[[], Sequence[dict[str, object]]],
+    *,
+    broken: Collection[str] = (),
+    hung: Collection[str] = (),
+) -> Iterator[Engine]:
+    """Serve the containers that there are at each question.
+
+    Args:
+        broken: names of those that it lists and cannot describe, as moby says it of one whose storage is gone.
+        hung: names of those that it lists and never answers for, as when a start waits for a file server.
+    """
+    over = threading.Event()
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -82,15 +99,24 @@ def engine_of(socket: Path, read: Callable[[], Sequence[dict[str, object]]]) -> 
                 pass
             status, body = answer(path)
             head = f"HTTP/1.0 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-            self.wfile.write(head.encode() + body)
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self.wfile.write(head.encode() + body)
 
     def answer(path: str) -> tuple[str, bytes]:
+        if path == "/_ping":
+            return "200 OK", b"OK"
         if path.endswith("/containers/json"):
             return "200 OK", json.dumps([_summary(each) for each in read()]).encode()
         name = unquote(path.removesuffix("/json").rpartition("/")[2])
         for each in read():
-            if name in {each["Id"], str(each["Name"])[1:]}:
-                return "200 OK", json.dumps(each).encode()
+            called = str(each["Name"])[1:]
+            if name not in {each["Id"], called}:
+                continue
+            if called in hung:
+                over.wait(60)
+            if called in broken:
+                return "500 Internal Server Error", json.dumps({"message": NO_LAYER}).encode()
+            return "200 OK", json.dumps(each).encode()
         return "404 Not Found", json.dumps({"message": f"No such container: {name}"}).encode()
 
     with socketserver.ThreadingUnixStreamServer(str(socket), Handler) as server:
@@ -99,6 +125,7 @@ def engine_of(socket: Path, read: Callable[[], Sequence[dict[str, object]]]) -> 
         try:
             yield Engine(socket)
         finally:
+            over.set()
             server.shutdown()
             thread.join()
             socket.unlink(missing_ok=True)

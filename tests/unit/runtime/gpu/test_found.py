@@ -13,11 +13,11 @@ from tests.unit.runtime.gpu.hosts import LAB, STUDENT, held, ledger
 
 from ds01.core.gpurequest import Asked, GpuRequest
 from ds01.core.value import replace
-from ds01.runtime.containers.container import Container, State
+from ds01.runtime.containers.container import Container, ContainerSummary, State, Undescribed
 from ds01.runtime.containers.engine import Engine, EngineError
-from ds01.runtime.gpu.found import find_containers, lost_request, present
+from ds01.runtime.gpu.found import find_containers, lost_request, present, undescribed
 from ds01.runtime.gpu.ledger import Ledger
-from ds01.runtime.gpu.reconcile import Present
+from ds01.runtime.gpu.reconcile import Present, Sight
 from ds01.runtime.gpu.request import Named
 
 MADE, STARTED, ENDED = (datetime(2026, 3, 1, hour, tzinfo=UTC) for hour in (9, 10, 11))
@@ -189,3 +189,52 @@ def test_what_a_container_of_ours_had_is_asked_for_again_and_nothing_else(tmp_pa
         "train",
         10,
     )
+
+
+# --- What Docker cannot describe --------------------------------------------------------------------------------------
+
+
+def unseen(state: State = State.RUNNING, **labels: str) -> Present:
+    said = {key.replace("__", "."): value for key, value in labels.items()}
+    return undescribed(Undescribed(ContainerSummary("c" * 64, "train", state, MADE, "pytorch", said), "500"), LAB)
+
+
+UNSEEN = {
+    "its labels name its units": (unseen(**LABELS), ("2:0",), Sight.LIST),
+    "also when it has ended": (unseen(State.EXITED, **LABELS), ("2:0",), Sight.LIST),
+    "DS01 gave it none": (unseen(ds01__managed="true"), (), Sight.LIST),
+    "it does not run, and has none of us": (unseen(State.CREATED), (), Sight.LIST),
+    "nothing tells": (unseen(), EVERYTHING, Sight.NOTHING),
+    "it was given some, and they cannot be read": (
+        unseen(ds01__managed="true", ds01__allocation="token-123", ds01__gpu__uuids="?"),
+        EVERYTHING,
+        Sight.NOTHING,
+    ),
+}
+
+
+@pytest.mark.parametrize(("found", "units", "sight"), UNSEEN.values(), ids=UNSEEN)
+def test_what_docker_cannot_describe_may_have_what_its_labels_say_or_anything(
+    found: Present, units: tuple[str, ...], sight: Sight
+) -> None:
+    assert (found.slots, found.sight) == (units, sight)
+
+
+def test_what_is_known_of_one_that_docker_cannot_describe_is_what_its_list_says() -> None:
+    assert unseen(**LABELS) == Present(
+        "train", "c" * 64, "alice", "token-123", ("2:0",), (LAB.units[2].uuid,), running=True, created_at=MADE,
+        since=MADE, sight=Sight.LIST,
+    )  # fmt: skip
+
+
+def test_one_that_docker_cannot_describe_is_found_whatever_it_has_and_hides_nothing(tmp_path: Path) -> None:
+    containers_ = [inspected("stuck"), inspected("gpu", devices=["MIG-21"]), inspected("plain")]
+    with engine_with(tmp_path / "docker.sock", *containers_, broken={"stuck"}) as engine:
+        found = find_containers(engine, LAB, Ledger(), ())
+    assert {each.name: each.sight for each in found} == {"stuck": Sight.NOTHING, "gpu": Sight.WHOLE}
+
+
+def test_the_sites_own_exporter_holds_nothing_also_when_docker_cannot_describe_it(tmp_path: Path) -> None:
+    own = inspected("ds01-dcgm-exporter", everything=True)
+    with engine_with(tmp_path / "docker.sock", own, broken={"ds01-dcgm-exporter"}) as engine:
+        assert find_containers(engine, LAB, Ledger(), {"ds01-dcgm-exporter"}) == ()

@@ -21,6 +21,7 @@ from ds01.runtime.gpu.reconcile import (
     Correction,
     Moment,
     Present,
+    Sight,
     age,
     hold_ends,
     is_due,
@@ -720,3 +721,113 @@ class DockerMachine(RuleBasedStateMachine):
 
 DockerMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestDockerMachine = DockerMachine.TestCase
+
+
+# --- What Docker cannot describe --------------------------------------------------------------------------------------
+
+
+def unseen(of: Allocation | None = None, **changes: object) -> Present:
+    """One that runs, of which there are its labels alone."""
+    return container(of, **{"sight": Sight.LIST, **changes})
+
+
+ALL = {"slots": tuple(unit.slot for unit in LAB.units), "uuids": tuple(unit.uuid for unit in LAB.units)}
+DEAD = replace(RESERVED, reservation=Reservation(replace(PROCESS, boot="boot-0")))
+
+
+@pytest.mark.parametrize(
+    ("there", "present"),
+    {
+        "it runs": (MINE, unseen(MINE)),
+        "nothing tells what it has": (MINE, unseen(MINE, sight=Sight.NOTHING, **ALL)),
+        "it has no label": (MINE, unseen(MINE, allocation_id=None, user=None, slots=(), uuids=())),
+        "its hold is over": (
+            replace(MINE, stopped_at=NOON - 2 * HOLD),
+            unseen(MINE, running=False, since=NOON - 2 * HOLD),
+        ),
+        "its labels say something else": (MINE, unseen(MINE, slots=("0",), uuids=(GpuUuid("GPU-0"),))),
+        "who reserved it is gone, and its label names it": (DEAD, unseen(MINE, id="e" * 64)),
+        "who reserved it is gone, and it has its name": (DEAD, unseen(MINE, allocation_id=None, user=None)),
+    }.values(),
+)
+def test_what_a_container_has_that_docker_cannot_describe_stays_as_it_is(there: Allocation, present: Present) -> None:
+    after, told = settle(ledger(there), present)
+    assert (dict(after.allocations), told) == ({"train": there}, [])
+
+
+def test_what_another_had_is_freed_beside_one_that_cannot_be_described() -> None:
+    other = held("bob", "0", name="gone")
+    after, told = settle(ledger(MINE, other), unseen(MINE))
+    assert (set(after.allocations), told) == ({"train"}, [("gpu.freed", "gone", "Docker has its container no more")])
+
+
+def test_a_label_keeps_nothing_that_another_container_had() -> None:
+    """It is text that others can write too."""
+    after, _ = settle(ledger(MINE), unseen(MINE, id="e" * 64, name="other"))
+    assert dict(after.allocations) == {}
+
+
+def test_what_a_whole_ledger_does_not_know_was_not_given() -> None:
+    after, told = settle(ledger(MINE), container(MINE), unseen(id="e" * 64, name="x", sight=Sight.NOTHING, **ALL))
+    assert (set(after.allocations), told) == ({"train"}, [])
+
+
+LOST = replace(ledger(), boot=None)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_where_the_ledger_is_lost_its_labels_say_what_it_has(*, running: bool) -> None:
+    after, told = settle(LOST, unseen(MINE, running=running, since=NOON - 2 * HOLD))
+    (found,) = after.allocations.values()
+    assert (found.user, found.uuids, found.stopped_at) == ("alice", MINE.uuids, None if running else NOON)
+    assert told == [("gpu.adopted", "train", "Docker could not describe it: its labels say GPU 2:0")]
+
+
+def test_where_nothing_tells_what_it_has_nothing_is_given_that_it_may_have() -> None:
+    stuck = unseen(id="e" * 64, name="stuck", sight=Sight.NOTHING, **ALL)
+    after, told = settle(LOST, stuck, container(MINE))
+    assert after.allocations["train"].uuids == MINE.uuids
+    taken = after.allocations["stuck"]
+    assert (taken.user, set(taken.uuids)) == (None, set(ALL["uuids"]) - set(MINE.uuids))
+    assert [each[:2] for each in told] == [("gpu.adopted", "train"), ("gpu.adopted", "stuck")]
+    assert not isinstance(allocate(LAB, after, ask("bob"), LIMITS, NOON), Grant)
+
+
+def test_one_that_was_given_nothing_takes_nothing() -> None:
+    after, told = settle(LOST, unseen(MINE, allocation_id=None, slots=(), uuids=()))
+    assert (dict(after.allocations), told) == ({}, [])
+
+
+def guessed(**changes: object) -> Ledger:
+    return settle(LOST, unseen(MINE, **changes))[0]
+
+
+def test_what_was_guessed_stays_while_it_cannot_be_described() -> None:
+    book = guessed(sight=Sight.NOTHING, **ALL)
+    after, told = settle(book, unseen(MINE, sight=Sight.NOTHING, **ALL))
+    assert (dict(after.allocations), told) == (dict(book.allocations), [])
+
+
+def test_once_docker_describes_it_again_it_has_what_it_really_has_and_is_its_users() -> None:
+    after, told = settle(guessed(sight=Sight.NOTHING, **ALL), container(MINE))
+    assert dict(after.allocations) == {"train": replace(MINE, allocated_at=NOON)}
+    assert [each[:2] for each in told] == [("gpu.corrected", "train")]
+
+
+def test_once_docker_describes_it_again_and_it_has_none_all_is_free() -> None:
+    after, told = settle(guessed(), container(MINE, slots=(), uuids=()))
+    assert (dict(after.allocations), told) == ({}, [("gpu.freed", "train", "Docker describes it again: it holds none")])
+
+
+def test_a_guess_goes_with_its_container() -> None:
+    after, told = settle(guessed())
+    assert (dict(after.allocations), told) == ({}, [("gpu.freed", "train", "Docker has its container no more")])
+
+
+def test_of_two_that_cannot_be_described_each_may_have_what_nobody_else_has() -> None:
+    other = unseen(id="e" * 64, name="stuck", sight=Sight.NOTHING, **ALL)
+    after, _ = settle(LOST, other, unseen(MINE), unseen(id="d" * 64, name="third", sight=Sight.NOTHING, **ALL))
+    assert {name: len(each.uuids) for name, each in after.allocations.items()} == {
+        "train": 1,
+        "stuck": len(LAB.units) - 1,
+    }

@@ -31,11 +31,13 @@ class Site:
 
     Attributes:
         docker: what Docker says of its containers.
+        broken: names of those that it lists and cannot describe.
     """
 
     root: Path
     docker: list[dict[str, Any]] = field(default_factory=list)
     machine: Machine = field(default_factory=Machine)
+    broken: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.paths = HostPaths(self.root)
@@ -89,5 +91,5 @@ class Site:
     @contextmanager
     def engine(self) -> Iterator[None]:
         """Let Docker answer."""
-        with engine_of(self.paths.engine, lambda: self.docker):
+        with engine_of(self.paths.engine, lambda: self.docker, broken=self.broken):
             yield

@@ -23,7 +23,7 @@ from ds01.core.value import dataclass, field, replace
 from ds01.runtime.containers import page as page_module
 from ds01.runtime.containers.admission import Refusal
 from ds01.runtime.containers.container import Container
-from ds01.runtime.containers.engine import Engine
+from ds01.runtime.containers.engine import Engine, EngineError
 from ds01.runtime.containers.page import locked_page
 from ds01.runtime.containers.pending import Pending
 from ds01.runtime.containers.request import Verb
@@ -50,6 +50,7 @@ class Scene:
     told: list[tuple[str, str, str]] = field(default_factory=list)
     stopped: list[tuple[str, float]] = field(default_factory=list)
     units: Refusal | None = None
+    units_hang: set[str] = field(default_factory=set)
     asked_units: list[str] = field(default_factory=list)
     fails: bool = False
     later: list[Callable[[], None]] | None = None
@@ -76,6 +77,8 @@ class Scene:
 
     def _units(self, container: Container) -> Refusal | None:
         self.asked_units.append(container.name)
+        if container.name in self.units_hang:
+            raise EngineError("the Docker engine did not answer within 5 s")
         return self.units
 
     def _begin(self, job: Callable[[], None]) -> None:
@@ -416,3 +419,38 @@ def test_leave_is_for_one_start(scene: Scene) -> None:
     assert not checks.is_passed(started(0.5))
     checks.keep([])
     assert not checks.is_passed(seen)
+
+
+# --- What Docker cannot describe --------------------------------------------------------------------------------------
+
+
+def test_one_that_cannot_be_described_stops_no_other(scene: Scene) -> None:
+    checks = scene.checks()
+    there = [scene.put("a"), scene.put("stuck", 1), scene.put("c", 2)]
+    scene.played.broken = {"stuck"}
+    checks.check(scene.policy, [there[0], there[2]])
+    assert (scene.stopped, scene.kinds()) == ([], [])
+    assert all(map(checks.is_passed, (there[0], there[2])))
+
+
+def test_one_that_hangs_since_it_was_seen_holds_up_nobody_else(scene: Scene) -> None:
+    checks = scene.checks()
+    labels = {"ds01.allocation": "token-123"}
+    stuck = scene.put("stuck", labels=labels, devices=["MIG-20"])
+    scene.put("others", 5, labels={"ds01.user": OTHER})
+    others = scene.seen("others", OTHER)
+    scene.units_hang = {"stuck"}
+    with pytest.raises(EngineError, match="did not answer"):
+        checks.check(scene.policy, [stuck, others])
+    assert (checks.is_passed(stuck), checks.is_passed(others)) == (False, True)
+    assert scene.stopped == []
+
+
+def test_an_engine_that_does_not_answer_at_all_is_not_asked_about_each(scene: Scene) -> None:
+    checks = scene.checks()
+    came = [scene.put("a"), scene.put("b", 1)]
+    others = replace(came[1], owner=Attribution(OTHER, Evidence.LABEL))
+    scene.played.stop()
+    with pytest.raises(EngineError, match="there is no Docker engine"):
+        checks.check(scene.policy, [came[0], others])
+    assert not any(map(checks.is_passed, came))

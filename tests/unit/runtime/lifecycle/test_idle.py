@@ -521,3 +521,16 @@ def test_a_keep_alive_file_that_comes_between_the_sweep_and_the_stop_holds_it():
     assert busy_since_then(asked, spell, RULES, moment(2 * STEP + 20)) == "it has a .keep-alive file now"
     used_up = replace(spell, kept_since=0.0)
     assert busy_since_then(asked, used_up, RULES, moment(2 * STEP + 20)) is None
+
+
+@pytest.mark.parametrize("enforced", [True, False])
+def test_one_that_cannot_be_told_more_of_is_neither_idle_nor_busy(*, enforced: bool):
+    watch = Watch()
+    idle_until_warned(watch)
+    rules = watch.rules if enforced else mode(LifecycleRule.IDLE, Mode.WARN)
+    at, known = moment(3 * STEP), watch.memory.spells[id_of("web")]
+    sweep = sweep_idle((), watch.memory, rules, at, demand=None, unseen={id_of("web")})
+    assert sweep.decisions.wanted == ()
+    assert sweep.decisions.cleared == (() if enforced else (("alice", f"idle:{id_of('web')}"),))
+    left = known if enforced else replace(known, warned_at=None, promised=None)
+    assert sweep.memory.spells == {id_of("web"): left}

@@ -285,3 +285,125 @@ def test_times_of_a_sweep_are_those_of_the_machine(site: Site):
     before = datetime.now(UTC) - timedelta(seconds=1)
     swept(site, "unmanaged")
     assert datetime.fromisoformat(remembered(site, "unmanaged")["at"]["now"]) > before
+
+
+# --- What Docker cannot describe --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_one_that_docker_cannot_describe_is_named_and_holds_up_no_job(lab: Site, job: str):
+    lab.has("web", pid=os.getpid())
+    lab.has("stuck", pid=os.getpid())
+    lab.ledger(held(ALICE, "2:0", name="gone"))
+    lab.broken = {"stuck"}
+    report = swept(lab, job)
+    assert report.summary.startswith("1 looked at: ")
+    assert report.summary.endswith(", 1 that Docker could not describe: stuck")
+    assert not any(each.name == "stuck" for each in report.plan.decisions.wanted)
+
+
+def test_why_it_is_left_alone_is_said_with_whose_it_was(site: Site):
+    site.has("web", pid=os.getpid())
+    site.has("stuck", pid=os.getpid())
+    site.broken = {"stuck"}
+    (said,) = [each for each in swept(site, "idle").plan.decisions.remarks if each.name == "stuck"]
+    assert said.words.startswith("Docker could not describe it: ")
+
+
+def test_many_of_them_are_counted_and_some_named():
+    names = tuple("abcdefg")
+    report = Report("idle", dry_run=True, plan=Plan(Decisions(), 3, lambda _: None, unseen=names))
+    assert report.summary == "3 looked at: nothing to do, 7 that Docker could not describe: a, b, c, d, e and 2 more"
+
+
+def test_its_gpu_stays_held_and_that_of_one_that_is_gone_is_released(lab: Site):
+    made = lab.has("stuck", status="exited")
+    lab.has("web")
+    mine = replace(held(ALICE, "2:0", name="stuck"), uuids=(GpuUuid(FIRST),), container_id=made)
+    gone = replace(held(ALICE, "3:0", name="gone"), uuids=(GpuUuid(SECOND),))
+    lab.ledger(replace(mine, stopped_at=datetime(2026, 1, 1, tzinfo=UTC)), gone)
+    lab.broken = {"stuck"}
+    assert swept(lab, "stale-gpu").summary == "2 looked at: 1 released, 1 that Docker could not describe: stuck"
+    assert set(parse_ledger(lab.paths.gpu_state.read_bytes()).allocations) == {"stuck"}
+
+
+def set_modes(site: Site, mode: str) -> None:
+    """Have all rules in a mode, and everything that runs be over its time."""
+    rules = site.policy.document["enforcement"]["rules"]  # type: ignore[index] # as the policy has it
+    site.change(enforcement={"rules": dict.fromkeys(rules, mode)}, defaults={"max_runtime_seconds": 0})
+
+
+@pytest.mark.parametrize(
+    ("job", "rows", "status"),
+    [
+        ("idle", "spells", "running"),
+        ("max-runtime", "runs", "running"),
+        ("stale-containers", "kept", "exited"),
+        ("unmanaged", "strangers", "running"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["enforce", "warn"])
+def test_what_was_said_to_its_owner_holds_while_it_cannot_be_described(
+    site: Site, job: str, rows: str, status: str, mode: str
+):
+    set_modes(site, mode)
+    pid = os.getpid() if status == "running" else None
+    site.has("web", pid=pid, status=status)
+    made = site.has("train", pid=pid, status=status)
+    for _ in range(2):
+        swept(site, job)
+    before = remembered(site, job)[rows][made]
+    site.broken = {"train"}
+    assert swept(site, job).plan.decisions.cleared == ()
+    assert remembered(site, job)[rows][made] == before
+
+
+@pytest.mark.parametrize(
+    ("job", "rows", "rule", "status"),
+    [
+        ("max-runtime", "runs", "max_runtime", "running"),
+        ("stale-containers", "kept", "container_hold", "exited"),
+        ("unmanaged", "strangers", "unmanaged", "running"),
+    ],
+)
+def test_a_rule_that_is_enforced_no_more_takes_back_its_word_to_it_too(
+    site: Site, job: str, rows: str, rule: str, status: str
+):
+    set_modes(site, "enforce")
+    pid = os.getpid() if status == "running" else None
+    made = site.has("train", pid=pid, status=status)
+    site.has("web", pid=pid, status=status)
+    swept(site, job)
+    before = remembered(site, job)[rows][made]
+    site.broken = {"train"}
+    set_modes(site, "warn")
+    assert (ALICE, f"{rule}:{made}") in swept(site, job).plan.decisions.cleared
+    after = remembered(site, job)[rows][made]
+    assert (after != before, after["user"]) == (True, ALICE)
+
+
+def rebuilt(site: Site) -> dict[str, tuple[str, ...]]:
+    """Who holds what, once a lost record was made anew from Docker."""
+    site.paths.gpu_state.unlink(missing_ok=True)
+    swept(site, "stale-gpu")
+    return {name: each.slots for name, each in parse_ledger(site.paths.gpu_state.read_bytes()).allocations.items()}
+
+
+def test_after_a_boot_gpus_are_handed_out_beside_one_that_never_came_to_run(lab: Site):
+    """As one whose start waits for a file server: it runs nowhere, and has nothing."""
+    lab.has("stuck", status="created")
+    lab.has("web", devices=[FIRST])
+    lab.broken = {"stuck"}
+    assert rebuilt(lab) == {"web": ("2:0",)}
+
+
+def test_one_that_runs_and_tells_nothing_takes_what_nobody_else_has_until_it_tells(lab: Site):
+    lab.has("stuck")
+    lab.has("web", devices=[FIRST])
+    lab.broken = {"stuck"}
+    held_by = rebuilt(lab)
+    assert held_by["web"] == ("2:0",)
+    assert set(held_by["stuck"]) == {"0", "1", "2:1", "2:2", "3:0", "3:1", "3:2"}
+    lab.broken = set()
+    assert swept(lab, "stale-gpu").summary == "2 looked at: 1 released"
+    assert set(parse_ledger(lab.paths.gpu_state.read_bytes()).allocations) == {"web"}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.unit.runtime.gpu.engines import _summary, inspected
+from tests.unit.runtime.gpu.engines import NO_LAYER, _summary, inspected
 
 START_NANO = 1_772_366_400_000_000_000  # noon of 2026-03-01
 _REMEMBERED = 256
@@ -57,6 +57,7 @@ class PlayedEngine:
         self.remembered: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self.garbage: bytes | None = None
+        self.broken: set[str] = set()  # names of containers that it lists and cannot describe
         self.hold: threading.Event | None = None  # whoever asks about one container waits for it
         self._clock = START_NANO
         self._listeners: list[queue.SimpleQueue[bytes | None]] = []
@@ -157,6 +158,9 @@ class PlayedEngine:
 
     def answer(self, asked: str) -> Iterator[bytes]:
         split = urlsplit(asked)
+        if split.path == "/_ping":
+            yield b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nOK"
+            return
         if split.path == "/events":
             yield b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n"
             yield from self._messages({key: values[0] for key, values in parse_qs(split.query).items()})
@@ -194,7 +198,8 @@ class PlayedEngine:
         name = path.removesuffix("/json").rpartition("/")[2]
         for each in list(self.containers.values()):
             if name in {each["Id"], str(each["Name"])[1:]}:
-                return "200 OK", each
+                broken = str(each["Name"])[1:] in self.broken
+                return ("500 Internal Server Error", {"message": NO_LAYER}) if broken else ("200 OK", each)
         return "404 Not Found", {"message": f"No such container: {name}"}
 
 

@@ -197,3 +197,9 @@ def test_one_that_is_no_difference_any_more_is_forgotten() -> None:
     suspects.settle(lacking(State.RUNNING), 10.0)
     assert suspects.settle({}, 11.0) == {}
     assert not suspects
+
+
+def test_one_that_cannot_be_told_more_of_is_not_gone() -> None:
+    rows = {each.id: each for each in (row("stuck"), row("gone"))}
+    lacking = missed(rows, (), NOW, unseen={id_of("stuck"), id_of("unknown")})
+    assert list(lacking) == [id_of("gone")]

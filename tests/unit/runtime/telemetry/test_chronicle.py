@@ -461,6 +461,40 @@ def test_without_an_engine_a_look_changes_nothing(scene: Scene) -> None:
     assert (scene.told(), scene.state()) == (before, State.RUNNING)
 
 
+def test_one_that_docker_cannot_describe_is_not_gone_and_keeps_its_row(scene: Scene) -> None:
+    for name in ("stuck", "gone", "ended"):
+        scene.run(name)
+    scene.look()
+    row, before = scene.it.roster.rows[id_of("stuck")], len(scene.told())
+    scene.played.broken = {"stuck"}
+    del scene.played.containers[id_of("gone")]
+    scene.played.die("ended", 5)
+    scene.look()
+    assert sorted(scene.told()[before:]) == ["destroy gone*", "die ended*"]
+    assert scene.it.roster.rows[id_of("stuck")] == row
+
+
+def test_what_happened_to_it_meanwhile_is_told_once_docker_describes_it_again(scene: Scene) -> None:
+    scene.run("stuck")
+    scene.run("web")
+    scene.played.broken = {"stuck"}
+    scene.played.die("stuck", 5)
+    scene.look()
+    before = len(scene.told())
+    scene.played.broken = set()
+    scene.look()
+    assert scene.told()[before:] == ["die stuck*"]
+
+
+def test_a_message_of_one_that_docker_cannot_describe_is_told_as_it_is(scene: Scene) -> None:
+    scene.played.broken = {"stuck"}
+    scene.run("stuck")
+    scene.run("web")
+    scene.look()
+    assert scene.told() == ["create stuck", "start stuck", "create web", "start web"]
+    assert scene.state("stuck") is State.RUNNING
+
+
 # --- After an end -----------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy
 from ds01.core.value import dataclass, field
 from ds01.runtime.containers.engine import Engine
-from ds01.runtime.containers.look import read_record
+from ds01.runtime.containers.look import Looked, read_record
 from ds01.runtime.containers.record import Row
 from ds01.runtime.containers.seen import Seen
 from ds01.runtime.machine import Machine
@@ -52,9 +52,9 @@ class Steps:
     def started(self, seen: Seen) -> None:
         self.begun.append(seen.container.name)
 
-    def looked(self, seen: Sequence[Seen], before: Mapping[str, Row] | None, *, gpus: bool) -> None:
+    def looked(self, looked: Looked, before: Mapping[str, Row] | None, *, gpus: bool) -> None:
         known = None if before is None else sorted(row.name for row in before.values())
-        self.looks.append((sorted(each.container.name for each in seen), known, gpus))
+        self.looks.append((sorted(each.container.name for each in looked.seen), known, gpus))
 
     def run(self) -> None:
         self.ended.wait()
@@ -493,3 +493,16 @@ def test_a_look_at_which_nothing_had_changed_renews_the_record_all_the_same(host
     assert read_record(host.paths).rows == first.rows
     daemon.end()
     thread.join(20)
+
+
+def test_what_docker_cannot_describe_is_said_once_and_holds_up_nothing(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.played.put("stuck", status="created")
+    host.played.put("web")
+    host.played.broken = {"stuck"}
+    with caplog.at_level(logging.INFO), host.running():
+        host.expect(2)
+        until(lambda: len(host.steps.looks) > 1 and host.known() == {"web": "running"})
+    said = [each.getMessage() for each in caplog.records if "could not describe" in each.getMessage()]
+    assert [each.partition(": ")[0] for each in said] == ["Docker could not describe stuck, which is left alone"]

@@ -16,6 +16,8 @@ from tests.unit.runtime.telemetry.played import PlayedEngine
 from ds01.core.errors import Ds01Error
 from ds01.core.value import replace
 from ds01.runtime.containers.admission import Refusal
+from ds01.runtime.containers.container import Container
+from ds01.runtime.containers.describe import inspect_all
 from ds01.runtime.containers.engine import Engine, EngineError
 from ds01.runtime.containers.seen import Attribution, Evidence
 from ds01.runtime.gpu.answer import Grant
@@ -177,7 +179,7 @@ def test_what_another_container_has_cannot_be_taken_over_by_an_images_label(
     put(played, allocation)
     book.settle(ROW, allocation.id)
     engine = Engine(played.path)
-    site.docker = [present(each, site.devices) for each in engine.inspect_all()]
+    site.docker = [present(each, site.devices) for each in inspect_all(engine) if isinstance(each, Container)]
     labels = {"ds01.user": "bob", "ds01.allocation": allocation.id, "ds01.gpu.slots": "0:0"}
     played.put("thief", labels=labels, devices=devices)
     thief = replace(row("thief"), owner=Attribution("bob", Evidence.LABEL))

@@ -19,7 +19,8 @@ from tests.unit.runtime.containers.test_scan import container
 from ds01.core.errors import Ds01Error
 from ds01.core.policy import Policy
 from ds01.core.value import dataclass, field, replace
-from ds01.runtime.containers.container import State
+from ds01.runtime.containers.container import ContainerSummary, State, Undescribed
+from ds01.runtime.containers.look import Looked, Unseen
 from ds01.runtime.containers.record import Row
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
 from ds01.runtime.telemetry import steps as module
@@ -151,7 +152,7 @@ def test_a_failure_is_said_once_and_the_rest_is_done(caplog: pytest.LogCaptureFi
         for name in ("a", "b"):
             steps.touch(row(name), None)
             steps.started(seen(name))
-            steps.looked([seen(name)], None, gpus=True)
+            steps.looked(Looked((seen(name),)), None, gpus=True)
             assert steps.wait(30)
         doing.failure = None
         steps.touch(row("c"), None)
@@ -169,10 +170,10 @@ def test_a_failure_is_said_once_and_the_rest_is_done(caplog: pytest.LogCaptureFi
 def test_a_look_checks_what_runs_without_leave_and_reconciles_where_there_are_gpus() -> None:
     doing = Doing(passed={"a"})
     with working(doing) as steps:
-        steps.looked([seen("a"), seen("b"), seen("c", State.EXITED)], None, gpus=False)
+        steps.looked(Looked((seen("a"), seen("b"), seen("c", State.EXITED))), None, gpus=False)
         assert steps.wait(30)
         assert (doing.checked, doing.reconciled) == ([["b"]], 0)
-        steps.looked([seen("a")], None, gpus=True)
+        steps.looked(Looked((seen("a"),)), None, gpus=True)
         assert steps.wait(30)
     assert (doing.checked, doing.reconciled) == ([["b"]], 1)
     assert doing.kept == [id_of("a")]
@@ -200,7 +201,48 @@ def test_the_first_look_leaves_alone_what_ran_before_and_checks_what_came_back()
     ]
     doing = Doing()
     with working(doing) as steps:
-        steps.looked(now, before, gpus=False)
+        steps.looked(Looked(tuple(now)), before, gpus=False)
         assert steps.wait(30)
     assert doing.checked == [["restarted", "stopped"]]
     assert doing.passed == {"ran", "paused", "unsure", "new"}
+
+
+def unseen(name: str) -> Unseen:
+    summary = ContainerSummary(id_of(name), name, State.RUNNING, NOON, "pytorch", {})
+    return Unseen(Undescribed(summary, "500"), None)
+
+
+def test_one_that_docker_could_not_describe_at_the_first_look_runs_on_when_it_is_seen() -> None:
+    later = NOON + timedelta(minutes=5)
+    before = {each.id: each for each in (row("ran"), row("restarted"))}
+    doing = Doing()
+    with working(doing) as steps:
+        steps.looked(Looked((seen("web"),), (unseen("ran"), unseen("restarted"))), before, gpus=False)
+        assert steps.wait(30)
+        steps.looked(Looked((seen("web"),), (unseen("ran"), unseen("restarted"))), None, gpus=False)
+        assert steps.wait(30)
+        again = (seen("ran", started_at=NOON), seen("restarted", started_at=later), seen("web"), seen("new"))
+        steps.looked(Looked(again), None, gpus=False)
+        assert steps.wait(30)
+    assert doing.checked == [["restarted", "new"]]
+
+
+def test_what_is_known_of_one_that_docker_cannot_describe_is_kept() -> None:
+    doing = Doing()
+    with working(doing) as steps:
+        steps.looked(Looked((seen("a"),), (unseen("b"),)), None, gpus=False)
+        assert steps.wait(30)
+    assert doing.kept == sorted([id_of("a"), id_of("b")])
+
+
+def test_a_first_look_that_waits_is_not_lost_when_the_next_one_comes() -> None:
+    doing = Doing(hold=threading.Event())
+    with working(doing) as steps:
+        steps.touch(row("busy"), None)
+        time.sleep(0.3)  # the thread is at work by now, or the looks come together: both have to do
+        steps.looked(Looked((seen("ran", started_at=NOON),)), {id_of("ran"): row("ran")}, gpus=False)
+        steps.looked(Looked((seen("ran", started_at=NOON),)), None, gpus=False)
+        assert doing.hold is not None
+        doing.hold.set()
+        assert steps.wait(30)
+    assert (doing.checked, doing.passed) == ([], {"ran"})

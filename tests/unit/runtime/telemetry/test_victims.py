@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.unit.runtime.gpu.engines import engine_with, inspected
 
 from ds01.runtime.containers.engine import Engine
 from ds01.runtime.telemetry.oom import Kills, Victim, Whose
@@ -48,3 +49,14 @@ def test_names_are_kept_of_those_that_are_there(containers: Containers) -> None:
     containers.names = {A: "train", B: "old"}
     containers.learn([A])
     assert containers.names == {A: "train"}
+
+
+def test_one_that_docker_cannot_describe_hides_no_other(tmp_path: Path) -> None:
+    ended = inspected("ended", status="exited")
+    ended["HostConfig"] |= {"CgroupParent": "ds01-student-alice.slice", "Memory": 5}  # type: ignore[operator] # an object
+    ended["State"] |= {"OOMKilled": True, "ExitCode": 137}  # type: ignore[operator] # an object
+    long_ago = datetime(2026, 3, 1, tzinfo=UTC)
+    kills = Kills(1, (), 1, {}, Whose.CONTAINER)
+    with engine_with(tmp_path / "docker.sock", inspected("stuck"), ended, broken={"stuck"}) as engine:
+        (found,) = Containers(lambda: engine).victims(kills, "ds01-student-alice.slice", long_ago)
+    assert (found.id, found.ended) == (ended["Id"], True)
