@@ -165,19 +165,29 @@ def reconcile(
     corrections += (
         Correction("gpu.freed", each, "Docker describes it again: it holds none") for each in guesses.values()
     )
-    stay = _left_alone(ledger, unseen)
-    for each in ledger.allocations.values():
-        if each.id not in followed:
-            words = None if each.id in stay else _why_gone(each, moment, account_of)
-            if words is None:
-                kept = _filed(each, settled)
-                settled[kept.container] = kept
-            else:
-                corrections.append(Correction("gpu.expired" if each.reservation else "gpu.freed", each, words))
+    unfollowed = [each for each in ledger.allocations.values() if each.id not in followed]
+    corrections += _settle_rest(unfollowed, _left_alone(ledger, unseen), settled, moment, account_of)
     if ledger.boot is None:
         corrections += _guess(unseen, settled, moment, account_of)
     after_all = replace(ledger, allocations=settled, boot=moment.boot)
     return after_all, (*corrections, *_conflicts(ledger, after_all))
+
+
+def _settle_rest(
+    rest: Iterable[Allocation],
+    stay: frozenset[str],
+    settled: dict[str, Allocation],
+    moment: Moment,
+    account_of: AccountOf,
+) -> Iterator[Correction]:
+    """Settle the allocations that no container is known to have: they are freed, unless they wait, or are to stay."""
+    for each in rest:
+        words = None if each.id in stay else _why_gone(each, moment, account_of)
+        if words is None:
+            kept = _filed(each, settled)
+            settled[kept.container] = kept
+        else:
+            yield Correction("gpu.expired" if each.reservation else "gpu.freed", each, words)
 
 
 def _guesses(ledger: Ledger, whole: Sequence[Present]) -> dict[str, Allocation]:
