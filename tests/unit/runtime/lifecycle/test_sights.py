@@ -256,7 +256,7 @@ def test_all_of_it_from_what_docker_says(site: Site):
     site.has("stranger", user=None)
     with site.engine():
         found = look(site.paths, site.policy)
-    subjects = {each.name: each for each in Sights(site.paths, site.policy, site.machine).subjects(found)}
+    subjects = {each.name: each for each in Sights(site.paths, site.policy, site.machine).subjects(found.seen)}
     assert subjects["train"].user == ALICE
     assert subjects["train"].times == replace(STUDENT, max_runtime=24 * HOUR)
     assert subjects["train"].age_seconds is not None

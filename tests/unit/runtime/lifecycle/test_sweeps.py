@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.fake_nvml.samples import instance_uuid, shipped_host
 from tests.unit.runtime.gpu.hosts import held
-from tests.unit.runtime.lifecycle.sites import ALICE, Site
+from tests.unit.runtime.lifecycle.sites import ADMIN, ALICE, Site
 from tests.unit.runtime.lifecycle.subjects import NOON, id_of
 
 from ds01.core.events import Event, read_events
@@ -407,3 +407,15 @@ def test_one_that_runs_and_tells_nothing_takes_what_nobody_else_has_until_it_tel
     lab.broken = set()
     assert swept(lab, "stale-gpu").summary == "2 looked at: 1 released"
     assert set(parse_ledger(lab.paths.gpu_state.read_bytes()).allocations) == {"web"}
+
+
+def test_what_is_shown_at_login_of_one_that_cannot_be_described_stays(site: Site):
+    set_modes(site, "enforce")
+    site.has("train", status="exited")
+    site.has("web", status="exited", user=ADMIN)
+    swept(site, "stale-containers")
+    before = notices(site)
+    assert any("train" in each.text for each in before)
+    site.broken = {"train"}
+    swept(site, "stale-containers")
+    assert notices(site) == before
