@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.runtime.gpu.engines import engine_with
+from tests.unit.runtime.containers.test_engine import Fake, http
 
 from ds01.core.clock import format_instant
 from ds01.core.paths import HostPaths
@@ -204,8 +204,12 @@ def test_docker_answers_or_why_not_is_said(paths: HostPaths):
 
 
 def test_an_engine_that_answers_something_else_is_ill(paths: HostPaths):
-    with engine_with(paths.engine):
+    fake = Fake(paths.engine)
+    fake.says(http("<html>"), "/_ping")
+    try:
         assert only(docker_checks(host_at(paths))).status is Status.FAILED
+    finally:
+        fake.close()
 
 
 def test_an_engine_that_hangs_is_waited_for_no_longer_than_the_limit(paths: HostPaths):
