@@ -24,8 +24,8 @@ class Evidence(Enum):
 
     CLAIM = "claim"  # an administrator said so
     LABEL = "label"
-    SLICE = "slice"  # the kernel has it in the account's slice
-    PROCESS = "process"  # its processes are the account's
+    SLICE = "slice"  # the kernel has it in the account's slice, which its maker may have chosen
+    PROCESS = "process"  # its processes have the account's uid, which its maker may have chosen
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ class Sights:
         container = seen.container
         account = None if seen.charged is None else self._account(seen.charged)
         times = None if account is None else self.rules.times(account, type_of(seen.kind, container.labels))
-        # Anybody can write that label; only what DS01 let come to be, and what an administrator made, is believed.
+        # Anybody can write that label; only what DS01 let come to be, and what is claimed for an administrator, is.
         may_ask = seen.admitted or seen.of_site or (account is not None and account.is_admin)
         age = None if container.pid is None else self._age_seconds(container.pid)
         return Subject(seen, times, container.is_protected and may_ask, age)
