@@ -131,7 +131,9 @@ class Looker:
             admitted=admitted,
             listed=container.name in self._sites_own(),
         )
-        return see(container, findings, self.now if known is None else known.first_seen)
+        if known is None:
+            return see(container, findings, self.now)
+        return see(container, findings, known.first_seen, known.start)
 
     def _is_admitted(self, container: Container) -> bool:
         token = token_of(container) or ""

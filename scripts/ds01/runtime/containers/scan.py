@@ -19,6 +19,7 @@ from ds01.core.typed import Final
 from ds01.core.value import dataclass
 from ds01.runtime.containers.container import Container
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
+from ds01.runtime.containers.start import Start, start_of
 from ds01.runtime.gpu.ledger import Allocation
 
 _OURS: Final = (
@@ -67,8 +68,12 @@ class Findings:
     listed: bool = False
 
 
-def see(container: Container, findings: Findings, first_seen: datetime) -> Seen:
-    """Return a container with what is decided about it."""
+def see(container: Container, findings: Findings, first_seen: datetime, last: Start | None = None) -> Seen:
+    """Return a container with what is decided about it.
+
+    Args:
+        last: how it came to run when it was looked at before.
+    """
     return Seen(
         container=container,
         kind=classify(container, admitted=findings.admitted),
@@ -76,6 +81,7 @@ def see(container: Container, findings: Findings, first_seen: datetime) -> Seen:
         admitted=findings.admitted,
         of_site=is_of_site(container, findings),
         first_seen=first_seen,
+        start=start_of(container, last),
     )
 
 

@@ -35,8 +35,9 @@ class Spell:
 
     Attributes:
         user: the account that it counts for, which was told if anybody was.
-        started_at: which run of the container it is.
-        asleep_before: how much of the machine's sleep was over before the run is known to have begun.
+        started_at: which run of the container it is: Subject.run_since.
+        began_at: when it did.
+        life_at: when its process of the last check was started; a restart policy may have brought it back since.
         cpu_usec, network_bytes, gpus: as the last check found them; None and absent when it could not.
         idle_since: the first check in a row that found it idle; None when the last one did not.
         checks: how many in a row did.
@@ -48,7 +49,8 @@ class Spell:
 
     user: str
     started_at: datetime
-    asleep_before: float
+    began_at: float
+    life_at: datetime
     checked_at: float
     cpu_usec: int | None = None
     network_bytes: int | None = None
@@ -101,7 +103,8 @@ _SIGN: Final = {
 _SPELL: Final = {
     "user": record.text,
     "started_at": record.instant,
-    "asleep_before": record.number,
+    "began_at": record.number,
+    "life_at": record.instant,
     "checked_at": record.number,
     "cpu_usec": record.optional(record.count),
     "network_bytes": record.optional(record.count),

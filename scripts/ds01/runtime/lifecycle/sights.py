@@ -121,9 +121,14 @@ class Sights:
 
     def idle_sight(self, subject: Subject) -> IdleSight:
         """Return what one container has used up to now; of one that has no timeout nobody looks."""
-        pid = subject.seen.container.pid
-        if pid is None or subject.times is None or subject.times.idle_timeout is None:
-            return IdleSight(subject, "it has no process", "it has no process", {})
+        pid, none = subject.seen.container.pid, "it has no process"
+        if subject.times is None or subject.times.idle_timeout is None:
+            return IdleSight(subject, none, none, {})
+        if subject.is_coming_back:
+            # It has its GPUs all the same.
+            return IdleSight(subject, none, none, self._signs(subject), keep_alive=None)
+        if pid is None:
+            return IdleSight(subject, none, none, {})
         counters = Counters(self.machine.proc, self.paths.cgroup, pid, subject.id)
         return IdleSight(
             subject=subject,

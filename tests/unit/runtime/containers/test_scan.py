@@ -34,6 +34,7 @@ from ds01.runtime.containers.scan import (
     type_of,
 )
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
+from ds01.runtime.containers.start import Start
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ID = "a1" * 32
@@ -175,6 +176,7 @@ def test_all_of_it_together() -> None:
         admitted=True,
         of_site=False,
         first_seen=NOON,
+        start=Start(NOON, 0, NOON),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.fake_nvml.samples import gpu_uuid, instance_uuid, shipped_host
 from tests.unit.runtime.gpu.hosts import held
 from tests.unit.runtime.lifecycle.sites import ADMIN, ALICE, Site
-from tests.unit.runtime.lifecycle.subjects import HOUR, MINUTE, seen
+from tests.unit.runtime.lifecycle.subjects import HOUR, MINUTE, seen, waiting
 
 from ds01.core.clock import format_instant
 from ds01.core.gpurequest import Asked, GpuRequest
@@ -177,6 +177,14 @@ def test_a_container_that_the_ledger_does_not_know_has_what_docker_gave_it(lab: 
 
 def test_a_label_alone_is_no_gpu(site: Site):
     assert signs(site, labels={ALLOCATION: "abcdefgh12345678", "ds01.gpu.uuids": FIRST}) == {}
+
+
+def test_one_that_waits_to_come_back_has_its_gpus_and_nothing_else(lab: Site):
+    watched(lab, {FIRST: {}})
+    there = {key: each for key, each in waiting(3, 0).items() if key != "age"}
+    subject = lab.sights.subject(mine(gpu=GpuRequest(Asked.NAMED, (FIRST,)), **there))
+    signs, none = {FIRST: GpuSign(None, SINCE)}, "it has no process"
+    assert lab.sights.idle_sight(subject) == IdleSight(subject, none, none, signs, keep_alive=None)
 
 
 def test_a_unit_that_nobody_watches_cannot_be_told(lab: Site):
