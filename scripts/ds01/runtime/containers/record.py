@@ -243,7 +243,7 @@ def _read_start(entry: object) -> Start:
     if not isinstance(entry, dict):
         raise TypeError("start")
     asked_at, restarts, started_at = _read_time(entry["asked_at"]), entry["restarts"], _read_time(entry["started_at"])
-    if asked_at is None or started_at is None or not isinstance(restarts, int):
+    if started_at is None or not isinstance(restarts, int):
         raise TypeError("start")
     return Start(asked_at, restarts, started_at)
 

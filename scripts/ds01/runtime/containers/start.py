@@ -16,12 +16,12 @@ class Start:
     """How a container came to run as it does. Times are to the millisecond, as they are remembered.
 
     Attributes:
-        asked_at: the start that somebody asked for, as far as that was seen: else the first one that was.
+        asked_at: the start that somebody asked for; None when nobody saw that one.
         restarts: how often its restart policy has brought it back since.
         started_at: by the last of these.
     """
 
-    asked_at: datetime
+    asked_at: datetime | None
     restarts: int
     started_at: datetime
 
@@ -39,18 +39,33 @@ def restarts_of(container: Container) -> int:
 def start_of(container: Container, last: Start | None) -> Start | None:
     """Return how a container came to run; None when it never did.
 
-    A count that has grown says that nobody asked in between, for an asked start sets it back. Where more restarts came
-    after that start than there had been before, and nobody looked meanwhile, it is taken for none.
-
     Args:
         last: what was known when it was looked at before.
     """
     if container.started_at is None:
         return None
     started, restarts = _whole(container.started_at), restarts_of(container)
-    if last is None or restarts < last.restarts or (restarts == last.restarts and started != last.started_at):
-        return Start(started, restarts, started)
-    return Start(last.asked_at, restarts, started)
+    if last is None:
+        return Start(None if restarts else started, restarts, started)
+    unseen = Start(None, restarts, started)
+    # One that was asked for was not before the present start; that it was asked for is what counts.
+    return after(last, unseen) if goes_on(last, unseen) else Start(started, restarts, started)
+
+
+def goes_on(last: Start, now: Start) -> bool:
+    """Whether a container is in the run that it was in when it was looked at before.
+
+    A count that has grown says that nobody asked in between, for an asked start sets it back. Where more restarts came
+    after that start than there had been before, and nobody looked meanwhile, it is taken for none.
+    """
+    if last.asked_at is not None and now.asked_at is not None:
+        return last.asked_at == now.asked_at
+    return now.restarts > last.restarts or (now.restarts == last.restarts and now.started_at == last.started_at)
+
+
+def after(last: Start, now: Start) -> Start:
+    """Return what is known of a run that goes on: when it was asked for, from whichever saw it."""
+    return Start(now.asked_at or last.asked_at, now.restarts, now.started_at)
 
 
 def _whole(instant: datetime) -> datetime:

@@ -14,7 +14,7 @@ from ds01.core.value import dataclass, field, replace
 from ds01.core.visible import short_name, visible
 from ds01.runtime.containers.container import State
 from ds01.runtime.containers.seen import Seen
-from ds01.runtime.containers.start import restarts_of
+from ds01.runtime.containers.start import Start, restarts_of, start_of
 from ds01.runtime.lifecycle.notices import Weight
 
 _LONGEST_NAME: Final = 1000
@@ -128,13 +128,13 @@ class Subject:
         return self.seen.charged
 
     @property
-    def run_since(self) -> datetime | None:
-        """When it was last started by somebody, which is when its run began; None when it never was.
+    def start(self) -> Start | None:
+        """How it came to run; None when it never did.
 
-        What its restart policy brings back goes on where it was, or it would never be idle and never too old.
+        A run is from a start that somebody asked for to its end. What its restart policy brings back goes on where it
+        was, or it would never be idle and never too old.
         """
-        start = self.seen.start
-        return self.seen.container.started_at if start is None else start.asked_at
+        return self.seen.start or start_of(self.seen.container, None)
 
     @property
     def is_coming_back(self) -> bool:

@@ -13,6 +13,7 @@ from ds01.core.rules import Mode
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, replace
 from ds01.runtime.containers.container import LIVE
+from ds01.runtime.containers.start import after, goes_on
 from ds01.runtime.lifecycle.decision import (
     Action,
     Decision,
@@ -144,7 +145,8 @@ def _judge(
     exempt = _exempt(sight.subject)
     if exempt is not None:
         return _Judged(None, words=exempt)
-    if known is None or known.started_at != sight.subject.run_since or known.user != sight.subject.user:
+    start = sight.subject.start
+    if known is None or start is None or not goes_on(known.start, start) or known.user != sight.subject.user:
         return _Judged(_begun(sight, moment), words="it is watched from now on", cleared=True)
     if moment.awake_seconds - known.checked_at < _SHORTEST_SECONDS:
         return _Judged(known, words="it was looked at a moment ago")
@@ -177,10 +179,10 @@ def _exempt(subject: Subject) -> str | None:
 
 def _begun(sight: IdleSight, moment: Moment) -> Spell | None:
     subject, now = sight.subject, moment.awake_seconds
-    since, life_at = subject.run_since, subject.seen.container.started_at
-    if since is None or life_at is None or subject.user is None:
+    start = subject.start
+    if start is None or subject.user is None:
         return None
-    spell = Spell(subject.user, since, now - subject.awake_age(moment), life_at, checked_at=now)
+    spell = Spell(subject.user, start, now - subject.awake_age(moment), checked_at=now)
     return replace(_noted(sight, spell, moment), kept_since=now if sight.may_be_kept else None)
 
 
@@ -188,7 +190,7 @@ def _noted(sight: IdleSight, spell: Spell, moment: Moment) -> Spell:
     """Return a spell with what this check found."""
     return replace(
         spell,
-        life_at=sight.subject.seen.container.started_at or spell.life_at,
+        start=spell.start if sight.subject.start is None else after(spell.start, sight.subject.start),
         checked_at=moment.awake_seconds,
         cpu_usec=None if isinstance(sight.cpu_usec, str) else sight.cpu_usec,
         network_bytes=None if isinstance(sight.network_bytes, str) else sight.network_bytes,
@@ -208,7 +210,8 @@ def _busy(sight: IdleSight, spell: Spell, rules: LifecycleRules, moment: Moment)
         # Without a process it uses nothing else.
         return why
     elapsed, cpu, network = moment.awake_seconds - spell.checked_at, spell.cpu_usec, spell.network_bytes
-    if sight.subject.seen.container.started_at != spell.life_at:
+    start = sight.subject.start
+    if start is None or start.started_at != spell.start.started_at:
         # Brought back since: it is counted anew from 0, and what it used before that is gone with its control group.
         age = sight.subject.age_seconds or 0.0
         elapsed, cpu, network = min(elapsed, max(age, _SHORTEST_SECONDS)), 0, 0

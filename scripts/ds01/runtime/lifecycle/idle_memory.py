@@ -10,6 +10,7 @@ from datetime import datetime
 
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field, replace
+from ds01.runtime.containers.start import Start
 from ds01.runtime.lifecycle import record
 from ds01.runtime.lifecycle.decision import Action, Decision, Moment
 
@@ -35,9 +36,8 @@ class Spell:
 
     Attributes:
         user: the account that it counts for, which was told if anybody was.
-        started_at: which run of the container it is: Subject.run_since.
+        start: how the container came to run in it, as the last check found it.
         began_at: when it did.
-        life_at: when its process of the last check was started; a restart policy may have brought it back since.
         cpu_usec, network_bytes, gpus: as the last check found them; None and absent when it could not.
         idle_since: the first check in a row that found it idle; None when the last one did not.
         checks: how many in a row did.
@@ -48,9 +48,8 @@ class Spell:
     """
 
     user: str
-    started_at: datetime
+    start: Start
     began_at: float
-    life_at: datetime
     checked_at: float
     cpu_usec: int | None = None
     network_bytes: int | None = None
@@ -102,9 +101,8 @@ _SIGN: Final = {
 }
 _SPELL: Final = {
     "user": record.text,
-    "started_at": record.instant,
+    "start": record.start,
     "began_at": record.number,
-    "life_at": record.instant,
     "checked_at": record.number,
     "cpu_usec": record.optional(record.count),
     "network_bytes": record.optional(record.count),

@@ -7,11 +7,11 @@ Nobody is stopped who was not warned of that very end, and not sooner than a las
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 
 from ds01.core.rules import Mode
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field, replace
+from ds01.runtime.containers.start import Start, after, goes_on
 from ds01.runtime.lifecycle import record
 from ds01.runtime.lifecycle.decision import (
     Action,
@@ -37,7 +37,7 @@ class Run:
     """One run of a container, as far as its owner was told of its end. Times are Moment.awake_seconds.
 
     Attributes:
-        started_at: which run of the container it is: Subject.run_since.
+        start: how the container came to run in it, as it was seen last.
         limit: the max_runtime that was told; another one is told anew.
         began_at: when it did.
         warned_at: when its owner was first warned; None when not yet.
@@ -46,7 +46,7 @@ class Run:
     """
 
     user: str
-    started_at: datetime
+    start: Start
     limit: float
     began_at: float
     warned_at: float | None = None
@@ -97,13 +97,13 @@ def sweep_runtime(
             wanted.append(decision)
         else:
             remarks.append(Remark(subject.name, subject.user, decision))
-    goes_on = {
+    same = {
         key
         for key, run in runs.items()
-        if key in known and (known[key].started_at, known[key].user) == (run.started_at, run.user)
+        if key in known and goes_on(known[key].start, run.start) and known[key].user == run.user
     }
     withdrawn = {key for key, run in known.items() if run.warned_at is not None and not enforced}
-    over = {key: run for key, run in memory.runs.items() if key not in goes_on - withdrawn}
+    over = {key: run for key, run in memory.runs.items() if key not in same - withdrawn}
     return RuntimeSweep(
         Decisions(tuple(wanted), tuple(remarks), _cleared(over)),
         RuntimeMemory(moment.boot, runs),
@@ -139,8 +139,8 @@ def run_of(subject: Subject, known: Run | None, moment: Moment) -> Run | str:
     why = untouchable(subject)
     if why is not None:
         return why
-    since = subject.run_since
-    if not container.is_live or since is None:
+    start = subject.start
+    if not container.is_live or start is None:
         return f"it is {container.state.value}"
     if subject.user is None or subject.times is None:
         return "nobody can be charged for it, so nobody's limits hold"
@@ -149,12 +149,13 @@ def run_of(subject: Subject, known: Run | None, moment: Moment) -> Run | str:
         return "no max_runtime holds for it"
     if subject.age_seconds is None and not subject.is_coming_back:
         return "it cannot be told how long it has run"
-    if known is not None and known.started_at == since:
+    if known is not None and goes_on(known.start, start):
+        start = after(known.start, start)
         if known.limit == limit and known.user == subject.user:
-            return known
+            return replace(known, start=start)
         # Of another end nobody was warned, nor was another owner.
-        return Run(subject.user, since, limit, known.began_at)
-    return Run(subject.user, since, limit, moment.awake_seconds - subject.awake_age(moment))
+        return Run(subject.user, start, limit, known.began_at)
+    return Run(subject.user, start, limit, moment.awake_seconds - subject.awake_age(moment))
 
 
 def age_of(run: Run, moment: Moment) -> float:
@@ -190,7 +191,7 @@ def _decision(subject: Subject, action: Action, reason: str, text: str) -> Decis
 
 _RUN: Final = {
     "user": record.text,
-    "started_at": record.instant,
+    "start": record.start,
     "limit": record.number,
     "began_at": record.number,
     "warned_at": record.optional(record.number),

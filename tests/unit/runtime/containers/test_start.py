@@ -18,7 +18,7 @@ from tests.unit.runtime.lifecycle.subjects import NOON, container
 
 from ds01.runtime.containers.container import State
 from ds01.runtime.containers.engine import Engine
-from ds01.runtime.containers.start import Start, restarts_of, start_of
+from ds01.runtime.containers.start import Start, after, goes_on, restarts_of, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,16 +30,21 @@ def there(restarts: int, seconds: float, state: State = State.RUNNING) -> Contai
     return container(state=state, restart_count=restarts, started_at=NOON + timedelta(seconds=seconds))
 
 
-def start(asked: float, restarts: int, seconds: float) -> Start:
-    return Start(NOON + timedelta(seconds=asked), restarts, NOON + timedelta(seconds=seconds))
+def start(asked: float | None, restarts: int, seconds: float) -> Start:
+    return Start(
+        None if asked is None else NOON + timedelta(seconds=asked), restarts, NOON + timedelta(seconds=seconds)
+    )
 
 
 @pytest.mark.parametrize(
     ("last", "now", "expected"),
     [
         (None, there(0, 0), start(0, 0, 0)),
-        # Nobody saw when it was asked for.
-        (None, there(4, 90), start(90, 4, 90)),
+        # Nobody saw when it was asked for, and nobody will.
+        (None, there(4, 90), start(None, 4, 90)),
+        (start(None, 4, 90), there(5, 190), start(None, 5, 190)),
+        (start(None, 4, 90), there(0, 190), start(190, 0, 190)),
+        (start(None, 4, 90), there(2, 190), start(190, 2, 190)),
         (start(0, 0, 0), there(0, 0), start(0, 0, 0)),
         (start(0, 0, 0), there(0, 0, State.EXITED), start(0, 0, 0)),
         # Its restart policy brought it back.
@@ -49,6 +54,7 @@ def start(asked: float, restarts: int, seconds: float) -> Start:
         # It waits: the count is of the next start.
         (start(0, 7, 600), there(8, 600, State.RESTARTING), start(0, 7, 600)),
         (None, there(1, 0, State.RESTARTING), start(0, 0, 0)),
+        (None, there(2, 60, State.RESTARTING), start(None, 1, 60)),
         # Somebody asked: the count is back at 0, or was.
         (start(0, 0, 0), there(0, 60), start(60, 0, 60)),
         (start(0, 7, 600), there(0, 700), start(700, 0, 700)),
@@ -61,6 +67,28 @@ def start(asked: float, restarts: int, seconds: float) -> Start:
 )
 def test_an_asked_start_begins_a_run_and_a_restart_policy_does_not(last: Start | None, now: Container, expected: Start):
     assert start_of(now, last) == expected
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "same"),
+    [
+        (start(0, 0, 0), start(0, 9, 900), True),
+        # Whoever saw it said so: somebody asked, and it came back more often than before.
+        (start(0, 3, 300), start(400, 9, 900), False),
+        # Only one of two saw it: the counts tell.
+        (start(0, 3, 300), start(None, 9, 900), True),
+        (start(None, 3, 300), start(0, 9, 900), True),
+        (start(0, 3, 300), start(None, 3, 300), True),
+        (start(None, 3, 300), start(None, 2, 900), False),
+        (start(None, 3, 300), start(900, 0, 900), False),
+        (start(None, 3, 300), start(None, 3, 900), False),
+    ],
+)
+def test_a_run_goes_on_by_when_it_was_asked_for_else_by_the_counts(*, last: Start, now: Start, same: bool):
+    assert goes_on(last, now) is same
+    if same:
+        known = last.asked_at if now.asked_at is None else now.asked_at
+        assert after(last, now) == Start(known, now.restarts, now.started_at)
 
 
 def test_one_that_never_ran_has_none():

@@ -78,19 +78,19 @@ def container(name: str = "web", state: State = State.RUNNING, **changes: Any) -
     return replace(made, **changes)
 
 
-def brought_back(restarts: int, seconds: float, *, asked: float = 0) -> dict[str, Any]:
+def brought_back(restarts: int, seconds: float, *, asked: float | None = 0) -> dict[str, Any]:
     """A container that its restart policy brought back so often, at last so many seconds after noon.
 
-    asked: when after noon somebody had started it.
+    asked: when after noon somebody had started it; None when nobody saw that.
     """
     at = NOON + timedelta(seconds=seconds)
-    start = Start(NOON + timedelta(seconds=asked), restarts, at)
+    start = Start(None if asked is None else NOON + timedelta(seconds=asked), restarts, at)
     return {"restart_policy": "always", "restart_count": restarts, "started_at": at, "start": start}
 
 
-def waiting(restarts: int, seconds: float) -> dict[str, Any]:
+def waiting(restarts: int, seconds: float, *, asked: float | None = 0) -> dict[str, Any]:
     """One that ended again and waits for its restart policy: the count is of the next start, the time of the last."""
-    there = brought_back(restarts, seconds)
+    there = brought_back(restarts, seconds, asked=asked)
     there["restart_count"] += 1
     return there | {"state": State.RESTARTING, "pid": None, "age": None}
 

@@ -424,16 +424,18 @@ def test_a_paused_container_is_idle_too():
 # --- What its restart policy brings back ------------------------------------------------------------------------------
 
 
-def came_back(seconds: float, each: float = 25 * MINUTE) -> dict[str, Any]:
-    """A container that ends so often and comes back by itself, as a check finds it; it counts anew each time."""
-    restarts = int(seconds // each)
-    return brought_back(restarts, restarts * each) | {"age": seconds - restarts * each}
+def came_back(seconds: float, *, asked: float | None = 0) -> dict[str, Any]:
+    """A container that ends every 25 minutes and comes back by itself, as a check finds it."""
+    restarts = int(seconds // (25 * MINUTE))
+    begun = restarts * 25 * MINUTE
+    return brought_back(restarts, begun, asked=asked) | {"age": seconds - begun}
 
 
-def test_one_that_comes_back_again_and_again_is_idle_as_if_it_had_never_ended():
-    """Each check finds another process, younger than the grace of a start."""
+@pytest.mark.parametrize("asked", [0, None])
+def test_one_that_comes_back_again_and_again_is_idle_as_if_it_had_never_ended(asked: float | None):
+    """Each check finds another process, younger than the grace of a start; also where no daemon saw when it began."""
     watch, whole = Watch(), Watch()
-    said = [watch.check(at * STEP, cpu_usec=50, **came_back(at * STEP)) for at in range(6)]
+    said = [watch.check(at * STEP, cpu_usec=50, **came_back(at * STEP, asked=asked)) for at in range(6)]
     assert said == [whole.check(at * STEP, cpu_usec=50) for at in range(6)]
     assert said[1:4] == ["idle for 0s of 30m (1 checks in a row)", "warn", "stop"]
 

@@ -25,6 +25,7 @@ from tests.unit.runtime.lifecycle.subjects import (
 from ds01.core.rules import Mode
 from ds01.core.value import replace
 from ds01.runtime.containers.container import State
+from ds01.runtime.containers.start import Start
 from ds01.runtime.lifecycle.decision import Action, Decision, Decisions, LifecycleRule, clock
 from ds01.runtime.lifecycle.record import RecordError
 from ds01.runtime.lifecycle.runtime_limit import (
@@ -234,12 +235,13 @@ def acts(said: dict[int, str]) -> dict[int, str]:
     return {each: words for each, words in said.items() if words in {"warn", "stop"}}
 
 
-def test_one_that_comes_back_again_and_again_is_as_old_as_its_first_start():
+@pytest.mark.parametrize("asked", [0, None])
+def test_one_that_comes_back_again_and_again_is_as_old_as_its_first_start(asked: float | None):
     """A restart each 25 minutes: each sweep finds another process, and the warnings hold."""
 
     def came_back(hours: float) -> dict[str, Any]:
         restarts = int(hours * 60 // 25)
-        return brought_back(restarts, restarts * 25 * 60.0) | {"age": hours * HOUR - restarts * 25 * 60.0}
+        return brought_back(restarts, restarts * 25 * 60.0, asked=asked) | {"age": hours * HOUR - restarts * 25 * 60.0}
 
     watch = Watch()
     assert acts({each: watch.check(each, **came_back(each)) for each in range(25)}) == ENDS
@@ -315,11 +317,11 @@ def test_a_rule_that_is_off_is_silent_and_takes_back_what_it_said():
     assert sweep.decisions == Decisions(cleared=(("alice", KEY),))
 
 
-FULL = Run("bob", NOON, 3600.5, 2.5, warned_at=12.25, share=0.75, told=True)
+FULL = Run("bob", Start(None, 3, NOON), 3600.5, 2.5, warned_at=12.25, share=0.75, told=True)
 
 
 @pytest.mark.parametrize(
-    "memory", [RuntimeMemory(), RuntimeMemory("boot-1", {"a": FULL, "b": Run("alice", NOON, 60, 0)})]
+    "memory", [RuntimeMemory(), RuntimeMemory("boot-1", {"a": FULL, "b": Run("alice", Start(NOON, 0, NOON), 60, 0)})]
 )
 def test_a_memory_comes_back_from_disk_as_it_was(memory: RuntimeMemory):
     assert from_document(written(memory)) == memory

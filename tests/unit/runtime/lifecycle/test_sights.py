@@ -22,6 +22,7 @@ from ds01.core.value import replace
 from ds01.runtime.containers.container import State
 from ds01.runtime.containers.look import look
 from ds01.runtime.containers.seen import Kind, Seen
+from ds01.runtime.containers.start import Start
 from ds01.runtime.gpu.hardware import GpuUuid
 from ds01.runtime.lifecycle import memory
 from ds01.runtime.lifecycle.decision import Times
@@ -237,7 +238,7 @@ def test_demand_that_cannot_be_told_is_none(lab: Site, loaded_nvml: FakeNvml):
 def test_timers_are_all_that_due_goes_by(site: Site):
     site.ledger(replace(held(ALICE, "2:0", name="web"), stopped_at=NOW))
     moment = site.sights.moment()
-    runtime = RuntimeMemory(moment.boot, {"a": Run(ALICE, NOW, 60, 0)})
+    runtime = RuntimeMemory(moment.boot, {"a": Run(ALICE, Start(NOW, 0, NOW), 60, 0)})
     kept = KeptMemory(moment, {"b": Kept(ALICE, NOW)})
     memory.remember(site.paths, "max-runtime", runtime)
     memory.remember(site.paths, "stale-containers", kept)
