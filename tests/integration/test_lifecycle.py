@@ -74,6 +74,32 @@ def test_an_idle_container_is_warned_then_stopped(site: LifecycleHost):
     assert site.events() == [("lifecycle.warned", ALICE, "web"), ("lifecycle.stopped", ALICE, "web")]
 
 
+@pytest.mark.parametrize(("job", "idle_timeout", "max_runtime"), [("idle", 1, None), ("max-runtime", None, 2)])
+def test_one_whose_command_is_broken_does_not_come_back_for_ever(
+    site: LifecycleHost, job: str, idle_timeout: int | None, max_runtime: int | None
+):
+    """Its restart policy brings it back again and again; each time it is another process, for some milliseconds."""
+    times = {"idle_timeout_seconds": idle_timeout, "max_runtime_seconds": max_runtime, "sigterm_grace_seconds": 0}
+    site.wrapped.override(ALICE, **times)
+    site.run("web", "--restart=always", command=(IMAGE, "false"))
+    until(lambda: site.inspected("web")["RestartCount"] >= 2)
+    site.must(job)
+    # Not before the next restart: the policy waits up to a minute for it, and each time twice as long.
+    restarts = site.inspected("web")["RestartCount"]
+    until(lambda: site.inspected("web")["RestartCount"] > restarts)
+    found: list[tuple[str, str, str | None]] = []
+
+    def is_stopped() -> bool:
+        pause()
+        found.extend(site.decided(job))
+        return found[-1:] == [("web", "stop", "done")]
+
+    until(is_stopped)
+    assert ("web", "warn", "done") in found
+    assert site.state("web") == "exited"
+    assert {each[0] for each in site.events()} == {"lifecycle.warned", "lifecycle.stopped"}
+
+
 def test_one_that_is_used_after_the_warning_is_left_alone_and_told_so(site: LifecycleHost):
     made = site.run("web")
     site.must("idle")

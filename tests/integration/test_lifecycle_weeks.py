@@ -16,6 +16,7 @@ from tests.unit.runtime.lifecycle.subjects import DAY, HOUR, MINUTE, NOON, RULES
 
 from ds01.runtime.containers.container import State
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
+from ds01.runtime.containers.start import Start
 from ds01.runtime.lifecycle import idle_memory, runtime_limit, stale_containers, unmanaged
 from ds01.runtime.lifecycle.decision import Action, Decision, Moment, Subject, Times, last_grace
 from ds01.runtime.lifecycle.idle import WARNED_SHARE, IdleSight, sweep_idle
@@ -77,7 +78,9 @@ class Clocks:
             self.sleep(self.chance.choice([10, 10 * MINUTE, 8 * HOUR, 3 * DAY]))
         elif event < 0.08:
             # Daylight saving by somebody who keeps local time in the hardware's clock, and worse.
-            self.wall += timedelta(seconds=self.chance.choice([-HOUR, HOUR, -30, 400 * DAY, -200 * DAY]))
+            # Nobody sets one to the microsecond: two starts would be at the same time.
+            set_by = self.chance.choice([-HOUR, HOUR, -30, 400 * DAY, -200 * DAY]) + self.chance.random()
+            self.wall += timedelta(seconds=set_by)
         return seconds
 
 
@@ -88,6 +91,9 @@ class Body:
     Attributes:
         born: when its first process started, by all clocks.
         quiet_since: since when it did nothing that counts, as far as sweeps could be told.
+        asked_wall: when it was started by somebody; its restart policy may have brought it back since.
+        born_boot: when its present process was started.
+        waits: whether it has ended just now, and waits for its restart policy.
         warned: when its owner was really told, in this run and since it was busy last.
     """
 
@@ -99,9 +105,12 @@ class Body:
     state: State
     started_wall: datetime
     finished_wall: datetime | None
+    asked_wall: datetime
     born: float
     born_boot: float
     quiet_since: float
+    restarts: int = 0
+    waits: bool = False
     cpu: int = 0
     net: int = 0
     busy_at: datetime | None = None
@@ -137,6 +146,7 @@ class World:
             state=state,
             started_wall=self.clocks.wall,
             finished_wall=None,
+            asked_wall=self.clocks.wall,
             born=self.clocks.true,
             born_boot=self.clocks.moment.boot_seconds,
             quiet_since=self.clocks.true,
@@ -148,11 +158,22 @@ class World:
         """Begin a new run."""
         moment = self.clocks.moment
         body.state, body.started_wall, body.finished_wall = State.RUNNING, moment.now, None
+        body.asked_wall, body.restarts, body.waits = moment.now, 0, False
         body.born, body.born_boot, body.quiet_since = self.clocks.true, moment.boot_seconds, self.clocks.true
         body.warned.clear()
         body.limit_told = None
 
+    def come_back(self, begun: Moment) -> None:
+        """Have restart policies bring some back right after the last sweep, as often as they like."""
+        for body in self.bodies.values():
+            waited, runs = body.waits, body.state is State.RUNNING
+            body.waits = runs and self.chance.random() < 0.1
+            if runs and (waited or self.chance.random() < 0.3):
+                body.started_wall, body.born_boot, body.cpu, body.net = begun.now, begun.boot_seconds, 0, 0
+                body.restarts += self.chance.choice([1, 1, 50])
+
     def stop(self, body: Body) -> None:
+        body.waits = False
         body.state, body.finished_wall, body.ended = State.EXITED, self.clocks.wall, self.clocks.true
         body.warned.clear()
 
@@ -181,17 +202,25 @@ class World:
 
     def subject(self, key: str, body: Body) -> Subject:
         created = State.CREATED is body.state
+        state = State.RESTARTING if body.waits else body.state
         found = container(
             body.name,
-            body.state,
+            state,
+            restart_count=body.restarts + body.waits,
             created_at=body.started_wall,
             started_at=None if created else body.started_wall,
             finished_at=body.finished_wall,
         )
         owner = Attribution(body.user, Evidence.LABEL)
         kind = Kind.DOCKER if body.name.startswith("u") else Kind.MANAGED
-        seen = Seen(found, kind, owner, admitted=True, of_site=body.left_alone and body.has_gpu, first_seen=NOON)
-        age = self.clocks.moment.boot_seconds - body.born_boot if body.state is State.RUNNING else None
+        of_site = body.left_alone and body.has_gpu
+        # Of some the events daemon did not see who asked for the start.
+        last = Start(
+            None if body.name.endswith("7") and body.restarts else body.asked_wall, body.restarts, body.started_wall
+        )
+        start = None if created else last
+        seen = Seen(found, kind, owner, admitted=True, of_site=of_site, first_seen=NOON, start=start)
+        age = self.clocks.moment.boot_seconds - body.born_boot if state is State.RUNNING else None
         return Subject(seen, body.times, protected=body.left_alone and not body.has_gpu, age_seconds=age)
 
     def tell(self, decision: Decision) -> bool:
@@ -212,22 +241,23 @@ def live(world: World, seconds: float) -> dict[str, IdleSight]:
     for key, body in world.bodies.items():
         busy = not world.calm and body.state is State.RUNNING and world.chance.random() < 0.25
         kind = world.chance.choice(["cpu", "net", "gpu"] if body.has_gpu else ["cpu", "net"]) if busy else ""
+        body.waits = body.waits and kind in {"", "gpu"}
         body.cpu += int(seconds * 1e6 * (0.5 if kind == "cpu" else 0.01))
         body.net += int(seconds * (50_000 if kind == "net" else 100))
         if kind == "gpu":
             # A sighting every 30 s; the wall clock may show any time by now.
             body.busy_at = world.clocks.wall - timedelta(seconds=world.chance.uniform(0, min(seconds, 60)))
         body.busy_at = None if again else body.busy_at
-        blind = not world.calm and world.chance.random() < 0.02
-        kept = not world.calm and world.chance.random() < 0.02
+        blind = not world.calm and not body.waits and world.chance.random() < 0.02
+        kept = not world.calm and not body.waits and world.chance.random() < 0.02
         # Of less than a second nothing can be said: it becomes a part of the next look.
         if seconds >= 1 and (busy or blind or kept):
             body.quiet_since = world.clocks.true
             body.warned.clear()
         gpus = {"MIG-1": GpuSign(body.busy_at, world.watched)} if body.has_gpu else {}
-        sights[key] = IdleSight(
-            world.subject(key, body), "unreadable" if blind else body.cpu, body.net, gpus, keep_alive=kept
-        )
+        cpu = "unreadable" if blind or body.waits else body.cpu
+        keep_alive = None if body.waits else kept
+        sights[key] = IdleSight(world.subject(key, body), cpu, body.net, gpus, keep_alive=keep_alive)
     return sights
 
 
@@ -249,7 +279,8 @@ def check_idle_stop(world: World, decision: Decision, *, demand: float) -> None:
 
 def idle_sweep(world: World, memory: IdleMemory) -> IdleMemory:
     """One sweep and what it does."""
-    seconds = world.clocks.step()
+    begun, seconds = world.clocks.moment, world.clocks.step()
+    world.come_back(begun)
     if not world.calm:
         world.churn(starts=0.05)
     demand = world.chance.random()
@@ -300,7 +331,9 @@ def check_runtime_stop(world: World, body: Body) -> None:
 
 
 def runtime_sweep(world: World, memory: RuntimeMemory) -> RuntimeMemory:
+    begun = world.clocks.moment
     world.clocks.step()
+    world.come_back(begun)
     if not world.calm:
         world.churn(starts=0.01)
         for body in world.bodies.values():

@@ -33,9 +33,9 @@ from ds01.runtime.identity import Caller
 JSON_VERSION: Final = 1
 _HEAD: Final = ("NAME", "OWNER", "KIND", "STATE", "SINCE", "IMAGE", "GPU", "FLAGS")
 _SHOWN_ID: Final = 12
-_EPILOG: Final = """Whose a container is, is known by a claim of an administrator, by the label that DS01 gave it,
-by the slice that the kernel has it in, or as whom its processes run. With a ? only its maker
-says so: it counts for nobody. What Docker could not describe is shown as it was seen last
+_EPILOG: Final = """Whose a container is, is known by a claim of an administrator or by the label that DS01 gave it.
+With a ? only its maker says so, by the slice that it is in, another label, or as whom its
+processes run: it counts for nobody. What Docker could not describe is shown as it was seen last
 (undescribed), and left alone. An account sees its own, an administrator all. Claims, and which
 containers DS01 let come to be, root alone reads: without sudo what Docker and the kernel show has
 to do."""

@@ -21,36 +21,41 @@ _LONGEST_NAME: Final = 40
 def bypassed_words(paths: HostPaths, user: str) -> str | None:
     """Return a sentence about an account's containers that run without DS01; None when there are none, or none known.
 
-    Also those that only their maker says are its own: nothing but this word comes of it.
+    Also about those of which only their maker says so: nothing but this word comes of it, and it says no more.
     """
-    names = _names(paths, user)
-    if not names:
+    found = _found(paths, user)
+    if not found:
         return None
+    names = sorted(name for name, _ in found)
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     shown = ", ".join(visible(name, _LONGEST_NAME) for name in names[:_SHOWN])
     many = len(names) > 1
+    doubtful = any(asserted for _, asserted in found)
+    make = f"If {'they are' if many else 'it is'} yours, make" if doubtful else "Make"
     return (
-        f"{'containers' if many else 'a container'} of yours {'run' if many else 'runs'} without DS01: {shown}{more};"
-        f" {'they have' if many else 'it has'} no GPU of yours and may be stopped. Make {'them' if many else 'it'} anew"
-        " with docker run or docker create"
+        f"{'containers' if many else 'a container'} {'in your name' if doubtful else 'of yours'}"
+        f" {'run' if many else 'runs'} without DS01: {shown}{more};"
+        f" {'they have' if many else 'it has'} no GPU of yours and may be stopped."
+        f" {make} {'them' if many else 'it'} anew with docker run or docker create"
     )
 
 
-def _names(paths: HostPaths, user: str) -> list[str]:
+def _found(paths: HostPaths, user: str) -> list[tuple[str, bool]]:
+    """Return their names, and whether only their maker says whose they are."""
     try:
         text = read_bytes(paths.containers, of_root=True)
         if user.encode() not in text:
             return []
         rows = json.loads(text)["containers"].values()
-        return sorted(
-            row["name"]
+        return [
+            (row["name"], row["owner"]["asserted"])
             for row in rows
             if row["owner"] is not None
             and row["owner"]["user"] == user
             and row["kind"] != _MANAGED
             and row["state"] in _LIVE
             and not row["of_site"]
-        )
+        ]
     except (OSError, StateError, AttributeError, KeyError, TypeError, ValueError):
         # A word to somebody who makes a container; who looks after the file is told elsewhere.
         return []

@@ -114,6 +114,8 @@ class Container:
         cpu_quota_usec: of each period, where it was limited in the older way; below 0 is unlimited, None is not said.
         cpu_period_usec: None is the kernel's own.
         oom_killed: whether the kernel ended a process of its last run for want of memory.
+        restart_count: how often its restart policy brought it back, or is about to, since it was last started
+            otherwise; 0 where the engine does not say it.
     """
 
     id: str
@@ -134,6 +136,7 @@ class Container:
     nano_cpus: int | None = None
     cpu_quota_usec: int | None = None
     cpu_period_usec: int | None = None
+    restart_count: int = 0
 
     @property
     def is_live(self) -> bool:
@@ -231,6 +234,7 @@ def read_container(said: object) -> Container:
         nano_cpus=_number_or_none(host_config, "NanoCpus"),
         cpu_quota_usec=_number_or_none(host_config, "CpuQuota"),
         cpu_period_usec=_number_or_none(host_config, "CpuPeriod"),
+        restart_count=_number(whole, "RestartCount") if "RestartCount" in whole else 0,
     )
 
 

@@ -15,7 +15,7 @@ from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field, replace
-from ds01.runtime.accounts import is_admin, uid_of
+from ds01.runtime.accounts import uid_of
 from ds01.runtime.containers.claims import Claim, read_claims
 from ds01.runtime.containers.container import Container, Undescribed
 from ds01.runtime.containers.describe import inspect_all
@@ -139,7 +139,6 @@ class Looker:
     _ledger: Ledger | None = None
     _pages: dict[str, Collection[str]] = field(default_factory=dict)
     _names: dict[int, str | None] = field(default_factory=dict)
-    _admins: dict[str, bool] = field(default_factory=dict)
     _spent: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -166,18 +165,17 @@ class Looker:
         admitted = (known is not None and known.admitted) or self._is_admitted(container)
         traces = self._traces(container)
         uids = frozenset[int]() if traces is None else traces.uids
-        process = person_of(uids, self.policy, self._name_of)
         claim = self.claims.get(container.id)
         findings = Findings(
             slice_account=None if traces is None else self._account_of(traces, container.id),
-            process_account=process,
-            # Images run as the first uids that people have, and an administrator's containers may do more than others.
-            process_is_proof=process is not None and not self._is_admin(process),
+            process_account=person_of(uids, self.policy, self._name_of),
             claim=None if claim is None else claim.user,
             admitted=admitted,
             listed=container.name in self._sites_own(),
         )
-        return see(container, findings, self.now if known is None else known.first_seen)
+        if known is None:
+            return see(container, findings, self.now)
+        return see(container, findings, known.first_seen, known.start)
 
     def _is_admitted(self, container: Container) -> bool:
         token = token_of(container) or ""
@@ -222,11 +220,6 @@ class Looker:
             except (KeyError, OverflowError):
                 self._names[uid] = None
         return self._names[uid]
-
-    def _is_admin(self, account: str) -> bool:
-        if account not in self._admins:
-            self._admins[account] = is_admin(self.policy, account)
-        return self._admins[account]
 
     def _sites_own(self) -> frozenset[str]:
         if self._site is None:

@@ -15,6 +15,7 @@ from ds01.core.visible import visible
 from ds01.runtime.containers.container import Container, State
 from ds01.runtime.containers.scan import token_of, type_of
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
+from ds01.runtime.containers.start import Start
 
 VERSION: Final = 1
 # Those that no page has any more are forgotten at each look at all containers; many more than can come in between.
@@ -35,6 +36,7 @@ class Row:
         gpu_uuids: as far as they are known without looking at the hardware.
         token: of its admission; None when its labels have none.
         bypass_told: whether the event log has that it came past DS01.
+        start: how it came to run; None when it never did, or when nobody asked about it since.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Row:
     gpu_uuids: tuple[str, ...] = ()
     token: str | None = None
     bypass_told: bool = False
+    start: Start | None = None
 
     @property
     def charged(self) -> str | None:
@@ -101,6 +104,7 @@ def row_of(seen: Seen, before: Row | None = None) -> Row:
         gpu_uuids=_uuids(there, admitted=seen.admitted),
         token=None if (token := token_of(there)) is None else visible(token),
         bypass_told=before is not None and before.bypass_told,
+        start=seen.start,
     )
 
 
@@ -178,6 +182,15 @@ def entry_of(row: Row) -> Mapping[str, object]:
         "gpu_uuids": list(row.gpu_uuids),
         "token": row.token,
         "bypass_told": row.bypass_told,
+        "start": None if row.start is None else _start(row.start),
+    }
+
+
+def _start(start: Start) -> Mapping[str, object]:
+    return {
+        "asked_at": _time(start.asked_at),
+        "restarts": start.restarts,
+        "started_at": _time(start.started_at),
     }
 
 
@@ -221,7 +234,18 @@ def _row(container_id: str, entry: Mapping[str, object]) -> Row:
         gpu_uuids=tuple(map(str, uuids)),
         token=None if entry["token"] is None else _text(entry["token"]),
         bypass_told=entry["bypass_told"] is True,
+        # A record from before this was remembered is no damaged one.
+        start=None if entry.get("start") is None else _read_start(entry["start"]),
     )
+
+
+def _read_start(entry: object) -> Start:
+    if not isinstance(entry, dict):
+        raise TypeError("start")
+    asked_at, restarts, started_at = _read_time(entry["asked_at"]), entry["restarts"], _read_time(entry["started_at"])
+    if started_at is None or not isinstance(restarts, int):
+        raise TypeError("start")
+    return Start(asked_at, restarts, started_at)
 
 
 def _owner(entry: object) -> Attribution:

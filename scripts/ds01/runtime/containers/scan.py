@@ -1,7 +1,7 @@
 """Decides by which way a container came to be and whose it is, from all that is known of it. Pure; look.py looks.
 
-Whoever makes a container writes its labels. They are believed where DS01 is known to have written them; else they are
-what somebody said, and what the kernel shows of the container stands above them.
+Whoever makes a container writes its labels, and chooses its slice and its uids too. Labels are believed where DS01 is
+known to have written them; all else is what somebody said: it is shown, and nobody is charged by it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ds01.core.typed import Final
 from ds01.core.value import dataclass
 from ds01.runtime.containers.container import Container
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
+from ds01.runtime.containers.start import Start, start_of
 from ds01.runtime.gpu.ledger import Allocation
 
 _OURS: Final = (
@@ -55,7 +56,6 @@ class Findings:
     Attributes:
         slice_account: in whose slice the kernel has it; None when in nobody's, or when it does not run.
         process_account: whose its processes are; None when nobody's, or of several accounts.
-        process_is_proof: False where that is not enough to go by, since whoever makes a container chooses its uid.
         claim: whose an administrator says it is.
         admitted: DS01 let it come to be.
         listed: the policy names it as one of the site's own.
@@ -63,14 +63,17 @@ class Findings:
 
     slice_account: str | None = None
     process_account: str | None = None
-    process_is_proof: bool = True
     claim: str | None = None
     admitted: bool = False
     listed: bool = False
 
 
-def see(container: Container, findings: Findings, first_seen: datetime) -> Seen:
-    """Return a container with what is decided about it."""
+def see(container: Container, findings: Findings, first_seen: datetime, last: Start | None = None) -> Seen:
+    """Return a container with what is decided about it.
+
+    Args:
+        last: how it came to run when it was looked at before.
+    """
     return Seen(
         container=container,
         kind=classify(container, admitted=findings.admitted),
@@ -78,6 +81,7 @@ def see(container: Container, findings: Findings, first_seen: datetime) -> Seen:
         admitted=findings.admitted,
         of_site=is_of_site(container, findings),
         first_seen=first_seen,
+        start=start_of(container, last),
     )
 
 
@@ -101,7 +105,11 @@ def type_of(kind: Kind, labels: Mapping[str, str]) -> ContainerType:
 def attribute(container: Container, findings: Findings) -> Attribution | None:
     """Decide whose a container is; None when nothing tells.
 
-    A claim comes first, then a label that DS01 wrote, then what the kernel shows; any other label is only asserted.
+    A claim comes first, then a label that DS01 wrote. All else is asserted by whoever made the container, and the more
+    the kernel makes of it, the rather it is shown: the slice, then other labels, then the uid.
+
+    Source: Docker Engine API 1.41, ContainerCreate: HostConfig.CgroupParent, Config.User and an image's own user are
+        taken from any client. With userns-remap all containers share one range of uids, so that those tell no more.
     """
     if findings.claim is not None:
         return Attribution(findings.claim, Evidence.CLAIM)
@@ -109,12 +117,10 @@ def attribute(container: Container, findings: Findings) -> Attribution | None:
     if label is not None and findings.admitted and not label.is_older:
         return Attribution(label.name, Evidence.LABEL)
     if findings.slice_account is not None:
-        return Attribution(findings.slice_account, Evidence.SLICE)
-    process = findings.process_account
-    if process is not None and findings.process_is_proof:
-        return Attribution(process, Evidence.PROCESS)
+        return Attribution(findings.slice_account, Evidence.SLICE, asserted=True)
     if label is not None:
         return Attribution(label.name, Evidence.LABEL, asserted=True)
+    process = findings.process_account
     return None if process is None else Attribution(process, Evidence.PROCESS, asserted=True)
 
 

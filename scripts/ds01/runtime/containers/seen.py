@@ -7,6 +7,7 @@ from enum import Enum
 
 from ds01.core.value import dataclass
 from ds01.runtime.containers.container import Container
+from ds01.runtime.containers.start import Start
 
 
 class Kind(Enum):
@@ -24,8 +25,8 @@ class Evidence(Enum):
 
     CLAIM = "claim"  # an administrator said so
     LABEL = "label"
-    SLICE = "slice"  # the kernel has it in the account's slice
-    PROCESS = "process"  # its processes are the account's
+    SLICE = "slice"  # the kernel has it in the account's slice, which its maker may have chosen
+    PROCESS = "process"  # its processes have the account's uid, which its maker may have chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Seen:
         admitted: whether DS01 itself let it come to be: its promise was found, or its GPU is in the ledger.
         of_site: whether the policy lists it as one of the site's own (monitoring, system).
         first_seen: when DS01 first saw it.
+        start: how it came to run; None when it never did.
     """
 
     container: Container
@@ -58,6 +60,7 @@ class Seen:
     admitted: bool
     of_site: bool
     first_seen: datetime
+    start: Start | None = None
 
     @property
     def charged(self) -> str | None:

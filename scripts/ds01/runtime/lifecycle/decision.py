@@ -12,7 +12,9 @@ from ds01.core.typed import Final
 from ds01.core.units import format_duration
 from ds01.core.value import dataclass, field, replace
 from ds01.core.visible import short_name, visible
+from ds01.runtime.containers.container import State
 from ds01.runtime.containers.seen import Seen
+from ds01.runtime.containers.start import Start, restarts_of, start_of
 from ds01.runtime.lifecycle.notices import Weight
 
 _LONGEST_NAME: Final = 1000
@@ -125,6 +127,29 @@ class Subject:
         """The account that it counts for."""
         return self.seen.charged
 
+    @property
+    def start(self) -> Start | None:
+        """How it came to run; None when it never did.
+
+        A run is from a start that somebody asked for to its end. What its restart policy brings back goes on where it
+        was, or it would never be idle and never too old.
+        """
+        return self.seen.start or start_of(self.seen.container, None)
+
+    @property
+    def is_coming_back(self) -> bool:
+        """Whether its restart policy brings it back and it has no process just now: it waits, or ended at this look."""
+        container = self.seen.container
+        return container.state is State.RESTARTING or (restarts_of(container) > 0 and self.age_seconds is None)
+
+    def awake_age(self, moment: Moment) -> float:
+        """Return for how many seconds its first process has been there, those left out in which the machine slept.
+
+        What it slept before may have been before the process or in its time; what is in doubt does not count. 0 when
+        nothing is known.
+        """
+        return max(0.0, (self.age_seconds or 0.0) - moment.asleep_seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -139,6 +164,7 @@ class Decision:
         keep_seconds: for how long its next login shows it.
         state_since: since when the container has been as it was found (its start, or its end); when that is another by
             now, the decision is about a container that is no more.
+        restarts: how often its restart policy had brought it back; more often by now, and it is the same run.
         grace_seconds: between stop signal and SIGKILL.
         binding: False for a warning of what would be done, were the rule enforced: nothing may follow from it.
         mark: what the rule notes when its owner was told; what it means is the rule's.
@@ -161,6 +187,7 @@ class Decision:
     mark: float = 0
     ahead_seconds: float = 0
     slots: tuple[str, ...] = ()
+    restarts: int = 0
 
     @property
     def weight(self) -> Weight:
@@ -232,6 +259,7 @@ def decided(subject: Subject, rule: LifecycleRule, action: Action, reason: str, 
         key=key_of(rule, subject.id),
         state_since=subject.seen.container.started_at,
         grace_seconds=(Times() if subject.times is None else subject.times).sigterm_grace,
+        restarts=restarts_of(subject.seen.container),
     )
 
 

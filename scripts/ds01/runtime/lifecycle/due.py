@@ -125,7 +125,7 @@ def _runtime(subject: Subject, timers: Timers, moment: Moment) -> Iterator[datet
     run = run_of(subject, known, moment)
     if not isinstance(run, Run):
         return
-    age = age_of(subject, run, moment)
+    age = age_of(run, moment)
     for share in timers.rules.runtime_warnings:
         if share > run.share:
             yield moment.after(share * run.limit - age)

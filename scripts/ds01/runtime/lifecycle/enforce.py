@@ -15,6 +15,7 @@ from ds01.core.terminal import say
 from ds01.core.typed import Final, Protocol
 from ds01.core.value import dataclass, field
 from ds01.runtime.containers.container import Container, State
+from ds01.runtime.containers.start import restarts_of
 from ds01.runtime.lifecycle.decision import Action, Decision, LifecycleRule, Standing
 from ds01.runtime.lifecycle.jobs import SOURCE
 from ds01.runtime.lifecycle.notices import Weight
@@ -156,7 +157,7 @@ class Enforcer:
         container = self.inspect(decision.container_id)
         if container is None or not container.is_live:
             return Outcome(decision, End.NOT_NEEDED, "it has ended by itself")
-        if container.started_at != decision.state_since:
+        if container.started_at != decision.state_since and restarts_of(container) <= decision.restarts:
             return Outcome(decision, End.NOT_NEEDED, "it was started anew meanwhile")
         why = self.busy_again(decision, container)
         if why is not None:

@@ -2,6 +2,7 @@
 
 A container is idle when its GPUs, its CPU and its network have been quiet since the check before. What cannot be told
 is not quiet. It is stopped when enough checks in a row found it idle, for long enough, and its owner was told before.
+What its restart policy brings back is the same run, and is judged by what it does since.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from ds01.core.rules import Mode
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, replace
-from ds01.runtime.containers.container import State
+from ds01.runtime.containers.container import LIVE
+from ds01.runtime.containers.start import after, goes_on
 from ds01.runtime.lifecycle.decision import (
     Action,
     Decision,
@@ -34,7 +36,6 @@ from ds01.runtime.lifecycle.settings import LifecycleRules
 _SHORTEST_SECONDS: Final = 1.0
 # Between the warning and the stop, as a part of the timeout; a later check is needed besides.
 WARNED_SHARE: Final = 0.1
-_WATCHED: Final = frozenset({State.RUNNING, State.PAUSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +43,23 @@ class IdleSight:
     """One container as a check sees it; a text is why something cannot be told.
 
     Attributes:
-        cpu_usec: used since it was made. Source: cgroup v2, cpu.stat, usage_usec.
+        cpu_usec: used since its process was started. Source: cgroup v2, cpu.stat, usage_usec.
         network_bytes: in and out, its loopback left out; None when it shares the host's network.
         gpus: activity of the units it has; empty when it has none.
-        keep_alive: whether there is a .keep-alive file in its workspace.
+        keep_alive: whether there is a .keep-alive file in its workspace; None when it has no workspace just now, and
+            what the last check found holds.
     """
 
     subject: Subject
     cpu_usec: int | str
     network_bytes: int | str | None
     gpus: Mapping[str, GpuSign] | str
-    keep_alive: bool | str = False
+    keep_alive: bool | str | None = False
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether there is a .keep-alive file, or may be one."""
+        return self.keep_alive is not False and self.keep_alive is not None
 
     @property
     def has_gpu(self) -> bool:
@@ -124,7 +131,7 @@ def busy_since_then(sight: IdleSight, spell: Spell, rules: LifecycleRules, momen
     For the look right before it is stopped, which may come much later than the sweep. A .keep-alive file that has come
     since then holds it too, as its owner was promised; for how long, the next sweep says.
     """
-    if sight.keep_alive is not False and spell.kept_since is None:
+    if sight.may_be_kept and spell.kept_since is None:
         unknown = isinstance(sight.keep_alive, str)
         return "it may have a .keep-alive file now" if unknown else "it has a .keep-alive file now"
     return None if moment.awake_seconds - spell.checked_at < _SHORTEST_SECONDS else _busy(sight, spell, rules, moment)
@@ -145,8 +152,8 @@ def _judge(
     exempt = _exempt(sight.subject)
     if exempt is not None:
         return _Judged(None, words=exempt)
-    container = sight.subject.seen.container
-    if known is None or known.started_at != container.started_at or known.user != sight.subject.user:
+    start = sight.subject.start
+    if known is None or start is None or not goes_on(known.start, start) or known.user != sight.subject.user:
         return _Judged(_begun(sight, moment), words="it is watched from now on", cleared=True)
     if moment.awake_seconds - known.checked_at < _SHORTEST_SECONDS:
         return _Judged(known, words="it was looked at a moment ago")
@@ -178,7 +185,7 @@ def _exempt(subject: Subject) -> str | None:
     if why is not None:
         return why
     state = subject.seen.container.state
-    if state not in _WATCHED:
+    if state not in LIVE:
         return f"it is {state.value}"
     if subject.user is None or subject.times is None:
         return "nobody can be charged for it, so nobody's limits hold"
@@ -186,20 +193,19 @@ def _exempt(subject: Subject) -> str | None:
 
 
 def _begun(sight: IdleSight, moment: Moment) -> Spell | None:
-    started_at, user = sight.subject.seen.container.started_at, sight.subject.user
-    if started_at is None or user is None:
+    subject, now = sight.subject, moment.awake_seconds
+    start = subject.start
+    if start is None or subject.user is None:
         return None
-    # What the machine slept before may have been before this run or in it; what is in doubt does not count.
-    age = sight.subject.age_seconds or 0
-    before = moment.asleep_seconds - min(moment.asleep_seconds, age)
-    kept_since = moment.awake_seconds if sight.keep_alive is not False else None
-    return _noted(sight, Spell(user, started_at, before, moment.awake_seconds, kept_since=kept_since), moment)
+    spell = Spell(subject.user, start, now - subject.awake_age(moment), checked_at=now)
+    return replace(_noted(sight, spell, moment), kept_since=now if sight.may_be_kept else None)
 
 
 def _noted(sight: IdleSight, spell: Spell, moment: Moment) -> Spell:
     """Return a spell with what this check found."""
     return replace(
         spell,
+        start=spell.start if sight.subject.start is None else after(spell.start, sight.subject.start),
         checked_at=moment.awake_seconds,
         cpu_usec=None if isinstance(sight.cpu_usec, str) else sight.cpu_usec,
         network_bytes=None if isinstance(sight.network_bytes, str) else sight.network_bytes,
@@ -212,19 +218,27 @@ def _noted(sight: IdleSight, spell: Spell, moment: Moment) -> Spell:
 
 def _busy(sight: IdleSight, spell: Spell, rules: LifecycleRules, moment: Moment) -> str | None:
     """Return why a container is not idle; None when it is."""
-    elapsed = moment.awake_seconds - spell.checked_at
-    return (
-        _just_started(sight.subject, spell, rules, moment)
-        or _gpu_busy(sight.gpus, spell.gpus, rules.idle_gpu_percent)
-        or _cpu_busy(sight.cpu_usec, spell.cpu_usec, elapsed, rules.idle_cpu_percent)
-        or _network_busy(sight.network_bytes, spell.network_bytes, elapsed, rules.idle_network)
+    why = _just_started(sight.subject, spell, rules, moment) or _gpu_busy(
+        sight.gpus, spell.gpus, rules.idle_gpu_percent
+    )
+    if why is not None or sight.subject.is_coming_back:
+        # Without a process it uses nothing else.
+        return why
+    elapsed, cpu, network = moment.awake_seconds - spell.checked_at, spell.cpu_usec, spell.network_bytes
+    start = sight.subject.start
+    if start is None or start.started_at != spell.start.started_at:
+        # Brought back since: it is counted anew from 0, and what it used before that is gone with its control group.
+        age = sight.subject.age_seconds or 0.0
+        elapsed, cpu, network = min(elapsed, max(age, _SHORTEST_SECONDS)), 0, 0
+    return _cpu_busy(sight.cpu_usec, cpu, elapsed, rules.idle_cpu_percent) or _network_busy(
+        sight.network_bytes, network, elapsed, rules.idle_network
     )
 
 
 def _just_started(subject: Subject, spell: Spell, rules: LifecycleRules, moment: Moment) -> str | None:
-    if subject.age_seconds is None:
+    if subject.age_seconds is None and not subject.is_coming_back:
         return "it cannot be told how long it has run"
-    awake = subject.age_seconds - (moment.asleep_seconds - spell.asleep_before)
+    awake = moment.awake_seconds - spell.began_at
     if awake < rules.start_grace_seconds:
         return f"it started {spoken(max(0, awake))} ago; {spoken(rules.start_grace_seconds)} are its grace"
     return None
@@ -270,6 +284,8 @@ def _kept_since(sight: IdleSight, spell: Spell, moment: Moment) -> float | None:
     """Return since when a .keep-alive file has been there at every check; one that cannot be told may be there."""
     if sight.keep_alive is False:
         return None
+    if sight.keep_alive is None:
+        return spell.kept_since
     return moment.awake_seconds if spell.kept_since is None else spell.kept_since
 
 

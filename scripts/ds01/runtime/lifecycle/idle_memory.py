@@ -10,6 +10,7 @@ from datetime import datetime
 
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field, replace
+from ds01.runtime.containers.start import Start
 from ds01.runtime.lifecycle import record
 from ds01.runtime.lifecycle.decision import Action, Decision, Moment
 
@@ -35,8 +36,8 @@ class Spell:
 
     Attributes:
         user: the account that it counts for, which was told if anybody was.
-        started_at: which run of the container it is.
-        asleep_before: how much of the machine's sleep was over before the run is known to have begun.
+        start: how the container came to run in it, as the last check found it.
+        began_at: when it did.
         cpu_usec, network_bytes, gpus: as the last check found them; None and absent when it could not.
         idle_since: the first check in a row that found it idle; None when the last one did not.
         checks: how many in a row did.
@@ -47,8 +48,8 @@ class Spell:
     """
 
     user: str
-    started_at: datetime
-    asleep_before: float
+    start: Start
+    began_at: float
     checked_at: float
     cpu_usec: int | None = None
     network_bytes: int | None = None
@@ -100,8 +101,8 @@ _SIGN: Final = {
 }
 _SPELL: Final = {
     "user": record.text,
-    "started_at": record.instant,
-    "asleep_before": record.number,
+    "start": record.start,
+    "began_at": record.number,
     "checked_at": record.number,
     "cpu_usec": record.optional(record.count),
     "network_bytes": record.optional(record.count),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from ds01.core.typed import Final
+from ds01.runtime.containers.start import Start
 from ds01.runtime.lifecycle.decision import Moment
 
 TYPE_CHECKING = False
@@ -88,6 +89,11 @@ def instant(said: object) -> datetime:
     if read.tzinfo is None:
         raise RecordError(f"{said!r} has no time zone")
     return read
+
+
+def start(said: object) -> Start:
+    """Read how a container came to run."""
+    return Start(**fields(said, {"asked_at": optional(instant), "restarts": count, "started_at": instant}))
 
 
 def optional(read: Callable[[object], object]) -> Callable[[object], object]:

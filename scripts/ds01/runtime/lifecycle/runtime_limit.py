@@ -1,17 +1,17 @@
 """Which containers near the end of their max_runtime, and which are past it. Pure: what was seen in, decisions out.
 
+A run is from a start that somebody asked for to its end: a restart policy that brings it back begins no other.
 Nobody is stopped who was not warned of that very end, and not sooner than a last grace after the first warning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
 
 from ds01.core.rules import Mode
 from ds01.core.typed import Final
 from ds01.core.value import dataclass, field, replace
-from ds01.runtime.containers.container import State
+from ds01.runtime.containers.start import Start, after, goes_on
 from ds01.runtime.lifecycle import record
 from ds01.runtime.lifecycle.decision import (
     Action,
@@ -31,25 +31,24 @@ from ds01.runtime.lifecycle.decision import (
 )
 from ds01.runtime.lifecycle.settings import LifecycleRules
 
-_RUNS: Final = frozenset({State.RUNNING, State.PAUSED})
-
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run of a container, as far as its owner was told of its end. Times are Moment.awake_seconds.
 
     Attributes:
+        start: how the container came to run in it, as it was seen last.
         limit: the max_runtime that was told; another one is told anew.
-        asleep_before: how much of the machine's sleep was over before the run is known to have begun.
+        began_at: when it did.
         warned_at: when its owner was first warned; None when not yet.
         share: the highest share of which its owner was warned; 0 for none.
         told: whether its owner was told only what would be done, were the rule enforced.
     """
 
     user: str
-    started_at: datetime
+    start: Start
     limit: float
-    asleep_before: float
+    began_at: float
     warned_at: float | None = None
     share: float = 0.0
     told: bool = False
@@ -105,9 +104,13 @@ def sweep_runtime(
         else:
             remarks.append(Remark(subject.name, subject.user, decision))
     runs = {key: run if enforced else _withdrawn(run) for key, run in runs.items()}
-    goes_on = {key for key, run in runs.items() if key in known and known[key].started_at == run.started_at}
+    same = {
+        key
+        for key, run in runs.items()
+        if key in known and goes_on(known[key].start, run.start) and known[key].user == run.user
+    }
     withdrawn = {key for key, run in known.items() if run.warned_at is not None and not enforced}
-    over = {key: run for key, run in memory.runs.items() if key not in goes_on - withdrawn}
+    over = {key: run for key, run in memory.runs.items() if key not in same - withdrawn}
     return RuntimeSweep(
         Decisions(tuple(wanted), tuple(remarks), _cleared(over)),
         RuntimeMemory(moment.boot, runs),
@@ -148,31 +151,33 @@ def run_of(subject: Subject, known: Run | None, moment: Moment) -> Run | str:
     why = untouchable(subject)
     if why is not None:
         return why
-    if container.state not in _RUNS or container.started_at is None:
+    start = subject.start
+    if not container.is_live or start is None:
         return f"it is {container.state.value}"
     if subject.user is None or subject.times is None:
         return "nobody can be charged for it, so nobody's limits hold"
     limit = subject.times.max_runtime
     if limit is None:
         return "no max_runtime holds for it"
-    if subject.age_seconds is None:
+    if subject.age_seconds is None and not subject.is_coming_back:
         return "it cannot be told how long it has run"
-    if known is None or known.started_at != container.started_at or known.user != subject.user:
-        # What the machine slept before may have been before this run or in it; what is in doubt does not count.
-        before = moment.asleep_seconds - min(moment.asleep_seconds, subject.age_seconds)
-        return Run(subject.user, container.started_at, limit, before)
-    # Of another end nobody was warned.
-    return known if known.limit == limit else replace(known, limit=limit, warned_at=None, share=0.0, told=False)
+    if known is not None and goes_on(known.start, start):
+        start = after(known.start, start)
+        if known.limit == limit and known.user == subject.user:
+            return replace(known, start=start)
+        # Of another end nobody was warned, nor was another owner.
+        return Run(subject.user, start, limit, known.began_at)
+    return Run(subject.user, start, limit, moment.awake_seconds - subject.awake_age(moment))
 
 
-def age_of(subject: Subject, run: Run, moment: Moment) -> float:
+def age_of(run: Run, moment: Moment) -> float:
     """Return for how many seconds a run goes on, without what the machine slept."""
-    return max(0.0, (subject.age_seconds or 0.0) - (moment.asleep_seconds - run.asleep_before))
+    return max(0.0, moment.awake_seconds - run.began_at)
 
 
 def _decided(subject: Subject, run: Run, rules: LifecycleRules, moment: Moment) -> Decision | str:
     """Return what is to be done; a text is why nothing is."""
-    age = age_of(subject, run, moment)
+    age = age_of(run, moment)
     words = f"it has run for {spoken(age)} of {spoken(run.limit)}"
     over = age >= run.limit
     if rules.mode(LifecycleRule.MAX_RUNTIME) is not Mode.ENFORCE:
@@ -198,9 +203,9 @@ def _decision(subject: Subject, action: Action, reason: str, text: str) -> Decis
 
 _RUN: Final = {
     "user": record.text,
-    "started_at": record.instant,
+    "start": record.start,
     "limit": record.number,
-    "asleep_before": record.number,
+    "began_at": record.number,
     "warned_at": record.optional(record.number),
     "share": record.number,
     "told": record.flag,

@@ -91,7 +91,7 @@ class Sights:
         container = seen.container
         account = None if seen.charged is None else self._account(seen.charged)
         times = None if account is None else self.rules.times(account, type_of(seen.kind, container.labels))
-        # Anybody can write that label; only what DS01 let come to be, and what an administrator made, is believed.
+        # Anybody can write that label; only what DS01 let come to be, and what is claimed for an administrator, is.
         may_ask = seen.admitted or seen.of_site or (account is not None and account.is_admin)
         age = None if container.pid is None else self._age_seconds(container.pid)
         return Subject(seen, times, container.is_protected and may_ask, age)
@@ -121,9 +121,14 @@ class Sights:
 
     def idle_sight(self, subject: Subject) -> IdleSight:
         """Return what one container has used up to now; of one that has no timeout nobody looks."""
-        pid = subject.seen.container.pid
-        if pid is None or subject.times is None or subject.times.idle_timeout is None:
-            return IdleSight(subject, "it has no process", "it has no process", {})
+        pid, none = subject.seen.container.pid, "it has no process"
+        if subject.times is None or subject.times.idle_timeout is None:
+            return IdleSight(subject, none, none, {})
+        if subject.is_coming_back:
+            # It has its GPUs all the same.
+            return IdleSight(subject, none, none, self._signs(subject), keep_alive=None)
+        if pid is None:
+            return IdleSight(subject, none, none, {})
         counters = Counters(self.machine.proc, self.paths.cgroup, pid, subject.id)
         return IdleSight(
             subject=subject,

@@ -16,6 +16,7 @@ from ds01.runtime.accounts import is_admin, limits_of
 from ds01.runtime.containers.container import Container
 from ds01.runtime.containers.engine import Engine, engine_socket
 from ds01.runtime.containers.look import Looked, look
+from ds01.runtime.containers.start import start_of
 from ds01.runtime.gpu.host import open_gpus
 from ds01.runtime.gpu.ledger import Ledger
 from ds01.runtime.gpu.request import AccountLimits, account_limits
@@ -163,7 +164,9 @@ def _idle(sights: Sights) -> Plan:
 
     def busy_again(decision: Decision, container: Container) -> str | None:
         again = Sights(sights.paths, sights.policy, sights.machine, sights.awake)
-        sight = again.idle_sight(again.subject(replace(by_id[container.id], container=container)))
+        before = by_id[container.id]
+        now = replace(before, container=container, start=start_of(container, before.start))
+        sight = again.idle_sight(again.subject(now))
         return busy_since_then(sight, sweep.memory.spells[decision.container_id], sights.rules, again.moment())
 
     plan = _plan(sweep.decisions, looked, lambda done: idle_memory.settle(sweep.memory, done, moment), damage)

@@ -25,6 +25,7 @@ from ds01.runtime.telemetry.chronicle import Chronicle
 from ds01.runtime.telemetry.cursor import CursorError, Recent, from_document, key_of, recall, to_document
 from ds01.runtime.telemetry.happening import Action, Happening, Key, Passed, time_of
 from ds01.runtime.telemetry.inbox import Inbox
+from ds01.runtime.telemetry.inforce import which_file
 from ds01.runtime.telemetry.logtail import read_tail
 from ds01.runtime.telemetry.steps import Steps
 from ds01.runtime.telemetry.stream import Broken, Connected, Item, Stream, Unreadable
@@ -79,6 +80,8 @@ class Daemon:
     _looked_at: float = 0.0
     _looked: bool = False
     _is_unreadable: bool = False
+    # What administrators say of all containers, as the last look had it: claims and the policy.
+    _word: object = None
     # Where the log ended at the start: nobody waits for it to be on disk, so the power may have taken the last lines of
     # what everything else says was told. Source: fsync(2).
     _log_ends: datetime | None = None
@@ -131,6 +134,9 @@ class Daemon:
         if dropped := self.inbox.dropped():
             self._gap(f"{dropped} messages came faster than they could be dealt with")
         self.chronicle.look_anew()
+        if self._word != self._words_of_administrators():
+            # What was said of a container that nothing happens to is to be known by now, and not with the next look.
+            self._soon(_SOON_SECONDS)
         now = time.monotonic()
         self._keep(now)
         if now >= self._next_look() and not len(self.inbox):
@@ -198,8 +204,14 @@ class Daemon:
 
     # --- All containers -----------------------------------------------------------------------------------------------
 
+    def _words_of_administrators(self) -> object:
+        paths = self.chronicle.roster.paths
+        return which_file(paths.claims), which_file(paths.policy)
+
     def _look(self) -> None:
         begin = time.monotonic()
+        # Before it looks: what is said meanwhile is another word than this.
+        self._word = self._words_of_administrators()
         try:
             looked = self.chronicle.look(begin)
         except Ds01Error as error:

@@ -12,6 +12,18 @@ from ds01.core.value import dataclass
 logger = logging.getLogger(__name__)
 
 
+def which_file(path: Path) -> tuple[int, int] | None:
+    """Return which file is at a path: whoever writes one of DS01's puts another in its place. None when there is none.
+
+    Source: stat(2), st_ino and st_mtim.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 @dataclass(slots=True)
 class PolicyInForce:
     """The policy at a path; one that cannot be read leaves the last one in force."""
@@ -26,7 +38,7 @@ class PolicyInForce:
         Raises:
             Ds01Error: there never was one that can be used.
         """
-        which = self._look()
+        which = which_file(self.path)
         if self._policy is None:
             self._policy, self._which = read_policy(self.path, of_root=True), which
         elif which != self._which:
@@ -38,11 +50,3 @@ class PolicyInForce:
             else:
                 logger.info("another policy is in force")
         return self._policy
-
-    def _look(self) -> tuple[int, int] | None:
-        """Return which file it is: a deploy puts another one in its place."""
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns

@@ -14,7 +14,7 @@ from ds01.runtime.containers.look import remember
 from ds01.runtime.containers.record import Record, Row
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind
 
-ALICE = Attribution("alice", Evidence.SLICE)
+ALICE = Attribution("alice", Evidence.CLAIM)
 SAID = Attribution("alice", Evidence.LABEL, asserted=True)
 
 
@@ -31,10 +31,21 @@ def test_one_container(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("evidence", [Evidence.LABEL, Evidence.SLICE, Evidence.PROCESS])
+def test_whom_only_its_maker_named_is_not_told_that_it_is_theirs(tmp_path: Path, evidence: Evidence) -> None:
+    assert words(tmp_path, stray("web", owner=Attribution("alice", evidence, asserted=True))) == (
+        "a container in your name runs without DS01: web; it has no GPU of yours and may be stopped."
+        " If it is yours, make it anew with docker run or docker create"
+    )
+
+
 def test_of_many_three_are_named(tmp_path: Path) -> None:
     said = words(tmp_path, *(stray(f"c{number}", owner=SAID) for number in range(5)))
     assert said is not None
-    assert said.startswith("containers of yours run without DS01: c0, c1, c2 and 2 more; they have")
+    assert said == (
+        "containers in your name run without DS01: c0, c1, c2 and 2 more; they have no GPU of yours and may be stopped."
+        " If they are yours, make them anew with docker run or docker create"
+    )
     three = words(tmp_path, *(stray(f"c{number}", owner=ALICE) for number in range(3)))
     assert three is not None
     assert "c0, c1, c2;" in three
@@ -45,7 +56,7 @@ def test_of_many_three_are_named(tmp_path: Path) -> None:
     [
         row("train"),
         stray("nobodys"),
-        stray("bobs", owner=Attribution("bob", Evidence.SLICE)),
+        stray("bobs", owner=Attribution("bob", Evidence.CLAIM)),
         stray("ended", owner=ALICE, state=State.EXITED),
         stray("made", owner=ALICE, state=State.CREATED),
         stray("site", owner=ALICE, of_site=True),

@@ -118,6 +118,13 @@ def test_states(state: State) -> None:
     assert read_container(said).state is state
 
 
+def test_how_often_its_restart_policy_brought_it_back_is_read() -> None:
+    said = sample("runtime")
+    assert read_container(said | {"RestartCount": 4}).restart_count == 4  # type: ignore[arg-type] # an object
+    del said["RestartCount"]
+    assert read_container(said).restart_count == 0
+
+
 def test_null_is_how_the_engine_writes_nothing() -> None:
     said = sample("runtime")
     said["Config"] |= {"Labels": None, "Env": None}

@@ -150,7 +150,7 @@ def test_a_claim_says_whose_a_container_is(paths: HostPaths, policy: Policy) -> 
     assert brief(found) == {"web": (Kind.DOCKER, Attribution(BOB, Evidence.CLAIM)), "other": (Kind.DOCKER, None)}
 
 
-def test_slice_and_uid_of_its_processes_tell(paths: HostPaths, policy: Policy) -> None:
+def test_slice_and_uid_of_its_processes_are_shown_and_charge_nobody(paths: HostPaths, policy: Policy) -> None:
     uids = {ALICE: pwd.getpwnam(ALICE).pw_uid, ADMIN: pwd.getpwnam(ADMIN).pw_uid}
     listed = Policy.from_document({**policy.document, "users": {**_users(policy), ADMIN: {"group": "admin"}}})
     places = {
@@ -169,11 +169,11 @@ def test_slice_and_uid_of_its_processes_tell(paths: HostPaths, policy: Policy) -
         containers.append(container)
     found = {name: each.owner for name, each in seen(paths, listed, *containers).items()}
     assert found == {
-        "in-slice": Attribution(BOB, Evidence.SLICE),
-        "as-account": Attribution(ALICE, Evidence.PROCESS),
+        "in-slice": Attribution(BOB, Evidence.SLICE, asserted=True),
+        "as-account": Attribution(ALICE, Evidence.PROCESS, asserted=True),
         "as-admin": Attribution(ADMIN, Evidence.PROCESS, asserted=True),
         "as-root": None,
-        "spoofed": Attribution(ALICE, Evidence.SLICE),
+        "spoofed": Attribution(ALICE, Evidence.SLICE, asserted=True),
     }
 
 

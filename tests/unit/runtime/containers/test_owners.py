@@ -24,7 +24,8 @@ def policy() -> Policy:
 def test_only_who_is_charged_is_an_owner() -> None:
     rows = (
         row("train"),
-        stray("web", owner=Attribution("bob", Evidence.SLICE)),
+        stray("web", owner=Attribution("bob", Evidence.CLAIM)),
+        stray("job", owner=Attribution("bob", Evidence.SLICE, asserted=True)),
         stray("dev", owner=Attribution("bob", Evidence.LABEL, asserted=True), kind=Kind.UNKNOWN),
         stray("old"),
     )
@@ -33,6 +34,7 @@ def test_only_who_is_charged_is_an_owner() -> None:
         "containers": {
             id_of("train"): {"owner": "alice", "name": "train", "ds01_managed": True},
             id_of("web"): {"owner": "bob", "name": "web", "ds01_managed": False},
+            id_of("job"): {"owner": None, "name": "job", "ds01_managed": False},
             id_of("dev"): {"owner": None, "name": "dev", "ds01_managed": False},
             id_of("old"): {"owner": None, "name": "old", "ds01_managed": False},
         },

@@ -26,6 +26,7 @@ from ds01.runtime.containers.record import (
     to_document,
 )
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
+from ds01.runtime.containers.start import Start
 
 LATER = NOON + timedelta(hours=1, milliseconds=250)
 LABELS = {
@@ -103,7 +104,8 @@ def test_what_was_told_of_a_container_stays_told_and_its_name_stays_while_it_is_
 
 def test_it_goes_through_a_file_unchanged() -> None:
     rows = (
-        row("train", finished_at=LATER, gpu="2:0", gpu_uuids=("MIG-20",)),
+        row("train", finished_at=LATER, gpu="2:0", gpu_uuids=("MIG-20",), start=Start(NOON, 2, LATER)),
+        row("nb", start=Start(None, 7, LATER)),
         stray("web", created_at=None, started_at=None, state=State.CREATED, bypass_told=True, of_site=True),
         stray("dev", owner=Attribution("bob", Evidence.LABEL, asserted=True), kind=Kind.DEVCONTAINER),
     )
@@ -113,7 +115,9 @@ def test_it_goes_through_a_file_unchanged() -> None:
 
 
 def test_the_file_has_the_form_that_others_read() -> None:
-    document = to_document(Record({id_of("train"): row("train", gpu="2:0", gpu_uuids=("MIG-20",))}), LATER)
+    start = Start(NOON, 3, LATER)
+    train = row("train", gpu="2:0", gpu_uuids=("MIG-20",), start=start)
+    document = to_document(Record({id_of("train"): train}), LATER)
     assert document == {
         "version": 1,
         "updated_at": "2026-03-01T13:00:00.250Z",
@@ -135,6 +139,11 @@ def test_the_file_has_the_form_that_others_read() -> None:
                 "gpu_uuids": ["MIG-20"],
                 "token": "2026-03-01T11:59:58.123456Z",
                 "bypass_told": False,
+                "start": {
+                    "asked_at": "2026-03-01T12:00:00.000Z",
+                    "restarts": 3,
+                    "started_at": "2026-03-01T13:00:00.250Z",
+                },
             }
         },
         "spent": {},
@@ -161,12 +170,23 @@ def _of(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         lambda document: document["containers"][id_of("a")].update(first_seen=None),
         lambda document: document["containers"][id_of("a")].update(name=None),
         lambda document: document["containers"][id_of("a")].update(created_at="yesterday"),
+        lambda document: document["containers"][id_of("a")].update(start="noon"),
+        lambda document: document["containers"][id_of("a")].update(start={}),
+        lambda document: document["containers"][id_of("a")].update(
+            start={"asked_at": None, "restarts": 0, "started_at": None}
+        ),
         lambda document: document["containers"].update(b=None),
     ],
 )
 def test_another_form_is_not_believed(change: Callable[[dict[str, Any]], object]) -> None:
     with pytest.raises(RecordError):
         from_document(_of(change))
+
+
+def test_a_record_from_before_starts_were_remembered_is_believed() -> None:
+    """Or an upgrade would forget what was admitted."""
+    document = _of(lambda document: document["containers"][id_of("a")].pop("start"))
+    assert from_document(document).rows == {id_of("a"): row("a")}
 
 
 @pytest.mark.parametrize("value", ["true", 1, None])

@@ -34,6 +34,7 @@ from ds01.runtime.containers.scan import (
     type_of,
 )
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
+from ds01.runtime.containers.start import Start
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ID = "a1" * 32
@@ -118,17 +119,14 @@ def test_kind_and_type_are_by_labels_only_where_ds01_wrote_them(
         ({"aime.mlc.USER": "alice"}, Findings(admitted=True), Attribution("alice", Evidence.LABEL, asserted=True)),
         (FOLDER, Findings(), Attribution("bob", Evidence.LABEL, asserted=True)),
         (COMPOSE, Findings(), None),
-        # What the kernel shows stands above it, whether or not they agree.
-        (OURS, Findings(slice_account="bob"), Attribution("bob", Evidence.SLICE)),
-        (OURS, Findings(slice_account="alice"), Attribution("alice", Evidence.SLICE)),
-        (FOLDER, Findings(process_account="alice"), Attribution("alice", Evidence.PROCESS)),
-        ({}, Findings(slice_account="bob", process_account="alice"), Attribution("bob", Evidence.SLICE)),
-        ({}, Findings(process_account="alice"), Attribution("alice", Evidence.PROCESS)),
-        # A uid that proves nothing is the last that is said.
-        (FOLDER, Findings(process_account="sysop", process_is_proof=False),
-         Attribution("bob", Evidence.LABEL, asserted=True)),
-        ({}, Findings(process_account="sysop", process_is_proof=False),
-         Attribution("sysop", Evidence.PROCESS, asserted=True)),
+        # Nor does a slice that its maker chose; it is shown before a label, whether or not they agree.
+        (OURS, Findings(slice_account="bob"), Attribution("bob", Evidence.SLICE, asserted=True)),
+        (OURS, Findings(slice_account="alice"), Attribution("alice", Evidence.SLICE, asserted=True)),
+        ({}, Findings(slice_account="bob", process_account="alice"),
+         Attribution("bob", Evidence.SLICE, asserted=True)),
+        # Nor a uid: `docker run --user`, an image with USER, or a setuid program inside. It is the last that is said.
+        (FOLDER, Findings(process_account="alice"), Attribution("bob", Evidence.LABEL, asserted=True)),
+        ({}, Findings(process_account="alice"), Attribution("alice", Evidence.PROCESS, asserted=True)),
         ({}, Findings(), None),
     ],
 )  # fmt: skip
@@ -141,11 +139,12 @@ def test_whose_a_container_is(labels: Mapping[str, str], findings: Findings, own
     st.sampled_from([None, "alice", "bob"]),
     st.sampled_from([None, "alice", "bob"]),
 )
-def test_no_label_that_is_not_ds01s_own_ever_charges_anybody(
+def test_nothing_that_the_maker_of_a_container_chooses_ever_charges_anybody(
     labels: dict[str, str], slice_account: str | None, process_account: str | None
 ) -> None:
     found = see(container(labels), Findings(slice_account, process_account), NOON)
-    assert found.charged == (slice_account or process_account)
+    assert found.charged is None
+    assert found.owner is None or found.owner.asserted
     assert not found.is_managed
 
 
@@ -177,6 +176,7 @@ def test_all_of_it_together() -> None:
         admitted=True,
         of_site=False,
         first_seen=NOON,
+        start=Start(NOON, 0, NOON),
     )
 
 

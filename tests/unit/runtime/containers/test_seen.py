@@ -17,7 +17,8 @@ CONTAINER = Container("a" * 64, "train", State.RUNNING, THEN, THEN, None, "alpin
     ("owner", "charged"),
     [
         (None, None),
-        (Attribution("alice", Evidence.SLICE), "alice"),
+        (Attribution("alice", Evidence.LABEL), "alice"),
+        (Attribution("alice", Evidence.SLICE, asserted=True), None),
         (Attribution("alice", Evidence.CLAIM), "alice"),
         (Attribution("alice", Evidence.LABEL, asserted=True), None),
     ],

@@ -9,6 +9,7 @@ from ds01.core.rules import Mode
 from ds01.core.value import replace
 from ds01.runtime.containers.container import Container, State
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
+from ds01.runtime.containers.start import Start
 from ds01.runtime.lifecycle.decision import LifecycleRule, Moment, Subject, Times
 from ds01.runtime.lifecycle.settings import LifecycleRules
 
@@ -77,6 +78,23 @@ def container(name: str = "web", state: State = State.RUNNING, **changes: Any) -
     return replace(made, **changes)
 
 
+def brought_back(restarts: int, seconds: float, *, asked: float | None = 0) -> dict[str, Any]:
+    """A container that its restart policy brought back so often, at last so many seconds after noon.
+
+    asked: when after noon somebody had started it; None when nobody saw that.
+    """
+    at = NOON + timedelta(seconds=seconds)
+    start = Start(None if asked is None else NOON + timedelta(seconds=asked), restarts, at)
+    return {"restart_policy": "always", "restart_count": restarts, "started_at": at, "start": start}
+
+
+def waiting(restarts: int, seconds: float, *, asked: float | None = 0) -> dict[str, Any]:
+    """One that ended again and waits for its restart policy: the count is of the next start, the time of the last."""
+    there = brought_back(restarts, seconds, asked=asked)
+    there["restart_count"] += 1
+    return there | {"state": State.RESTARTING, "pid": None, "age": None}
+
+
 def seen(
     name: str = "web",
     state: State = State.RUNNING,
@@ -87,7 +105,7 @@ def seen(
 ) -> Seen:
     """A container of alice's that DS01 made; changes are fields of Seen, or of the container in it."""
     owner = None if user is None else Attribution(user, Evidence.LABEL, asserted)
-    about = {"kind": Kind.MANAGED, "admitted": True, "of_site": False}
+    about = {"kind": Kind.MANAGED, "admitted": True, "of_site": False, "start": None}
     about |= {key: changes.pop(key) for key in tuple(about) if key in changes}
     return Seen(container(name, state, **changes), owner=owner, first_seen=NOON, **about)  # type: ignore[arg-type] # fields by name
 

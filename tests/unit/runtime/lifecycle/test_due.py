@@ -16,10 +16,12 @@ from tests.unit.runtime.lifecycle.subjects import (
     NOON,
     RULES,
     TIMES,
+    brought_back,
     id_of,
     mode,
     moment,
     subject,
+    waiting,
 )  # fmt: skip
 
 from ds01.core.rules import Mode
@@ -179,10 +181,18 @@ def test_the_same_thing_is_due_at_the_same_time_by_clocks_that_differ_a_little()
 
 @pytest.mark.parametrize(
     "found",
-    [{"protected": True}, {"of_site": True}, {"times": replace(TIMES, max_runtime=None)}, {"state": State.RESTARTING}],
+    [{"protected": True}, {"of_site": True}, {"times": replace(TIMES, max_runtime=None)}],
 )
 def test_what_has_no_end_is_never_due(found: dict[str, Any]):
     assert next_due(timers(run_aged(1, **found)), moment(HOUR), after=NOON) is None
+
+
+def test_one_that_comes_back_by_itself_is_due_by_its_first_start():
+    now = moment(20 * HOUR)
+    came = subject(age=60.0, **brought_back(40, 20 * HOUR - 60))
+    waits = subject(**waiting(40, 20 * HOUR - 60))
+    found = {next_due(timers(each, runtime=warned(18.1)), now, after=now.now) for each in (came, waits)}
+    assert found == {Due(after_noon(21.6 * HOUR + 1.000002), "max-runtime")}
 
 
 # --- All together -----------------------------------------------------------------------------------------------------

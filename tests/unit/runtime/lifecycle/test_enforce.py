@@ -228,6 +228,23 @@ def test_one_that_is_another_by_now_is_left_alone(world: World, there: tuple[Con
     assert (world.done, world.told, world.events) == ([], [], [])
 
 
+@pytest.mark.parametrize(
+    ("there", "ends"),
+    [
+        # Its restart policy brought it back, once more or waiting to: it is the same run.
+        ({"restart_count": 4}, End.DONE),
+        ({"restart_count": 5, "state": State.RESTARTING, "pid": None}, End.DONE),
+        # Somebody started it, and it has come back since.
+        ({"restart_count": 0}, End.NOT_NEEDED),
+        ({"restart_count": 3}, End.NOT_NEEDED),
+    ],
+)
+def test_one_that_came_back_by_itself_meanwhile_is_stopped(world: World, there: dict[str, Any], ends: End):
+    world.has(container(started_at=NOON + timedelta(seconds=1), restart_policy="always", **there))
+    assert [each.end for each in world.act(decision(Action.STOP, restarts=3))] == [ends]
+    assert world.done == (["stop web 30"] if ends is End.DONE else [])
+
+
 def test_one_that_is_busy_again_is_left_alone(world: World):
     world.has(container())
     world.busy = lambda wanted, found: f"{found.name} {wanted.rule.value}: it used 50 % of a CPU"

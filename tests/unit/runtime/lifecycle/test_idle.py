@@ -7,7 +7,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.runtime.lifecycle.subjects import DAY, HOUR, MINUTE, NOON, RULES, TIMES, id_of, mode, moment, subject
+from tests.unit.runtime.lifecycle.subjects import (
+    DAY,
+    HOUR,
+    MINUTE,
+    NOON,
+    RULES,
+    TIMES,
+    brought_back,
+    id_of,
+    mode,
+    moment,
+    subject,
+    waiting,
+)  # fmt: skip
 
 from ds01.core.rules import Mode
 from ds01.core.value import replace
@@ -383,7 +396,6 @@ def test_a_lost_record_stops_nobody():
         ({"asserted": True}, "nobody can be charged for it, so nobody's limits hold"),
         ({"times": replace(TIMES, idle_timeout=None)}, "no idle timeout holds for it"),
         ({"state": State.EXITED}, "it is exited"),
-        ({"state": State.RESTARTING}, "it is restarting"),
         ({"state": State.CREATED}, "it is created"),
     ],
 )
@@ -407,6 +419,119 @@ def test_a_paused_container_is_idle_too():
     watch = Watch(settings={"state": State.PAUSED})
     idle_until_warned(watch)
     assert watch.check(3 * STEP) == "stop"
+
+
+# --- What its restart policy brings back ------------------------------------------------------------------------------
+
+
+def came_back(seconds: float, *, asked: float | None = 0) -> dict[str, Any]:
+    """A container that ends every 25 minutes and comes back by itself, as a check finds it."""
+    restarts = int(seconds // (25 * MINUTE))
+    begun = restarts * 25 * MINUTE
+    return brought_back(restarts, begun, asked=asked) | {"age": seconds - begun}
+
+
+@pytest.mark.parametrize("asked", [0, None])
+def test_one_that_comes_back_again_and_again_is_idle_as_if_it_had_never_ended(asked: float | None):
+    """Each check finds another process, younger than the grace of a start; also where no daemon saw when it began."""
+    watch, whole = Watch(), Watch()
+    said = [watch.check(at * STEP, cpu_usec=50, **came_back(at * STEP, asked=asked)) for at in range(6)]
+    assert said == [whole.check(at * STEP, cpu_usec=50) for at in range(6)]
+    assert said[1:4] == ["idle for 0s of 30m (1 checks in a row)", "warn", "stop"]
+
+
+@pytest.mark.parametrize("demand", [None, 1.0])
+def test_one_that_only_waits_to_come_back_is_idle_with_its_gpu(demand: float | None):
+    """`docker run -d --restart always --gpus 1 IMAGE brokencmd`: at each check it waits, and has no process."""
+    watch = Watch()
+    nothing = {"cpu_usec": "it has no process", "network_bytes": "it has no process", "keep_alive": None}
+    said = [
+        watch.check(at * STEP, gpus=sign(), demand=demand, **nothing, **waiting(at * 30, at * STEP - 10))
+        for at in range(1, 6)
+    ]
+    words = "; 100 % of the GPUs are taken, so it is shorter" if demand else ""
+    assert said == [
+        "it is watched from now on",
+        f"idle for 0s of {'15m' if demand else '30m'} (1 checks in a row){words}",
+        "warn",
+        "stop",
+        "it is watched from now on",
+    ]
+
+
+def test_the_warning_holds_while_its_restart_policy_brings_it_back():
+    watch = Watch()
+    idle_until_warned(watch)
+    early = watch.check(2 * STEP + MINUTE, cpu_usec=0, age=0.5, **brought_back(1, 2 * STEP + MINUTE))
+    assert early.endswith("its owner was told")
+    assert watch.last.cleared == ()
+    assert watch.check(3 * STEP, cpu_usec=0, age=STEP - MINUTE, **brought_back(1, 2 * STEP + MINUTE)) == "stop"
+    assert watch.decision().restarts == 1
+
+
+def test_a_gpu_that_was_busy_before_it_came_back_was_busy():
+    watch = Watch()
+    watch.check(0, gpus=sign(), age=HOUR)
+    said = watch.check(STEP, gpus=sign(STEP - 400), **came_back(STEP))
+    assert said.startswith("GPU MIG-1 was at 5 % or more")
+
+
+def test_what_it_does_since_it_came_back_counts_from_then():
+    """5 minutes old, with 20 s of CPU: more than 5 %, and much less in the 30 minutes since the last check."""
+    watch = Watch()
+    watch.check(0, age=HOUR)
+    assert watch.check(STEP, cpu_usec=20_000_000, **came_back(STEP)) == "it used 6.7 % of a CPU"
+    moved = Watch()
+    moved.check(0, age=HOUR)
+    moved.net = 4_000_000
+    assert moved.check(STEP, cpu_usec=0, **came_back(STEP)) == "it moved 13.3 kB/s over the network"
+
+
+def test_what_cannot_be_read_of_it_is_not_idle_either():
+    watch = Watch()
+    watch.check(0, age=HOUR)
+    assert watch.check(STEP, cpu_usec="no group", **came_back(STEP)) == "its CPU time cannot be told: no group"
+
+
+def test_one_whose_process_ended_during_the_check_waits_to_come_back():
+    watch = Watch()
+    watch.check(0, age=HOUR)
+    said = watch.check(STEP, cpu_usec="it is gone", keep_alive=None, **(came_back(STEP) | {"age": None}))
+    assert said == "idle for 0s of 30m (1 checks in a row)"
+
+
+def test_a_start_that_somebody_asked_for_begins_anew_with_its_grace():
+    watch = Watch()
+    idle_until_warned(watch)
+    assert watch.check(3 * STEP, age=60, **brought_back(0, 3 * STEP - 60, asked=3 * STEP - 60)) == (
+        "it is watched from now on"
+    )
+    assert watch.last.cleared == (("alice", f"idle:{id_of('web')}"),)
+    again = brought_back(2, 3 * STEP + 60, asked=3 * STEP - 60)
+    assert watch.check(3 * STEP + 5 * MINUTE, age=4 * MINUTE, **again) == "it started 6m ago; 30m are its grace"
+
+
+def test_right_before_the_stop_it_is_looked_at_as_it_came_back():
+    watch = Watch()
+    idle_until_warned(watch)
+    spell = watch.memory.spells[id_of("web")]
+    came = brought_back(1, 2 * STEP + MINUTE)
+    for cpu, why in ((0, None), (30_000_000, "it used 50.0 % of a CPU")):
+        sight = IdleSight(subject(age=MINUTE, **came), cpu, 0, {})
+        assert busy_since_then(sight, spell, RULES, moment(2 * STEP + 2 * MINUTE)) == why
+    gone = IdleSight(subject(**waiting(1, 2 * STEP + MINUTE)), "none", "none", {}, keep_alive=None)
+    assert busy_since_then(gone, spell, RULES, moment(2 * STEP + 2 * MINUTE)) is None
+
+
+def test_a_keep_alive_file_holds_while_it_waits_to_come_back():
+    watch = Watch()
+    watch.check(0, age=HOUR, keep_alive=True)
+    nothing = {"cpu_usec": "it has no process", "network_bytes": "it has no process", "keep_alive": None}
+    until = clock(moment(DAY).now)
+    assert watch.check(STEP, **nothing, **waiting(3, STEP - 10)) == f"its .keep-alive file holds until {until}"
+    fresh = Watch()
+    fresh.check(0, **nothing, **waiting(3, -10))
+    assert fresh.memory.spells[id_of("web")].kept_since is None
 
 
 # --- .keep-alive ------------------------------------------------------------------------------------------------------

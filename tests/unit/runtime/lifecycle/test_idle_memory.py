@@ -6,15 +6,16 @@ import pytest
 from tests.unit.runtime.lifecycle.subjects import NOON, id_of, moment, written
 
 from ds01.core.value import replace
+from ds01.runtime.containers.start import Start
 from ds01.runtime.lifecycle.decision import Action, Decision, LifecycleRule
 from ds01.runtime.lifecycle.idle_memory import GpuSign, IdleMemory, Spell, from_document, settle
 from ds01.runtime.lifecycle.record import RecordError
 
-BARE = Spell("alice", NOON, 0.0, 12.5)
+BARE = Spell("alice", Start(NOON, 0, NOON), 0.0, 12.5)
 FULL = Spell(
     user="bob",
-    started_at=NOON.replace(microsecond=123456),
-    asleep_before=3.5,
+    start=Start(None, 7, NOON.replace(microsecond=123000)),
+    began_at=3.5,
     checked_at=99.25,
     cpu_usec=2**60,
     network_bytes=0,

@@ -13,16 +13,19 @@ from tests.unit.runtime.lifecycle.subjects import (
     NOON,
     RULES,
     TIMES,
+    brought_back,
     id_of,
     mode,
     moment,
     subject,
+    waiting,
     written,
 )  # fmt: skip
 
 from ds01.core.rules import Mode
 from ds01.core.value import replace
 from ds01.runtime.containers.container import State
+from ds01.runtime.containers.start import Start
 from ds01.runtime.lifecycle.decision import Action, Decision, Decisions, LifecycleRule, clock
 from ds01.runtime.lifecycle.record import RecordError
 from ds01.runtime.lifecycle.runtime_limit import (
@@ -209,7 +212,6 @@ def test_a_jump_of_the_wall_clock_changes_nothing(jumped: float):
         ({"asserted": True}, "nobody can be charged for it, so nobody's limits hold"),
         ({"times": replace(TIMES, max_runtime=None)}, "no max_runtime holds for it"),
         ({"state": State.EXITED}, "it is exited"),
-        ({"state": State.RESTARTING}, "it is restarting"),
         ({"age": None}, "it cannot be told how long it has run"),
     ],
 )
@@ -224,6 +226,62 @@ def test_who_has_no_end_is_left_alone_and_its_warning_is_cleared(found: dict[str
 def test_a_paused_container_goes_on_ageing():
     watch = Watch(settings={"state": State.PAUSED})
     assert watch.actions(range(25)) == {18: "warn", 22: "warn", 24: "stop"}
+
+
+ENDS = {18: "warn", 22: "warn", 24: "stop"}
+
+
+def acts(said: dict[int, str]) -> dict[int, str]:
+    return {each: words for each, words in said.items() if words in {"warn", "stop"}}
+
+
+@pytest.mark.parametrize("asked", [0, None])
+def test_one_that_comes_back_again_and_again_is_as_old_as_its_first_start(asked: float | None):
+    """A restart each 25 minutes: each sweep finds another process, and the warnings hold."""
+
+    def came_back(hours: float) -> dict[str, Any]:
+        restarts = int(hours * 60 // 25)
+        return brought_back(restarts, restarts * 25 * 60.0, asked=asked) | {"age": hours * HOUR - restarts * 25 * 60.0}
+
+    watch = Watch()
+    assert acts({each: watch.check(each, **came_back(each)) for each in range(25)}) == ENDS
+    assert watch.decision().restarts == 57
+    assert watch.last.cleared == ()
+
+
+def test_one_that_waits_to_come_back_goes_on_ageing():
+    watch = Watch()
+    assert acts({each: watch.check(each, **waiting(each * 60, each * HOUR - 30)) for each in range(25)}) == ENDS
+
+
+def test_one_whose_process_ended_during_the_sweep_goes_on_ageing():
+    watch = Watch()
+    watch.actions(range(23))
+    assert watch.check(24, **(brought_back(3, 20 * HOUR) | {"age": None})) == "stop"
+
+
+def test_a_start_that_somebody_asked_for_is_a_new_run_however_often_it_came_back_since():
+    watch = Watch()
+    watch.actions(range(23))
+    again = brought_back(2, 22.9 * HOUR, asked=22.5 * HOUR)
+    assert watch.check(23, age=360, **again) == "it has run for 6m of 24h"
+    assert watch.last.cleared == (("alice", KEY),)
+
+
+def test_sleep_of_the_machine_makes_one_that_comes_back_no_older():
+    watch = Watch()
+    watch.check(0)
+    assert (
+        watch.check(17, asleep=10 * HOUR, **(brought_back(9, 16 * HOUR) | {"age": HOUR})) == "it has run for 17h of 24h"
+    )
+
+
+def test_another_owner_is_told_anew_and_the_run_is_as_old_as_it_was():
+    watch = Watch()
+    watch.actions(range(23))
+    assert watch.check(25, user="bob") == "warn"
+    assert watch.last.cleared == (("alice", KEY),)
+    assert watch.check(26.5, user="bob") == "stop"
 
 
 def test_a_rule_that_only_warns_says_once_what_it_would_do():
@@ -259,11 +317,11 @@ def test_a_rule_that_is_off_is_silent_and_takes_back_what_it_said():
     assert sweep.decisions == Decisions(cleared=(("alice", KEY),))
 
 
-FULL = Run("bob", NOON, 3600.5, 2.5, warned_at=12.25, share=0.75, told=True)
+FULL = Run("bob", Start(None, 3, NOON), 3600.5, 2.5, warned_at=12.25, share=0.75, told=True)
 
 
 @pytest.mark.parametrize(
-    "memory", [RuntimeMemory(), RuntimeMemory("boot-1", {"a": FULL, "b": Run("alice", NOON, 60, 0)})]
+    "memory", [RuntimeMemory(), RuntimeMemory("boot-1", {"a": FULL, "b": Run("alice", Start(NOON, 0, NOON), 60, 0)})]
 )
 def test_a_memory_comes_back_from_disk_as_it_was(memory: RuntimeMemory):
     assert from_document(written(memory)) == memory

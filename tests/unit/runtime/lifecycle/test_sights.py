@@ -12,7 +12,7 @@ import pytest
 from tests.fake_nvml.samples import gpu_uuid, instance_uuid, shipped_host
 from tests.unit.runtime.gpu.hosts import held
 from tests.unit.runtime.lifecycle.sites import ADMIN, ALICE, Site
-from tests.unit.runtime.lifecycle.subjects import HOUR, MINUTE, seen
+from tests.unit.runtime.lifecycle.subjects import HOUR, MINUTE, seen, waiting
 
 from ds01.core.clock import format_instant
 from ds01.core.gpurequest import Asked, GpuRequest
@@ -22,6 +22,7 @@ from ds01.core.value import replace
 from ds01.runtime.containers.container import State
 from ds01.runtime.containers.look import look
 from ds01.runtime.containers.seen import Kind, Seen
+from ds01.runtime.containers.start import Start
 from ds01.runtime.gpu.hardware import GpuUuid
 from ds01.runtime.lifecycle import memory
 from ds01.runtime.lifecycle.decision import Times
@@ -179,6 +180,14 @@ def test_a_label_alone_is_no_gpu(site: Site):
     assert signs(site, labels={ALLOCATION: "abcdefgh12345678", "ds01.gpu.uuids": FIRST}) == {}
 
 
+def test_one_that_waits_to_come_back_has_its_gpus_and_nothing_else(lab: Site):
+    watched(lab, {FIRST: {}})
+    there = {key: each for key, each in waiting(3, 0).items() if key != "age"}
+    subject = lab.sights.subject(mine(gpu=GpuRequest(Asked.NAMED, (FIRST,)), **there))
+    signs, none = {FIRST: GpuSign(None, SINCE)}, "it has no process"
+    assert lab.sights.idle_sight(subject) == IdleSight(subject, none, none, signs, keep_alive=None)
+
+
 def test_a_unit_that_nobody_watches_cannot_be_told(lab: Site):
     watched(lab, {})
     assert signs(lab, gpu=GpuRequest(Asked.NAMED, (FIRST,))) == {FIRST: GpuSign(None, NOW, "nobody watches it")}
@@ -229,7 +238,7 @@ def test_demand_that_cannot_be_told_is_none(lab: Site, loaded_nvml: FakeNvml):
 def test_timers_are_all_that_due_goes_by(site: Site):
     site.ledger(replace(held(ALICE, "2:0", name="web"), stopped_at=NOW))
     moment = site.sights.moment()
-    runtime = RuntimeMemory(moment.boot, {"a": Run(ALICE, NOW, 60, 0)})
+    runtime = RuntimeMemory(moment.boot, {"a": Run(ALICE, Start(NOW, 0, NOW), 60, 0)})
     kept = KeptMemory(moment, {"b": Kept(ALICE, NOW)})
     memory.remember(site.paths, "max-runtime", runtime)
     memory.remember(site.paths, "stale-containers", kept)

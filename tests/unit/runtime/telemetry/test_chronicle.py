@@ -23,6 +23,7 @@ from ds01.runtime.containers.engine import Engine, EngineError
 from ds01.runtime.containers.page import locked_page
 from ds01.runtime.containers.record import Row
 from ds01.runtime.containers.seen import Attribution, Evidence, Kind, Seen
+from ds01.runtime.containers.start import Start
 from ds01.runtime.telemetry.catchup import Suspects
 from ds01.runtime.telemetry.chronicle import Chronicle
 from ds01.runtime.telemetry.happening import Happening, read_message
@@ -271,6 +272,39 @@ def test_behind_many_messages_the_engine_is_not_asked(scene: Scene) -> None:
     scene.tell("pause", "other", ask=False)
     assert scene.told() == ["create train", "start train", "pause other"]
     assert scene.played.asked == []
+
+
+def test_when_a_container_was_last_asked_for_outlasts_its_restart_policy_and_the_daemon(scene: Scene) -> None:
+    def began(restarts: int, at: str, status: str = "running") -> None:
+        there = scene.played.put("train", status=status)
+        there["State"] |= {"StartedAt": at}
+        there |= {"RestartCount": restarts}
+
+    def start() -> Start | None:
+        return scene.it.roster.rows[id_of("train")].start
+
+    scene.run()
+    first = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
+    assert start() == Start(first, 0, first)
+    began(1, "2026-03-01T10:00:00Z", status="restarting")
+    scene.tell("die", "train", exitCode="1")
+    scene.look()
+    assert start() == Start(first, 0, first)
+    began(1, "2026-03-01T10:05:00Z")
+    scene.tell("start", "train")
+    assert start() == Start(first, 1, first + timedelta(minutes=5))
+    scene.it.roster.write(scene.policy, datetime.now(UTC))
+    again(scene)
+    began(7, "2026-03-01T10:30:00.123456Z")
+    scene.look()
+    assert start() == Start(first, 7, first + timedelta(minutes=30, milliseconds=123))
+    began(0, "2026-03-01T11:00:00Z")
+    scene.tell("start", "train")
+    asked = first + timedelta(hours=1)
+    assert start() == Start(asked, 0, asked)
+    began(1, "2026-03-01T11:05:00Z")
+    scene.look()
+    assert start() == Start(asked, 1, asked + timedelta(minutes=5))
 
 
 def test_one_that_nobody_told_of_was_made_first(scene: Scene) -> None:

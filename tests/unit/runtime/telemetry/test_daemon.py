@@ -7,9 +7,9 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,22 @@ from tests.unit.runtime.containers.samples import SHIPPED
 from tests.unit.runtime.telemetry.played import PlayedEngine, id_of, message, until
 
 from ds01.core.events import Event, EventLog, read_events
+from ds01.core.jsonstate import write_json
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy
 from ds01.core.value import dataclass, field
+from ds01.runtime.containers.claims import Claim, remove_claim, write_claim
 from ds01.runtime.containers.engine import Engine
 from ds01.runtime.containers.look import Looked, read_record
 from ds01.runtime.containers.record import Row
-from ds01.runtime.containers.seen import Seen
+from ds01.runtime.containers.seen import Attribution, Evidence, Seen
 from ds01.runtime.machine import Machine
 from ds01.runtime.telemetry import daemon as module
 from ds01.runtime.telemetry.catchup import Suspects
 from ds01.runtime.telemetry.chronicle import Chronicle
 from ds01.runtime.telemetry.daemon import Daemon
 from ds01.runtime.telemetry.inbox import Inbox
+from ds01.runtime.telemetry.inforce import PolicyInForce
 from ds01.runtime.telemetry.roster import Roster
 from ds01.runtime.telemetry.writer import Writer
 
@@ -70,6 +73,7 @@ class Host:
     paths: HostPaths
     played: PlayedEngine
     settle_seconds: float = 0.3
+    policy: Callable[[], Policy] = field(default=lambda: POLICY)
     steps: Steps = field(default_factory=Steps)
     runs: list[bool] = field(default_factory=list)
 
@@ -78,14 +82,14 @@ class Host:
         chronicle = Chronicle(
             Engine(self.played.path),
             Engine(self.played.path),
-            lambda: POLICY,
+            self.policy,
             Roster(self.paths),
             Writer(EventLog(self.paths.events)),
             self.steps,
             Suspects(self.settle_seconds),
             now=Machine().now,
         )
-        return Daemon(chronicle, lambda: POLICY, self.steps, inbox=Inbox() if inbox is None else inbox)  # type: ignore[arg-type] # stands for it
+        return Daemon(chronicle, self.policy, self.steps, inbox=Inbox() if inbox is None else inbox)  # type: ignore[arg-type] # stands for it
 
     @contextmanager
     def running(self, inbox: Inbox | None = None) -> Iterator[Daemon]:
@@ -116,6 +120,15 @@ class Host:
 
     def known(self) -> dict[str, str]:
         return {row.name: row.state.value for row in read_record(self.paths).rows.values()}
+
+    def owners(self) -> Any:
+        return json.loads(self.paths.container_owners.read_text()) if self.paths.container_owners.exists() else {}
+
+    def owner(self, name: str) -> str | None:
+        """Whose a container is to other programs."""
+        owner = self.owners()["containers"][id_of(name)]["owner"]
+        assert owner is None or isinstance(owner, str)
+        return owner
 
     def cursor(self) -> dict[str, Any]:
         if not self.paths.event_cursor.exists():
@@ -469,6 +482,55 @@ def test_what_fails_beside_it_ends_the_daemon(host: Host) -> None:
     other.end()
     assert daemon.run() is False
     assert host.steps.ended.is_set()
+
+
+# --- What administrators say ------------------------------------------------------------------------------------------
+
+
+def settled(host: Host, daemon: Daemon) -> None:
+    """Wait until all is looked at and written, and the next look is minutes away."""
+    until(lambda: len(host.steps.looks) >= 2 and not daemon.chronicle.suspects)
+    until(lambda: daemon._look_at > time.monotonic() + 100 and not daemon._is_unwritten())
+
+
+def test_a_claim_is_known_at_once_and_so_is_that_it_was_taken_back(host: Host) -> None:
+    """Nothing happens to the container, and the next look at all of them is minutes away."""
+    host.played.put("web")
+    with host.running() as daemon:
+        until(lambda: id_of("web") in host.owners().get("containers", {}))
+        settled(host, daemon)
+        assert host.owner("web") is None
+        write_claim(host.paths, Claim(id_of("web"), "alice", "root", datetime.now(UTC), "web"))
+        until(lambda: host.owner("web") == "alice")
+        assert read_record(host.paths).rows[id_of("web")].owner == Attribution("alice", Evidence.CLAIM)
+        settled(host, daemon)
+        remove_claim(host.paths, id_of("web"))
+        until(lambda: host.owner("web") is None)
+
+
+def test_another_policy_is_known_at_once(host: Host) -> None:
+    def deploy(*admins: str) -> None:
+        access = {**POLICY.document["access_control"], "admin_users": list(admins)}  # type: ignore[dict-item] # an object
+        host.paths.policy.parent.mkdir(parents=True, exist_ok=True)
+        write_json(host.paths.policy, {**POLICY.document, "access_control": access})
+
+    deploy("alice")
+    host.policy = PolicyInForce(host.paths.policy)
+    with host.running() as daemon:
+        until(lambda: "alice" in host.owners().get("admins", ()))
+        settled(host, daemon)
+        deploy("bob")
+        until(lambda: "bob" in host.owners()["admins"])
+        assert "alice" not in host.owners()["admins"]
+
+
+def test_looking_at_claims_makes_no_look_at_containers(host: Host) -> None:
+    write_claim(host.paths, Claim(id_of("web"), "alice", "root", datetime.now(UTC), "web"))
+    with host.running() as daemon:
+        settled(host, daemon)
+        looks = len(host.steps.looks)
+        time.sleep(2)
+        assert len(host.steps.looks) == looks
 
 
 def test_it_looks_again_after_a_while(host: Host) -> None:

@@ -47,16 +47,18 @@ def test_whom_only_its_maker_named_is_not_whom_the_event_is_about() -> None:
 
 def test_a_container_that_came_past_ds01_is_told_with_how_it_was_made() -> None:
     there = replace(container(), cgroup_parent="evil\x1b.slice")
-    seen = Seen(there, Kind.COMPOSE, Attribution("bob", Evidence.SLICE), admitted=False, of_site=False, first_seen=NOON)
+    owner = Attribution("bob", Evidence.SLICE, asserted=True)
+    seen = Seen(there, Kind.COMPOSE, owner, admitted=False, of_site=False, first_seen=NOON)
     told = tell_bypass(seen, stray("train", owner=seen.owner, kind=Kind.COMPOSE, gpu="all"), NOON)
     assert told == Event(
         event_type="container.bypass",
-        user="bob",
+        user=None,
         source="eventsd",
         timestamp=NOON,
         details={
             **WHICH,
             "kind": "unmanaged-compose",
+            "asserted": "bob",
             "evidence": "slice",
             "cgroup_parent": r"evil\x1b.slice",
             "gpu": "all",

@@ -189,10 +189,10 @@ def test_a_torn_page_is_put_aside(paths: HostPaths):
 def test_who_makes_a_container_is_told_of_those_that_run_without_ds01(
     paths: HostPaths, student: str, capfd: pytest.CaptureFixture[str]
 ):
-    web = stray("web", owner=Attribution(student, Evidence.SLICE))
+    web = stray("web", owner=Attribution(student, Evidence.SLICE, asserted=True))
     remember(paths, Record({web.id: web}), NOON)
     with engine_with(paths.engine, container("old", student)):
         admit_new(desk_of(paths), line("create", "-m1g", "alpine"))
-        assert "ds01: notice: a container of yours runs without DS01: web;" in capfd.readouterr().err
+        assert "ds01: notice: a container in your name runs without DS01: web;" in capfd.readouterr().err
         admit_old(desk_of(paths), line("start", "old"))
         assert capfd.readouterr().err == ""
