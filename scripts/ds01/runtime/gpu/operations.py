@@ -6,9 +6,10 @@ settled by the caller; allocate.py decides, state.py writes.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from ds01.core.errors import Ds01Error
 from ds01.core.events import Event
@@ -22,12 +23,26 @@ from ds01.runtime.gpu.request import AccountLimits, Limits, Named, Request, form
 from ds01.runtime.gpu.state import SOURCE, Book, GpuState, describe
 from ds01.runtime.identity import ProcessRef
 
+logger = logging.getLogger(__name__)
 LimitsFor = Callable[[Mapping[str, AccountLimits]], Limits]
 
 
 def new_id() -> str:
     """Return an id for a request that nobody can guess or has had before."""
     return os.urandom(16).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What somebody was given who may not have heard of it.
+
+    Attributes:
+        before: what the container held already; None when it was nothing.
+        after: with the reservation for whoever asked.
+    """
+
+    before: Allocation | None
+    after: Allocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +53,14 @@ class Gpus:
         look: asks the hardware; raises a Ds01Error where it cannot be told what there is.
         limits: puts the site's rules beside the limits of the accounts concerned.
         looking: inside it, every look but the first is quick.
+        given: keeps what is handed out, from before it is written down, for take_back(); None keeps nothing.
     """
 
     state: GpuState
     look: Callable[[], Devices]
     limits: LimitsFor
     looking: Callable[[], AbstractContextManager[None]] = nullcontext
+    given: list[Given] | None = None
 
     def allocate(self, request: Request, keeper: ProcessRef) -> Grant | Refusal:
         """Give a container its units, now or not at all.
@@ -153,7 +170,7 @@ class Gpus:
             if there is None:
                 return None
             units = tuple(unit for uuid in there.uuids if (unit := devices.find(uuid)) is not None)
-            return Grant(_kept_on(book, there, keeper), units, fresh=False)
+            return Grant(self._kept_on(book, there, keeper), units, fresh=False)
 
     def reconcile(self) -> tuple[str, ...]:
         """Hold the ledger against Docker; returns each difference in words, also those of a first change after boot."""
@@ -162,6 +179,35 @@ class Gpus:
             return tuple(
                 f"{each.details.get('container', 'the record')}: {each.details['reason']}" for each in book.notes
             )
+
+    # --- What nobody has heard of -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def taken_back_on_failure(self) -> Iterator[Gpus]:
+        """Let a block hand out what is taken back when it ends by an exception, whatever that is, also a signal's."""
+        careful = replace(self, given=[])
+        try:
+            yield careful
+        except BaseException:
+            careful.take_back()
+            raise
+
+    def take_back(self) -> None:
+        """Undo what was handed out: nobody has heard of it, so nobody would use it or give it back.
+
+        What somebody else was given since stays. Where it cannot be written that is said: the reservation lapses with
+        its process.
+        """
+        if not self.given:
+            return
+        try:
+            with self.state.change() as book:
+                for each in reversed(self.given):
+                    _undo(book, each)
+        except Ds01Error as error:
+            names = ", ".join(each.after.container for each in self.given)
+            logger.warning("what was reserved for %s could not be taken back: %s", names, error.brief)
+        self.given.clear()
 
     # --- Inside a transaction -----------------------------------------------------------------------------------------
 
@@ -172,13 +218,31 @@ class Gpus:
             answer = allocate(devices, book.ledger, request, limits, book.moment.now)
         if isinstance(answer, Refusal):
             return answer
-        if answer.fresh:
-            answer = replace(answer, allocation=replace(answer.allocation, reservation=Reservation(keeper)))
-            book.ledger = book.ledger.granted(answer.allocation)
-            book.note("gpu.allocated", request.user, {**describe(answer.allocation), "priority": request.priority})
-        else:
-            answer = replace(answer, allocation=_kept_on(book, answer.allocation, keeper))
+        if not answer.fresh:
+            return replace(answer, allocation=self._kept_on(book, answer.allocation, keeper))
+        answer = replace(answer, allocation=replace(answer.allocation, reservation=Reservation(keeper)))
+        self._remember(None, answer.allocation)
+        book.ledger = book.ledger.granted(answer.allocation)
+        book.note("gpu.allocated", request.user, {**describe(answer.allocation), "priority": request.priority})
         return answer
+
+    def _kept_on(self, book: Book, there: Allocation, keeper: ProcessRef) -> Allocation:
+        """Reserve what a container has already for whoever is about to start it, or one of its name, with that.
+
+        Of a container that is thought to run too: it may have been removed or stopped without a word, and its units
+        must not be freed under the hands of the one who was just told to use them. One that does run needs no
+        reservation, and the next reconcile takes it away.
+        """
+        kept = replace(there, stopped_at=None, reservation=Reservation(keeper))
+        self._remember(there, kept)
+        if there.stopped_at is not None:
+            book.note("gpu.resumed", kept.user, describe(kept))
+        book.ledger = book.ledger.changed(kept)
+        return kept
+
+    def _remember(self, before: Allocation | None, after: Allocation) -> None:
+        if self.given is not None:
+            self.given.append(Given(before, after))
 
     def _again(self, book: Book, devices: Devices, again: Request, keeper: ProcessRef) -> Grant | Refusal:
         if book.ledger.by_id(again.id) is not None:
@@ -208,18 +272,20 @@ class Gpus:
         return self.limits({user: self.state.account_of(user) for user in {request.user, *waiting}})
 
 
-def _kept_on(book: Book, there: Allocation, keeper: ProcessRef) -> Allocation:
-    """Reserve what a container has already for whoever is about to start it, or one of its name, with that.
-
-    Of a container that is thought to run too: it may have been removed or stopped without a word, and its units must
-    not be freed under the hands of the one who was just told to use them. One that does run needs no reservation, and
-    the next reconcile takes it away.
-    """
-    kept = replace(there, stopped_at=None, reservation=Reservation(keeper))
-    if there.stopped_at is not None:
-        book.note("gpu.resumed", kept.user, describe(kept))
-    book.ledger = book.ledger.changed(kept)
-    return kept
+def _undo(book: Book, given: Given) -> None:
+    there = book.ledger.by_id(given.after.id)
+    if there is None or there.reservation is None or given.after.reservation is None:
+        return
+    if there.reservation.process != given.after.reservation.process:
+        return
+    if given.before is None:
+        book.ledger = book.ledger.released(there)
+        book.note("gpu.released", there.user, describe(there))
+        return
+    back = replace(there, stopped_at=given.before.stopped_at, reservation=given.before.reservation)
+    book.ledger = book.ledger.changed(back)
+    if back.stopped_at is not None:
+        book.note("gpu.held", back.user, describe(back))
 
 
 def _meant(book: Book, name: str | Allocation) -> Allocation | None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 from ds01.core.errors import Ds01Error
 from ds01.core.jsonstate import StateError, read_bytes
@@ -62,25 +60,10 @@ class Line:
     look_seconds: float = LOOK_SECONDS
 
 
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Leave the line also when the terminal goes, or somebody ends us."""
-
-    def end(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def wait_for_gpu(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line) -> Grant | Refusal:
     """Ask, and wait in the line while that can help; the last answer when the time is over.
 
-    However this ends, by Ctrl-C too, nobody stands in the line afterwards.
+    However this ends, by Ctrl-C too, nobody stands in the line afterwards. Nobody waits for a keeper that is gone.
     """
     with gpus.looking():
         return _ask_and_stand(gpus, request, keeper, line)
@@ -128,6 +111,8 @@ def _stand(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line, known: 
             line.tell(known.answer, _place(gpus, request, end - now))
             tell_at = now + line.tell_seconds
         _until_changed(gpus, known, min(end, tell_at, now + min(line.look_seconds, _due_in(gpus))))
+        if not gpus.state.machine.is_alive(keeper):
+            return known.answer
         devices = _look(gpus)
         known.strangers = () if devices is None else _on_the_host(gpus, devices)
         if devices is None or _is_worth_a_try(gpus, request, devices):

@@ -17,7 +17,7 @@ from ds01.core.value import replace
 from ds01.runtime.gpu.answer import Grant, Reason, Refusal
 from ds01.runtime.gpu.hardware import Devices
 from ds01.runtime.gpu.ledger import Allocation, Reservation
-from ds01.runtime.gpu.operations import new_id
+from ds01.runtime.gpu.operations import Gpus, new_id
 from ds01.runtime.gpu.reconcile import Present
 from ds01.runtime.gpu.request import Named
 from ds01.runtime.gpu.state import GpuStateError
@@ -269,6 +269,93 @@ def test_resuming_counts_in_the_quota_like_any_request(site: Site) -> None:
     assert answer.reason is Reason.QUOTA
 
 
+# --- What nobody has heard of -----------------------------------------------------------------------------------------
+
+
+class BrokenOffError(Exception):
+    """What ends a block."""
+
+
+def break_off(site: Site, act: Callable[[Gpus], object]) -> None:
+    """Do something whose answer nobody hears."""
+
+    def begin() -> None:
+        with site.gpus.taken_back_on_failure() as gpus:
+            act(gpus)
+            raise BrokenOffError
+
+    with pytest.raises(BrokenOffError):
+        begin()
+
+
+def test_what_nobody_has_heard_of_is_taken_back(site: Site) -> None:
+    grant(site, name="other")
+    before = site.gpus.state.read()
+    break_off(site, lambda gpus: gpus.allocate(ask("alice", name="train"), site.me))
+    assert site.gpus.state.read() == before
+    assert [each[0] for each in site.events()] == ["gpu.allocated", "gpu.allocated", "gpu.released"]
+
+
+def test_what_a_container_held_before_it_holds_again(site: Site) -> None:
+    """With its old keeper, or for the rest of its hold: not for as long as the one lives that was broken off."""
+    with subprocess.Popen(["sleep", "60"]) as other:
+        keeper = site.machine.process(other.pid)
+        assert keeper is not None
+        wish = ask("alice", name="train")
+        assert isinstance(site.gpus.allocate(wish, keeper), Grant)
+        for act in (
+            lambda gpus: gpus.allocate(wish, site.me),
+            lambda gpus: gpus.allocate(replace(wish, id=new_id()), site.me),
+            lambda gpus: gpus.clear_stopped("train", site.me),
+            lambda gpus: (gpus.allocate(wish, site.me), gpus.clear_stopped("train", site.me)),
+        ):
+            before = site.gpus.state.read()
+            break_off(site, act)
+            assert site.gpus.state.read() == before
+        site.gpus.mark_stopped("train")
+        before = site.gpus.state.read()
+        break_off(site, lambda gpus: gpus.clear_stopped("train", site.me))
+        assert site.gpus.state.read() == before
+        other.kill()
+    assert [each[0] for each in site.events()] == ["gpu.allocated", "gpu.held", "gpu.resumed", "gpu.held"]
+
+
+def test_what_others_did_meanwhile_stays(site: Site) -> None:
+    def served_and_started(gpus: Gpus) -> None:
+        answer = gpus.allocate(ask("alice", name="train"), site.me)
+        assert isinstance(answer, Grant)
+        site.docker = (container(answer.allocation, running=True),)
+        site.gpus.reconcile()
+
+    break_off(site, served_and_started)
+    assert held(site) == {"train": ("2:0",)}
+
+
+def test_what_is_told_and_what_was_never_written_is_not_taken_back(site: Site) -> None:
+    with site.gpus.taken_back_on_failure() as gpus:
+        assert isinstance(gpus.allocate(ask("alice", name="train"), site.me), Grant)
+    taken = site.paths.gpu_state.with_name(f".{site.paths.gpu_state.name}.ds01-tmp")
+    taken.mkdir()
+    with pytest.raises(GpuStateError), site.gpus.taken_back_on_failure() as gpus:
+        gpus.allocate(ask("alice", name="late"), site.me)
+    taken.rmdir()
+    assert (held(site), site.events()) == ({"train": ("2:0",)}, [("gpu.allocated", "alice", "train")])
+
+
+def test_what_cannot_be_taken_back_is_said_and_hides_no_other_failure(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    def on_a_disk_that_fills(gpus: Gpus) -> None:
+        gpus.allocate(ask("alice", name="train"), site.me)
+        site.paths.gpu_state.with_name(f".{site.paths.gpu_state.name}.ds01-tmp").mkdir()
+
+    break_off(site, on_a_disk_that_fills)
+    assert held(site) == {"train": ("2:0",)}
+    assert [each.getMessage().partition(": ")[0] for each in caplog.records] == [
+        "what was reserved for train could not be taken back"
+    ]
+
+
 # --- Names ------------------------------------------------------------------------------------------------------------
 
 
@@ -351,7 +438,7 @@ def test_a_hold_that_is_over_is_freed_for_who_asks_once_docker_was_asked(site: S
     there = grant(site, wanted="device=2:0")
     site.gpus.mark_stopped("train")
     site.docker = (container(there, running=False, since=datetime.now(UTC)),)
-    after(site, seconds=899)
+    after(site, seconds=890)
     asked = site.asked
     assert isinstance(site.gpus.allocate(ask("bob", "device=2:0"), site.me), Refusal)
     assert site.asked == asked, "nothing was due"
