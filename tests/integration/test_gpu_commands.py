@@ -418,6 +418,29 @@ def test_whoever_waits_gets_what_is_given_back(host: GpuHost) -> None:
     assert host.types == ["gpu.allocated", "gpu.released", "gpu.allocated"]
 
 
+def test_a_container_that_docker_removed_without_a_word_is_in_nobodys_way(host: GpuHost) -> None:
+    """docker rm -f and docker run again, before anybody has told the ledger."""
+    for name in ("web", "one", "two"):
+        given = host.gpu("allocate", "--container", name, "--user", "student01", "--json").document
+        host.container(inspected(name, labels=given["labels"], devices=given["gpu_uuids"]))
+    host.gpu("reconcile")
+    held = host.held
+    slot = held["web"][1][0]
+    blocked = [
+        ["allocate", "--container", "new", "--user", "student01"],
+        ["allocate", "--container", "new", "--user", "student02", "--gpu", slot],
+        ["allocate", "--container", "web", "--user", "student01", "--gpu", "3:2"],
+        ["allocate", "--container", "web", "--user", "student02", "--gpu", "3:2"],
+    ]
+    assert [host.gpu(*words).code for words in blocked] == [4] * 4
+    assert host.held == held
+    record = host.paths.gpu_state.read_bytes()
+    host.remove("web")
+    for words in blocked:
+        host.paths.gpu_state.write_bytes(record)
+        assert host.gpu(*words).code == 0, words
+
+
 PAGE_OF_EVENTS = (CHECKOUT / "docs/events.md").read_text(encoding="utf-8").partition("## Types")[2]
 WHICH = {"container", "allocation", "gpu_id", "gpu_uuids"}
 

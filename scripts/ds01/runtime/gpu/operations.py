@@ -17,7 +17,7 @@ from ds01.core.value import dataclass, replace
 from ds01.runtime.gpu.allocate import allocate, as_request
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.hardware import Devices
-from ds01.runtime.gpu.ledger import Allocation, Reservation, Waiter, nameless
+from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation, Waiter, nameless
 from ds01.runtime.gpu.reconcile import is_due
 from ds01.runtime.gpu.request import AccountLimits, Limits, Named, Request, format_wanted
 from ds01.runtime.gpu.state import SOURCE, Book, GpuState, describe
@@ -106,6 +106,10 @@ class Gpus:
         ledger = self.state.read()
         limits = self._limits_of(request, [each.user for each in ledger.queue])
         return allocate(devices, ledger, request, limits, self.state.machine.now())
+
+    def is_outdated(self, request: Request, refusal: Refusal) -> bool:
+        """Whether Docker says otherwise of what a refusal names, without a lock and without doing anything about it."""
+        return self.state.are_outdated(_in_the_way(self.state.read(), request, refusal))
 
     def leave(self, request_id: str) -> None:
         """Take a request out of the line."""
@@ -214,7 +218,7 @@ class Gpus:
     def _decide(self, book: Book, devices: Devices, request: Request, keeper: ProcessRef) -> Grant | Refusal:
         limits = self._limits_of(request, [each.user for each in book.ledger.queue])
         answer = allocate(devices, book.ledger, request, limits, book.moment.now)
-        if isinstance(answer, Refusal) and self._free_what_is_due(book):
+        if isinstance(answer, Refusal) and self._is_other_by_now(book, request, answer):
             answer = allocate(devices, book.ledger, request, limits, book.moment.now)
         if isinstance(answer, Refusal):
             return answer
@@ -257,10 +261,14 @@ class Gpus:
             return replace(answer, text=text, fix=fix)
         return answer
 
-    def _free_what_is_due(self, book: Book) -> bool:
-        """Whether anything changed. Docker is only asked when there is something that time would free."""
-        due = any(is_due(each, book.moment, self.state.account_of) for each in book.ledger.allocations.values())
-        if not due:
+    def _is_other_by_now(self, book: Book, request: Request, refusal: Refusal) -> bool:
+        """Whether anything changed once Docker was asked.
+
+        It is asked when time would free something, or when what stands in the request's way is gone by its word.
+        """
+        held = book.ledger.allocations.values()
+        due = any(is_due(each, book.moment, self.state.account_of) for each in held)
+        if not due and not self.state.are_outdated(_in_the_way(book.ledger, request, refusal)):
             return False
         try:
             return self.state.reconcile(book) > 0
@@ -286,6 +294,13 @@ def _undo(book: Book, given: Given) -> None:
     book.ledger = book.ledger.changed(back)
     if back.stopped_at is not None:
         book.note("gpu.held", back.user, describe(back))
+
+
+def _in_the_way(ledger: Ledger, request: Request, refusal: Refusal) -> tuple[Allocation, ...]:
+    """Return the allocations that a refusal is about: those that it names, and what has the request's name or id."""
+    names = [each.container for each in refusal.holdings]
+    found = [ledger.allocations.get(name) for name in (*names, request.container) if name is not None]
+    return tuple({each.id: each for each in (*found, ledger.by_id(request.id)) if each is not None}.values())
 
 
 def _meant(book: Book, name: str | Allocation) -> Allocation | None:

@@ -115,7 +115,9 @@ def _stand(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line, known: 
             return known.answer
         devices = _look(gpus)
         known.strangers = () if devices is None else _on_the_host(gpus, devices)
-        if devices is None or _is_worth_a_try(gpus, request, devices):
+        # Before it is said again who has it, Docker is asked whether that is so.
+        is_outdated = time.monotonic() >= tell_at and _is_outdated(gpus, request, known.answer)
+        if devices is None or is_outdated or _is_worth_a_try(gpus, request, devices):
             again = gpus.allocate_or_wait(request, keeper, line.process, devices)
             if isinstance(again, Grant) or not again.waitable:
                 return again
@@ -154,6 +156,13 @@ def _is_worth_a_try(gpus: Gpus, request: Request, devices: Devices) -> bool:
         # Said properly by the try itself.
         return True
     return isinstance(answer, Grant) or not answer.waitable
+
+
+def _is_outdated(gpus: Gpus, request: Request, refusal: Refusal) -> bool:
+    try:
+        return gpus.is_outdated(request, refusal)
+    except Ds01Error:
+        return True
 
 
 def _has_something_due(gpus: Gpus, ledger: Ledger, before: Moment) -> bool:

@@ -59,6 +59,10 @@ class Book:
         self.notes.append(Event(event_type, user, SOURCE, self.moment.now, details))
 
 
+def _as_written(_: Sequence[Allocation]) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class GpuState:
     """The ledger on disk.
@@ -67,6 +71,7 @@ class GpuState:
         containers: asks Docker for all containers that have GPUs or are in the ledger; raises a Ds01Error where it
             cannot be asked.
         account_of: what the policy lets an account have, for how long it holds.
+        are_outdated: asks Docker of a few allocations alone whether it says otherwise of one; never raises.
     """
 
     paths: HostPaths
@@ -74,6 +79,7 @@ class GpuState:
     events: EventLog
     containers: Callable[[Ledger], Sequence[Present]]
     account_of: AccountOf
+    are_outdated: Callable[[Sequence[Allocation]], bool] = _as_written
 
     def read(self) -> Ledger:
         """As read_ledger()."""

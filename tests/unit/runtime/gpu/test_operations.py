@@ -19,7 +19,7 @@ from ds01.runtime.gpu.hardware import Devices
 from ds01.runtime.gpu.ledger import Allocation, Reservation
 from ds01.runtime.gpu.operations import Gpus, new_id
 from ds01.runtime.gpu.reconcile import Present
-from ds01.runtime.gpu.request import Named
+from ds01.runtime.gpu.request import Named, Request
 from ds01.runtime.gpu.state import GpuStateError
 from ds01.runtime.identity import ProcessRef
 from ds01.runtime.machine import Machine
@@ -464,6 +464,52 @@ def test_a_hold_that_is_over_stays_while_docker_does_not_answer(site: Site) -> N
     after(site, hours=9)
     assert isinstance(site.gpus.allocate(ask("bob", "device=2:0"), site.me), Refusal)
     assert held(site) == {"train": ("2:0",)}
+
+
+BLOCKED = {
+    "its unit": ask("bob", "device=2:0", name="new"),
+    "the quota": ask("alice", name="new"),
+    "its name, with other units": ask("alice", "device=3:2", name="c0"),
+    "its name, another account's": ask("bob", "device=3:2", name="c0"),
+}
+
+
+def three_run(site: Site) -> None:
+    """As many as a student may have, the first on 2:0."""
+    made = [grant(site, name=f"c{number}", wanted=f"device=2:{number}") for number in range(3)]
+    site.docker = tuple(replace(container(each, running=True), id=f"{each.container:0<64}") for each in made)
+    site.gpus.reconcile()
+
+
+@pytest.mark.parametrize("wish", BLOCKED.values(), ids=BLOCKED)
+def test_a_container_that_is_gone_without_a_word_is_in_nobodys_way(site: Site, wish: Request) -> None:
+    three_run(site)
+    asked = site.asked
+    assert isinstance(site.gpus.allocate(wish, site.me), Refusal)
+    assert site.asked == asked, "the containers are as they are written: nothing more is asked"
+    assert site.docker is not None
+    site.docker = site.docker[1:]
+    answer = site.gpus.allocate(wish, site.me)
+    assert isinstance(answer, Grant)
+    assert (site.asked, answer.fresh) == (asked + 1, True)
+    assert [each for each in site.events() if each[0] != "gpu.allocated"] == [("gpu.freed", "alice", "c0")]
+
+
+@pytest.mark.parametrize("wish", BLOCKED.values(), ids=BLOCKED)
+def test_while_docker_does_not_answer_what_is_in_the_way_stays(site: Site, wish: Request) -> None:
+    three_run(site)
+    site.docker = None
+    assert isinstance(site.gpus.allocate(wish, site.me), Refusal)
+    assert set(held(site)) == {"c0", "c1", "c2"}
+
+
+def test_a_hold_that_began_without_a_word_and_is_over_is_in_nobodys_way(site: Site) -> None:
+    three_run(site)
+    assert site.docker is not None
+    long_ago = datetime.now(UTC) - timedelta(hours=9)
+    first, *others = site.docker
+    site.docker = (replace(first, running=False, created_at=long_ago, since=long_ago), *others)
+    assert isinstance(site.gpus.allocate(BLOCKED["its unit"], site.me), Grant)
 
 
 def test_events_are_told_when_the_ledger_is_on_disk_and_never_of_what_did_not_happen(site: Site) -> None:
