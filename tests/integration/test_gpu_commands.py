@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -534,6 +535,25 @@ def test_a_lost_gpu_is_broken_and_the_others_are_given(host: GpuHost) -> None:
     assert (status.code, "GPU_IS_LOST" in status.out) == (0, True)
     assert host.gpu("allocate", "--container", "nb", "--user", "student01").out == "3:0\n"
     assert "NVML_ERROR_GPU_IS_LOST" in host.gpu("validate", "--container", "train", "--gpu", "2:0").out
+
+
+@pytest.mark.parametrize("how", ["gone", "lost"])
+def test_a_restart_without_its_unit_is_refused_and_says_so(host: GpuHost, how: str) -> None:
+    host.gpu("allocate", "--container", "train", "--user", "student01", "--gpu", "3:1")
+    host.gpu("mark-stopped", "--container", "train")
+    held = host.ledger.allocations["train"]
+    hardware = shipped_host()
+    *others, last = hardware.gpus
+    fewer = replace(hardware, gpus=(*others, replace(last, instances=last.instances[:1])))
+    host.nvml.write(fewer if how == "gone" else hardware.with_rules("fail * 3 GPU_IS_LOST"))
+    for words in (["clear-stopped"], ["allocate", "--user", "student01"]):
+        done = host.gpu(*words, "--container", "train")
+        assert (done.code, done.out) == (4, ""), words
+        assert done.err.startswith("error: train has GPU 3:1: ")
+        assert "To fix: re-create it to get another one (docker rm train" in done.err
+    assert (host.ledger.allocations["train"], host.types[-2:]) == (held, ["gpu.refused"] * 2)
+    host.nvml.write(hardware)
+    assert host.gpu("clear-stopped", "--container", "train").out == "3:1\n"
 
 
 def test_what_runs_on_gpus_is_not_known_and_that_is_said(host: GpuHost) -> None:

@@ -33,7 +33,7 @@ from ds01.runtime.gpu.found import is_running, lost_request
 from ds01.runtime.gpu.host import open_engine, open_gpus
 from ds01.runtime.gpu.launch import docker_args
 from ds01.runtime.gpu.ledger import Allocation, nameless
-from ds01.runtime.gpu.operations import Gpus, new_id
+from ds01.runtime.gpu.operations import Gpus, new_id, request_of
 from ds01.runtime.gpu.queue import Line, Place, wait_for_gpu
 from ds01.runtime.gpu.request import Count, Request, wait_seconds
 from ds01.runtime.identity import ProcessRef
@@ -234,7 +234,8 @@ def clear_stopped(options: argparse.Namespace) -> int:
     if there is None and again is None:
         return _done(None, "cleared", options)
     which = options.container if there is None else there
-    return _hand_out(desk, options, lambda gpus: gpus.clear_stopped(which, keeper, again), again)
+    wish = again if there is None else request_of(there)
+    return _hand_out(desk, options, lambda gpus: gpus.clear_stopped(which, keeper, again), wish)
 
 
 def _lost(desk: Desk, options: argparse.Namespace) -> Request | None:

@@ -106,8 +106,25 @@ def _before(view: View, ledger: Ledger, request: Request) -> Grant | Refusal | N
     if not _is_same(view, there, request) or (request.container or there.container) != there.container:
         text = f"{there.container} already holds GPU {', '.join(there.slots)}, which is not what is asked for now"
         return Refusal(Reason.DIFFERENT, text, None, tuple(holdings([there])))
-    units = tuple(unit for uuid in there.uuids if (unit := view.find(uuid)) is not None)
-    return Grant(there, units, fresh=False)
+    way = f"docker rm {there.container}, or sudo ds01 gpu release --container {there.container}"
+    return again(view, there, f"re-create it to get another one ({way}, then ask again)")
+
+
+def again(view: View, there: Allocation, fix: str) -> Grant | Refusal:
+    """Give a container what it holds, or say which of that is gone or broken; it holds it all the same.
+
+    Args:
+        fix: how to get something else.
+    """
+    units: list[Unit] = []
+    for uuid in there.uuids:
+        unit = view.find(uuid)
+        wrong = view.missing(uuid) if unit is None else view.broken((unit,)) if unit.problem is not None else None
+        if wrong is not None:
+            held = f"{there.container} has GPU {', '.join(there.slots)}"
+            return replace(wrong, text=f"{held}: {wrong.text}", fix=fix)
+        units += [] if unit is None else [unit]
+    return Grant(there, tuple(units), fresh=False)
 
 
 def _not_in_line_as(ledger: Ledger, request: Request) -> Refusal | None:
@@ -126,8 +143,10 @@ def _is_same(view: View, there: Allocation, request: Request) -> bool:  # noqa: 
         case Count(number):
             return number == len(there.uuids)
         case Named(names):
-            units = [view.find(name) for name in names]
-            return {unit.uuid for unit in units if unit is not None} == set(there.uuids) and None not in units
+            # What it holds may be gone: that is said by its name then.
+            known = dict(zip(there.slots, there.uuids, strict=False))
+            uuids = {known.get(name, name) if (unit := view.find(name)) is None else unit.uuid for name in names}
+            return uuids == set(there.uuids)
         case _:
             assert_never(request.wanted)
 

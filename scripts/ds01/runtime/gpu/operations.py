@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from ds01.core.errors import Ds01Error
 from ds01.core.events import Event
 from ds01.core.value import dataclass, replace
+from ds01.runtime.gpu.allocate import again as had_again
 from ds01.runtime.gpu.allocate import allocate, as_request
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.hardware import Devices
@@ -21,10 +22,22 @@ from ds01.runtime.gpu.ledger import Allocation, Ledger, Reservation, Waiter, nam
 from ds01.runtime.gpu.reconcile import is_due
 from ds01.runtime.gpu.request import AccountLimits, Limits, Named, Request, format_wanted
 from ds01.runtime.gpu.state import SOURCE, Book, GpuState, describe
+from ds01.runtime.gpu.view import View
 from ds01.runtime.identity import ProcessRef
 
 logger = logging.getLogger(__name__)
 LimitsFor = Callable[[Mapping[str, AccountLimits]], Limits]
+
+
+def request_of(there: Allocation) -> Request | None:
+    """Return what a container holds as a request for just that; None when nobody is charged for it."""
+    if there.user is None:
+        return None
+    return Request(there.id, there.user, Named(there.uuids), there.priority, there.container)
+
+
+def _re_create(container: str | None) -> str:
+    return f"re-create it to get another one (docker rm {container}, docker run …)"
 
 
 def new_id() -> str:
@@ -164,7 +177,8 @@ class Gpus:
             again: what it had, asked for anew when its hold is over; None when nobody knows.
 
         Returns:
-            None when it holds nothing and nobody knows what it had.
+            None when it holds nothing and nobody knows what it had. Of units that are gone or broken a refusal: it goes
+            on to hold them.
         """
         devices = self.look()
         with self.state.change() as book:
@@ -173,8 +187,10 @@ class Gpus:
                 return self._again(book, devices, again, keeper)
             if there is None:
                 return None
-            units = tuple(unit for uuid in there.uuids if (unit := devices.find(uuid)) is not None)
-            return Grant(self._kept_on(book, there, keeper), units, fresh=False)
+            answer = had_again(View.of(devices, book.ledger, self.limits({})), there, _re_create(there.container))
+            if isinstance(answer, Grant):
+                answer = replace(answer, allocation=self._kept_on(book, there, keeper))
+            return answer
 
     def reconcile(self) -> tuple[str, ...]:
         """Hold the ledger against Docker; returns each difference in words, also those of a first change after boot."""
@@ -257,8 +273,7 @@ class Gpus:
             names = again.wanted.devices if isinstance(again.wanted, Named) else ()
             had = ", ".join(name if (unit := devices.find(name)) is None else unit.slot for name in names)
             text = f"{again.container} had GPU {had} and its hold is over: {answer.text}"
-            fix = f"re-create it to get another one (docker rm {again.container}, docker run …)"
-            return replace(answer, text=text, fix=fix)
+            return replace(answer, text=text, fix=_re_create(again.container))
         return answer
 
     def _is_other_by_now(self, book: Book, request: Request, refusal: Refusal) -> bool:

@@ -15,7 +15,7 @@ from ds01.runtime.containers.request import ContainerRequest
 from ds01.runtime.gpu import answer as gpu
 from ds01.runtime.gpu.found import lost_request
 from ds01.runtime.gpu.host import open_gpus
-from ds01.runtime.gpu.operations import Gpus, new_id
+from ds01.runtime.gpu.operations import Gpus, new_id, request_of
 from ds01.runtime.gpu.queue import Line, Place, wait_for_gpu
 from ds01.runtime.gpu.request import All, Count, Named, Request, Wanted, format_wanted, parse_devices, wait_seconds
 from ds01.runtime.wrapper.desk import Desk
@@ -25,6 +25,7 @@ _TITLES = {
     gpu.Reason.TOO_MANY: "DS01 GPU Limit Exceeded",
     gpu.Reason.NOT_ALLOWED: "DS01 GPU Not Allowed",
     gpu.Reason.NO_SUCH_GPU: "DS01 No Such GPU",
+    gpu.Reason.BROKEN: "DS01 GPU Broken",
 }
 
 
@@ -80,8 +81,9 @@ def resume(desk: Desk, container: Container) -> gpu.Grant | Refusal | None:
             return None
     answer = gpus.clear_stopped(container.name if there is None else there, desk.keeper, again)
     if isinstance(answer, gpu.Refusal):
-        if again is not None:
-            gpus.tell_refused(again, answer)
+        wish = again if there is None else request_of(there)
+        if wish is not None:
+            gpus.tell_refused(wish, answer)
         return _refusal(desk, answer, ", ".join(container.gpu_slots) or "what it had")
     return answer
 

@@ -457,8 +457,31 @@ def test_a_name_of_somebody_elses_container_is_refused_and_so_is_an_id() -> None
         )
 
 
-def test_what_was_granted_is_granted_again_when_its_unit_is_gone() -> None:
-    assert decide(ask("alice", name="train"), ledger(MINE), Devices((whole(0),))) == Grant(MINE, (), fresh=False)
+OF_NO_USE = {
+    "the instance is gone": (Devices((whole(0), split(2))), Reason.NO_SUCH_GPU, "this machine has no GPU MIG-20 now"),
+    "the GPU is gone": (Devices((whole(0),)), Reason.NO_SUCH_GPU, "this machine has no GPU MIG-20 now"),
+    "the GPU is broken": (
+        Devices((whole(0), split(2, 2, 2, 2, problem="it fell off the bus"))), Reason.BROKEN,
+        "GPU 2: it fell off the bus",
+    ),
+    "what is on the GPU is not known": (
+        Devices((whole(2, problem="it fell off the bus"),)), Reason.BROKEN,
+        "GPU MIG-20 cannot be given: GPU 2: it fell off the bus",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("devices", "reason", "why"), OF_NO_USE.values(), ids=OF_NO_USE)
+@pytest.mark.parametrize("wanted", ["1", "all", "device=2:0", "device=MIG-20"])
+def test_what_was_granted_is_not_granted_again_once_it_is_gone_or_broken(
+    devices: Devices, reason: Reason, why: str, wanted: str
+) -> None:
+    answer = decide(ask("alice", wanted, name="train"), ledger(MINE), devices)
+    assert isinstance(answer, Refusal)
+    assert (answer.reason, answer.text, answer.waitable) == (reason, f"train has GPU 2:0: {why}", False)
+    assert answer.fix.startswith(
+        "re-create it to get another one (docker rm train, or sudo ds01 gpu release --container"
+    )
 
 
 # --- The line ---------------------------------------------------------------------------------------------------------

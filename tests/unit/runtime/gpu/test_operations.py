@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.unit.runtime.gpu.hosts import LAB, ask, whole
+from tests.unit.runtime.gpu.hosts import LAB, ask, split, whole
 from tests.unit.runtime.gpu.sites import Site
 
 from ds01.core.value import replace
@@ -554,13 +554,43 @@ def test_a_reservation_of_a_process_that_is_gone_lapses_and_one_that_lives_does_
 # --- Hardware ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_unit_that_is_gone_is_not_in_the_grant(site: Site) -> None:
+@pytest.mark.parametrize(
+    ("devices", "reason"),
+    [
+        (Devices((whole(0),)), Reason.NO_SUCH_GPU),
+        (Devices((whole(0), split(2, 2, 2, 2, problem="it fell off the bus"))), Reason.BROKEN),
+    ],
+)
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_container_whose_unit_is_gone_or_broken_is_not_started_and_goes_on_to_hold_it(
+    site: Site, devices: Devices, reason: Reason, *, stopped: bool
+) -> None:
     grant(site)
-    site.gpus.mark_stopped("train")
-    site.devices = Devices((whole(0),))
-    resumed = site.gpus.clear_stopped("train", site.me)
-    assert isinstance(resumed, Grant)
-    assert resumed.units == ()
+    if stopped:
+        site.gpus.mark_stopped("train")
+    before = site.gpus.state.read()
+    site.devices = devices
+    answer = site.gpus.clear_stopped("train", site.me)
+    assert isinstance(answer, Refusal)
+    assert (answer.reason, answer.fix) == (reason, "re-create it to get another one (docker rm train, docker run …)")
+    assert answer.text.startswith("train has GPU 2:0: ")
+    assert site.gpus.state.read() == before
+    site.devices = LAB
+    assert isinstance(site.gpus.clear_stopped("train", site.me), Grant), "a reset brought it back"
+
+
+def test_a_container_that_is_made_anew_gets_another_unit_for_one_that_is_broken(site: Site) -> None:
+    """docker rm and docker run under the same name: nobody has told that the old one is gone."""
+    old = grant(site)
+    site.docker = (container(old, running=True),)
+    site.gpus.reconcile()
+    site.devices = Devices((*LAB.gpus[:2], split(2, 2, 2, 2, problem="it fell off the bus"), LAB.gpus[3]))
+    wish = replace(ask("alice", name="train"), id=new_id())
+    assert isinstance(site.gpus.allocate(wish, site.me), Refusal)
+    site.docker = ()
+    answer = site.gpus.allocate(wish, site.me)
+    assert isinstance(answer, Grant)
+    assert (answer.allocation.slots, answer.fresh) == (("3:0",), True)
 
 
 def test_the_line_is_left_by_who_is_served_and_by_who_leaves(site: Site) -> None:
