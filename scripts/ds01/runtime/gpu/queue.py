@@ -14,9 +14,9 @@ from ds01.core.typed import Final
 from ds01.core.value import dataclass
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.hardware import Devices
-from ds01.runtime.gpu.ledger import Allocation, Ledger
+from ds01.runtime.gpu.ledger import Ledger
 from ds01.runtime.gpu.operations import Gpus
-from ds01.runtime.gpu.reconcile import LAPSE_SECONDS, Moment, hold_ends, is_due
+from ds01.runtime.gpu.reconcile import LAPSE_SECONDS, Moment, hold_ends, is_due, is_just_gone
 from ds01.runtime.gpu.request import Request
 from ds01.runtime.identity import ProcessRef
 
@@ -173,7 +173,7 @@ def _has_something_due(gpus: Gpus, ledger: Ledger, before: Moment) -> bool:
     """
     moment = gpus.state.moment()
     return any(
-        is_due(each, moment, gpus.state.account_of) or _is_just_gone(each, before)
+        is_due(each, moment, gpus.state.account_of) or is_just_gone(each, before)
         for each in ledger.allocations.values()
     )
 
@@ -193,11 +193,6 @@ def _due_in(gpus: Gpus) -> float:
             times.append(each.reservation.gone_at + LAPSE_SECONDS - moment.boot_seconds)
     # What is over already was tried, and Docker did not agree: that is looked at as seldom as all else.
     return min(time for time in times if time > 0)
-
-
-def _is_just_gone(allocation: Allocation, before: Moment) -> bool:
-    gone_at = None if allocation.reservation is None else allocation.reservation.gone_at
-    return gone_at is not None and gone_at >= before.boot_seconds
 
 
 def _place(gpus: Gpus, request: Request, left_seconds: float) -> Place:

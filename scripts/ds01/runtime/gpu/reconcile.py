@@ -100,6 +100,12 @@ def is_due(allocation: Allocation, moment: Moment, account_of: AccountOf) -> boo
     return ends is not None and ends <= moment.now
 
 
+def is_just_gone(allocation: Allocation, before: Moment) -> bool:
+    """Whether the process of a reservation is gone and no change has noted it yet, by a ledger that was read since."""
+    gone_at = None if allocation.reservation is None else allocation.reservation.gone_at
+    return gone_at is not None and gone_at >= before.boot_seconds
+
+
 def hold_ends(allocation: Allocation, account_of: AccountOf) -> datetime | None:
     """Return until when a stopped container keeps its units; None when it runs, or keeps them until it is removed."""
     if allocation.stopped_at is None:
