@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -332,6 +333,81 @@ def test_whoever_waits_need_not_start_the_driver_again(host: GpuHost) -> None:
     assert host.gpu("wait", "--container", "other", "--user", "student02").code == 1
 
 
+ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+def ended_when(host: GpuHost, happened: Callable[[], bool], number: signal.Signals, *words: str) -> tuple[int, str]:
+    """Run a command and send it a signal as soon as something has happened; returns its exit code and output."""
+    with host.start(*words) as process:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not happened() and process.poll() is None:
+            assert time.monotonic() < end, "it never came"
+            time.sleep(0.0005)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert "Traceback" not in err
+    return process.returncode, out
+
+
+@pytest.mark.parametrize(("number", "code"), ENDS)
+def test_whoever_is_ended_just_when_it_is_granted_has_it_or_leaves_no_trace(
+    host: GpuHost, number: signal.Signals, code: int
+) -> None:
+    """The shell that asked lives on, so what nobody was told of would be kept for as long as that."""
+    host.gpu("reconcile")
+    for turn in range(4):
+        name = f"c{turn}"
+        answer = ended_when(host, lambda: name in host.held, number, "allocate", "--container", name)  # noqa: B023 - used in this turn
+        assert answer in {(0, "3:0\n"), (0, "2:0\n"), (code, "")}
+        assert set(host.held) == ({name} if answer[0] == 0 else set())
+        host.gpu("release", "--container", name)
+    assert host.types == ["gpu.allocated", "gpu.released"] * 4
+
+
+@pytest.mark.parametrize(("number", "code"), ENDS)
+def test_a_waiter_that_is_ended_just_when_it_is_served_has_it_or_leaves_no_trace(
+    host: GpuHost, number: signal.Signals, code: int
+) -> None:
+    for turn in range(2):
+        held, name = f"held{turn}", f"next{turn}"
+        host.gpu("allocate", "--container", held, "--user", "student01", "--gpu", "2:0")
+        words = ["wait", "--container", name, "--user", "student02", "--gpu", "2:0", "--wait", "60"]
+
+        def served() -> bool:
+            if host.ledger.queue:
+                host.gpu("release", "--container", held)  # noqa: B023 - used in this turn
+            return name in host.held  # noqa: B023
+
+        answer = ended_when(host, served, number, *words)
+        assert answer in {(0, "2:0\n"), (code, "")}
+        assert (set(host.held), host.ledger.queue) == ({name} if answer[0] == 0 else set(), ())
+        host.gpu("release", "--container", name)
+
+
+@pytest.mark.parametrize(("number", "code"), ENDS)
+def test_a_start_that_is_ended_leaves_the_container_held_as_it_was(
+    host: GpuHost, number: signal.Signals, code: int
+) -> None:
+    host.gpu("allocate", "--container", "train", "--user", "student01")
+    host.gpu("mark-stopped", "--container", "train")
+    before = host.ledger.allocations["train"]
+    words = ["clear-stopped", "--container", "train"]
+    answer = ended_when(host, lambda: host.ledger.allocations["train"] != before, number, *words)
+    assert answer in {(0, "2:0\n"), (code, "")}
+    assert (host.ledger.allocations["train"] == before) is (answer[0] != 0)
+
+
+def test_a_waiter_whose_keeper_is_gone_leaves_the_line(host: GpuHost) -> None:
+    host.gpu("allocate", "--container", "train", "--user", "student01", "--gpu", "2:0")
+    with subprocess.Popen(["sleep", "600"]) as keeper:
+        words = ["wait", "--container", "nb", "--user", "student02", "--gpu", "2:0", "--wait", "600"]
+        with host.start(*words, "--pid", str(keeper.pid)) as waiter:
+            until(lambda: len(host.ledger.queue) == 1)
+            keeper.kill()
+            assert waiter.wait(PATIENCE_SECONDS) == 4
+    assert host.ledger.queue == ()
+
+
 def test_whoever_waits_gets_what_is_given_back(host: GpuHost) -> None:
     host.gpu("allocate", "--container", "train", "--user", "student01", "--gpu", "2:0")
     with host.start("wait", "--container", "nb", "--user", "student02", "--gpu", "2:0", "--json") as waiter:
@@ -341,6 +417,29 @@ def test_whoever_waits_gets_what_is_given_back(host: GpuHost) -> None:
     assert (waiter.returncode, json.loads(out)["gpu_id"]) == (0, "2:0")
     assert re.search(r"^Waiting: place 1 of 1 in the line, \d+ s left \(Ctrl-C to leave\)$", err, re.MULTILINE)
     assert host.types == ["gpu.allocated", "gpu.released", "gpu.allocated"]
+
+
+def test_a_container_that_docker_removed_without_a_word_is_in_nobodys_way(host: GpuHost) -> None:
+    """docker rm -f and docker run again, before anybody has told the ledger."""
+    for name in ("web", "one", "two"):
+        given = host.gpu("allocate", "--container", name, "--user", "student01", "--json").document
+        host.container(inspected(name, labels=given["labels"], devices=given["gpu_uuids"]))
+    host.gpu("reconcile")
+    held = host.held
+    slot = held["web"][1][0]
+    blocked = [
+        ["allocate", "--container", "new", "--user", "student01"],
+        ["allocate", "--container", "new", "--user", "student02", "--gpu", slot],
+        ["allocate", "--container", "web", "--user", "student01", "--gpu", "3:2"],
+        ["allocate", "--container", "web", "--user", "student02", "--gpu", "3:2"],
+    ]
+    assert [host.gpu(*words).code for words in blocked] == [4] * 4
+    assert host.held == held
+    record = host.paths.gpu_state.read_bytes()
+    host.remove("web")
+    for words in blocked:
+        host.paths.gpu_state.write_bytes(record)
+        assert host.gpu(*words).code == 0, words
 
 
 PAGE_OF_EVENTS = (CHECKOUT / "docs/events.md").read_text(encoding="utf-8").partition("## Types")[2]
@@ -436,6 +535,25 @@ def test_a_lost_gpu_is_broken_and_the_others_are_given(host: GpuHost) -> None:
     assert (status.code, "GPU_IS_LOST" in status.out) == (0, True)
     assert host.gpu("allocate", "--container", "nb", "--user", "student01").out == "3:0\n"
     assert "NVML_ERROR_GPU_IS_LOST" in host.gpu("validate", "--container", "train", "--gpu", "2:0").out
+
+
+@pytest.mark.parametrize("how", ["gone", "lost"])
+def test_a_restart_without_its_unit_is_refused_and_says_so(host: GpuHost, how: str) -> None:
+    host.gpu("allocate", "--container", "train", "--user", "student01", "--gpu", "3:1")
+    host.gpu("mark-stopped", "--container", "train")
+    held = host.ledger.allocations["train"]
+    hardware = shipped_host()
+    *others, last = hardware.gpus
+    fewer = replace(hardware, gpus=(*others, replace(last, instances=last.instances[:1])))
+    host.nvml.write(fewer if how == "gone" else hardware.with_rules("fail * 3 GPU_IS_LOST"))
+    for words in (["clear-stopped"], ["allocate", "--user", "student01"]):
+        done = host.gpu(*words, "--container", "train")
+        assert (done.code, done.out) == (4, ""), words
+        assert done.err.startswith("error: train has GPU 3:1: ")
+        assert "To fix: re-create it to get another one (docker rm train" in done.err
+    assert (host.ledger.allocations["train"], host.types[-2:]) == (held, ["gpu.refused"] * 2)
+    host.nvml.write(hardware)
+    assert host.gpu("clear-stopped", "--container", "train").out == "3:1\n"
 
 
 def test_what_runs_on_gpus_is_not_known_and_that_is_said(host: GpuHost) -> None:

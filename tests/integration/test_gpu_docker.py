@@ -25,6 +25,7 @@ from ds01.core.gpurequest import Asked
 from ds01.core.value import replace
 from ds01.runtime.containers.engine import Engine, EngineError
 from ds01.runtime.gpu.answer import Grant, Refusal
+from ds01.runtime.gpu.blockers import are_outdated
 from ds01.runtime.gpu.found import find_containers, lost_request, present
 from ds01.runtime.gpu.launch import docker_args
 from ds01.runtime.gpu.operations import new_id
@@ -61,6 +62,10 @@ class Real(Site):
         assert self.engine is not None
         found = find_containers(self.engine, self.devices, ledger, ())
         return [each for each in found if each.name.startswith(self.prefix)]
+
+    def are_outdated(self, blockers: Sequence[Allocation]) -> bool:
+        assert self.engine is not None
+        return are_outdated(self.engine, blockers)
 
     def grant(self, name: str, wanted: str = "1", user: str = "alice") -> Grant:
         request = replace(ask(user, wanted, name=f"{self.prefix}{name}"), id=new_id())
@@ -201,6 +206,17 @@ def test_one_that_docker_starts_again_by_itself_never_counts_as_stopped(site: Re
     assert site.reconcile() == []
 
 
+def test_one_that_was_removed_without_a_word_is_in_nobodys_way(site: Real) -> None:
+    made = site.run("train", *labels(site.grant("train", "device=2:0")))
+    site.reconcile()
+    wish = ask("bob", "device=2:0", name=f"{site.prefix}heir")
+    asked = site.asked
+    assert isinstance(site.gpus.allocate(wish, site.me), Refusal)
+    assert site.asked == asked, "it is there"
+    docker("rm", "--force", made)
+    assert isinstance(site.gpus.allocate(wish, site.me), Grant)
+
+
 def test_a_container_made_anew_under_its_name_has_the_same_units(site: Real) -> None:
     given = site.grant("train")
     old = site.run("train", *labels(given))
@@ -272,8 +288,11 @@ def test_a_container_that_nobody_asked_for_is_adopted_while_it_runs(site: Real) 
     assert (stray.user, stray.container_id, stray.id) == (None, made, f"docker-{made[:12]}")
     assert isinstance(site.gpus.allocate(ask("alice", "device=2:0", name=f"{site.prefix}x"), site.me), Refusal)
     docker("stop", "--time=0", made)
-    assert isinstance(site.gpus.allocate(ask("alice", "device=2:0", name=f"{site.prefix}x"), site.me), Refusal)
     assert site.reconcile() == ["stray: its container stopped and the hold is over"]
+    docker("start", made)
+    site.reconcile()
+    docker("stop", "--time=0", made)
+    assert isinstance(site.gpus.allocate(ask("alice", "device=2:0", name=f"{site.prefix}x"), site.me), Grant)
 
 
 # --- When it is lost --------------------------------------------------------------------------------------------------

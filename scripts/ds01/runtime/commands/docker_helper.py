@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,15 +20,13 @@ from ds01.core.paths import HostPaths
 from ds01.core.policy import PolicyError
 from ds01.core.terminal import say
 from ds01.core.typed import Final
+from ds01.core.value import replace
 from ds01.runtime.client.arguments import Parsed, parse
 from ds01.runtime.client.named import containers_named
+from ds01.runtime.signals import STOPS, ended_by_signals
 from ds01.runtime.wrapper.client import installed_table
 from ds01.runtime.wrapper.desk import DeniedError, Desk, code_of, open_desk
 from ds01.runtime.wrapper.protocol import MOST_BYTES, Asked, read_request, refuse, run_line
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ds01.runtime.containers.admission import Admission
 
 _NEW: Final = frozenset({"run", "create"})
 _OLD: Final = frozenset({"start", "restart", "unpause"})
@@ -55,20 +54,23 @@ def main(root: Path = Path("/")) -> int:
     except Ds01Error as error:
         say(f"docker: {error.render()}")
         return 2
-    answer, admission, desk = _serve(HostPaths(root), asked)
+    undo: list[Callable[[], None]] = []
     try:
-        sys.stdout.buffer.write(answer)
-        sys.stdout.buffer.flush()
-    except OSError:
-        # The one who asked is gone: nobody will use what was granted.
-        if admission is not None and admission.grant is not None and desk is not None:
-            from ds01.runtime.wrapper.gpus import take_back  # noqa: PLC0415 - for those who had a GPU
-
-            take_back(desk, admission.grant)
+        with ended_by_signals() as be_deaf:
+            sys.stdout.buffer.write(_serve(HostPaths(root), asked, undo, be_deaf))
+            sys.stdout.buffer.flush()
+            # All is said and nothing is open: what Python still does at its end, the docker command would wait for.
+            os._exit(0)
+    except (OSError, KeyboardInterrupt, SystemExit):
+        # The one who asked is gone, or a signal came while a refusal was said: nobody will use what was granted.
+        _take_back(undo)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    # All is said and nothing is open: what Python still does at its end, the docker command would wait for.
-    os._exit(0)
+
+
+def _take_back(undo: Iterable[Callable[[], None]]) -> None:
+    for each in undo:
+        each()
 
 
 def _unbind() -> None:
@@ -80,7 +82,7 @@ def _unbind() -> None:
     if os.geteuid() != 0:
         return
     os.umask(0o022)
-    for number in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
+    for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
     for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_CPU):
         with suppress(ValueError, OSError):
@@ -91,55 +93,70 @@ def _unbind() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, max(hard, _OPEN_FILES)))
 
 
-def _serve(paths: HostPaths, asked: Asked) -> tuple[bytes, Admission | None, Desk | None]:
+def _serve(paths: HostPaths, asked: Asked, undo: list[Callable[[], None]], be_deaf: Callable[[], None]) -> bytes:
+    """Return the answer. Before one that lets a command run, nothing ends us any more; of a refused one nothing stays.
+
+    Args:
+        undo: gets what takes back what was given.
+    """
     verb = "run" if "run" in asked.words[:3] else ""
-    desk: Desk | None = None
     try:
         parsed = parse(asked.words, installed_table(paths))
         verb = parsed.topic or ""
-        if parsed.asks_help or (parsed.topic is None and not containers_named(parsed)):
-            return run_line(asked.words), None, None
-        try:
-            desk = open_desk(paths, asked)
-        except (PolicyError, StateError) as error:
-            return _without_policy(paths, asked, parsed, error), None, None
-        words, admission = _decide(desk, parsed)
-        return run_line(words), admission, desk
+        words = _words(paths, asked, parsed, undo)
+        be_deaf()
+        return run_line(words)
     except DeniedError:
-        return refuse(code_of(verb)), None, None
+        code = code_of(verb)
     except Ds01Error as error:
-        if desk is not None and isinstance(error, RefusedError):
-            from ds01.runtime.wrapper.pages import tell_refused  # noqa: PLC0415 - most commands are refused nothing
-
-            tell_refused(desk, error, verb)
-        else:
-            say(f"docker: {error.render()}")
-        return refuse(code_of(verb)), None, None
+        say(f"docker: {error.render()}")
+        code = code_of(verb)
     except KeyboardInterrupt:
         say("interrupted")
-        return refuse(_INTERRUPTED), None, None
+        code = _INTERRUPTED
+    except SystemExit as ended:
+        say("ended by a signal")
+        code = int(str(ended.code))
+    _take_back(undo)
+    return refuse(code)
 
 
-def _decide(desk: Desk, parsed: Parsed) -> tuple[tuple[str, ...], Admission | None]:
+def _words(paths: HostPaths, asked: Asked, parsed: Parsed, undo: list[Callable[[], None]]) -> tuple[str, ...]:
+    if parsed.asks_help or (parsed.topic is None and not containers_named(parsed)):
+        return asked.words
+    try:
+        desk = replace(open_desk(paths, asked), undo=undo)
+    except (PolicyError, StateError) as error:
+        return _without_policy(paths, asked, parsed, error)
+    try:
+        return _decide(desk, parsed)
+    except RefusedError as error:
+        from ds01.runtime.wrapper.pages import tell_refused  # noqa: PLC0415 - most commands are refused nothing
+
+        tell_refused(desk, error, parsed.topic or "")
+        raise DeniedError(error.brief) from error
+
+
+def _decide(desk: Desk, parsed: Parsed) -> tuple[str, ...]:
     if parsed.topic == _LIST:
         from ds01.runtime.wrapper.lists import list_line  # noqa: PLC0415
 
-        return list_line(desk, parsed), None
+        return list_line(desk, parsed)
     from ds01.runtime.wrapper.admit import admit_new, admit_old, admit_update  # noqa: PLC0415 - only once there is a policy
     from ds01.runtime.wrapper.owners import check_owner  # noqa: PLC0415
 
     if parsed.topic in _NEW:
-        return admit_new(desk, parsed)
+        return admit_new(desk, parsed)[0]
     if parsed.topic in _OLD:
         admit_old(desk, parsed)
     elif parsed.topic == _UPDATE:
-        return admit_update(desk, parsed), None
+        return admit_update(desk, parsed)
     else:
         check_owner(desk, containers_named(parsed), parsed.topic or "build")
-    return desk.asked.words, None
+    return desk.asked.words
 
 
-def _without_policy(paths: HostPaths, asked: Asked, parsed: Parsed, error: Ds01Error) -> bytes:
+def _without_policy(paths: HostPaths, asked: Asked, parsed: Parsed, error: Ds01Error) -> tuple[str, ...]:
     """Let a command through that no policy can be asked about; never to a GPU, or to somebody else's container.
 
     Nobody can tell who is an administrator, but root.
@@ -155,7 +172,7 @@ def _without_policy(paths: HostPaths, asked: Asked, parsed: Parsed, error: Ds01E
     if parsed.topic == _LIST:
         from ds01.runtime.wrapper.lists import by_label  # noqa: PLC0415
 
-        return run_line(by_label(parsed, account) if uid != 0 else asked.words)
+        return by_label(parsed, account) if uid != 0 else asked.words
     if parsed.topic in _NEW and read_wish(parsed, asked.visible_devices).gpu is not None:
         raise RefusedError("no GPU can be given: the policy cannot be read", error.brief, error.resolution)
     starts = parsed.topic in _OLD
@@ -163,4 +180,4 @@ def _without_policy(paths: HostPaths, asked: Asked, parsed: Parsed, error: Ds01E
         check_without_policy(paths, containers_named(parsed), account, starts=starts)
     details = {"check": parsed.topic or "build", "text": f"FAIL-OPEN: {error.brief}"}
     EventLog(paths.events).append(Event("admission.fail_open", account, SOURCE, Machine().now(), details))
-    return run_line(asked.words)
+    return asked.words

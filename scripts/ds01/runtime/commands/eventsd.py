@@ -29,9 +29,10 @@ from ds01.runtime.machine import Machine
 from ds01.runtime.telemetry.aside import Aside
 from ds01.runtime.telemetry.catchup import Suspects
 from ds01.runtime.telemetry.chronicle import Chronicle
-from ds01.runtime.telemetry.daemon import LOOK_SECONDS, Daemon
+from ds01.runtime.telemetry.daemon import LOOK_SECONDS, Beside, Daemon
 from ds01.runtime.telemetry.gpubook import GpuBook
 from ds01.runtime.telemetry.inforce import PolicyInForce
+from ds01.runtime.telemetry.lapses import Lapses
 from ds01.runtime.telemetry.roster import Roster
 from ds01.runtime.telemetry.steps import Steps
 from ds01.runtime.telemetry.timers import Timers
@@ -70,7 +71,8 @@ def _run(options: argparse.Namespace) -> int:
         execute=run,
         now=Machine().now,
     )
-    daemon = _daemon(paths, policy, options.look, timers)
+    lapses = Lapses(lambda: open_gpus(paths, policy()).state)
+    daemon = _daemon(paths, policy, options.look, (timers, lapses))
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: daemon.end())
     return ExitCode.DONE if daemon.run() else ExitCode.FAILED
@@ -89,7 +91,7 @@ def _job(paths: HostPaths, job: str) -> Sequence[str]:
     return (os.fspath(paths.at("/opt/ds01/current/bin/ds01")), "lifecycle", job, *root)
 
 
-def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float, timers: Timers) -> Daemon:
+def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float, beside: Sequence[Beside]) -> Daemon:
     engine = Engine(engine_socket(paths), timeout_seconds=_ANSWER_SECONDS)
     # What is stopped is told of through the same writer: a full disk loses nothing.
     machine, writer = Machine(), Writer(EventLog(paths.events))
@@ -113,4 +115,4 @@ def _daemon(paths: HostPaths, policy: PolicyInForce, look_seconds: float, timers
         suspects=Suspects(_SETTLE_SECONDS),
         now=machine.now,
     )
-    return Daemon(chronicle, policy, steps, look_seconds, beside=(timers,))
+    return Daemon(chronicle, policy, steps, look_seconds, beside=beside)

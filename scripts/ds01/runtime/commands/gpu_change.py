@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 from ds01.core.command import host_paths
@@ -32,11 +33,12 @@ from ds01.runtime.gpu.found import is_running, lost_request
 from ds01.runtime.gpu.host import open_engine, open_gpus
 from ds01.runtime.gpu.launch import docker_args
 from ds01.runtime.gpu.ledger import Allocation, nameless
-from ds01.runtime.gpu.operations import Gpus, new_id
-from ds01.runtime.gpu.queue import Line, Place, ended_by_signals, wait_for_gpu
+from ds01.runtime.gpu.operations import Gpus, new_id, request_of
+from ds01.runtime.gpu.queue import Line, Place, wait_for_gpu
 from ds01.runtime.gpu.request import Count, Request, wait_seconds
 from ds01.runtime.identity import ProcessRef
 from ds01.runtime.machine import Machine
+from ds01.runtime.signals import ended_by_signals
 
 # Source: moby, container/container.go, RestrictedNamePattern.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,254}", re.ASCII)
@@ -86,25 +88,36 @@ def allocate(options: argparse.Namespace) -> int:
     request = _request(desk, options)
     keeper = _keeper(desk, options.pid)
     seconds = _wait(desk, options)
-    if seconds:
+
+    def ask(gpus: Gpus) -> Grant | Refusal:
+        if not seconds:
+            return gpus.allocate(request, keeper)
         me = desk.machine.process(os.getpid())
-        line = Line(seconds, _tell, keeper if me is None else me)
-        with ended_by_signals():
-            answer = wait_for_gpu(desk.gpus, request, keeper, line)
-    else:
-        answer = desk.gpus.allocate(request, keeper)
-    if isinstance(answer, Refusal):
-        desk.gpus.tell_refused(request, answer)
-        return _answer(answer, options)
-    try:
+        return wait_for_gpu(gpus, request, keeper, Line(seconds, _tell, keeper if me is None else me))
+
+    return _hand_out(desk, options, ask, request)
+
+
+def _hand_out(
+    desk: Desk, options: argparse.Namespace, ask: Callable[[Gpus], Grant | Refusal | None], wish: Request | None
+) -> int:
+    """Ask and answer. Whoever has not heard of a grant when a signal or a failure ends us has none.
+
+    Args:
+        wish: what is told of as refused.
+    """
+    with ended_by_signals() as be_deaf, desk.gpus.taken_back_on_failure() as gpus:
+        answer = ask(gpus)
+        if answer is None:
+            return _done(None, "cleared", options)
+        if isinstance(answer, Refusal):
+            if wish is not None:
+                gpus.tell_refused(wish, answer)
+            return _answer(answer, options)
+        be_deaf()
         code = _answer(answer, options)
         sys.stdout.flush()
-    except OSError:
-        if answer.fresh:
-            # Nobody has heard of it, so nobody would use it or give it back.
-            desk.gpus.release(answer.allocation)
-        raise
-    return code
+        return code
 
 
 def _request(desk: Desk, options: argparse.Namespace) -> Request:
@@ -220,10 +233,9 @@ def clear_stopped(options: argparse.Namespace) -> int:
     again = _lost(desk, options) if there is None else None
     if there is None and again is None:
         return _done(None, "cleared", options)
-    answer = desk.gpus.clear_stopped(options.container if there is None else there, keeper, again)
-    if isinstance(answer, Refusal) and again is not None:
-        desk.gpus.tell_refused(again, answer)
-    return _done(None, "cleared", options) if answer is None else _answer(answer, options)
+    which = options.container if there is None else there
+    wish = again if there is None else request_of(there)
+    return _hand_out(desk, options, lambda gpus: gpus.clear_stopped(which, keeper, again), wish)
 
 
 def _lost(desk: Desk, options: argparse.Namespace) -> Request | None:

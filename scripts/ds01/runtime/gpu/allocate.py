@@ -106,8 +106,25 @@ def _before(view: View, ledger: Ledger, request: Request) -> Grant | Refusal | N
     if not _is_same(view, there, request) or (request.container or there.container) != there.container:
         text = f"{there.container} already holds GPU {', '.join(there.slots)}, which is not what is asked for now"
         return Refusal(Reason.DIFFERENT, text, None, tuple(holdings([there])))
-    units = tuple(unit for uuid in there.uuids if (unit := view.find(uuid)) is not None)
-    return Grant(there, units, fresh=False)
+    way = f"docker rm {there.container}, or sudo ds01 gpu release --container {there.container}"
+    return again(view, there, f"re-create it to get another one ({way}, then ask again)")
+
+
+def again(view: View, there: Allocation, fix: str) -> Grant | Refusal:
+    """Give a container what it holds, or say which of that is gone or broken; it holds it all the same.
+
+    Args:
+        fix: how to get something else.
+    """
+    units: list[Unit] = []
+    for uuid in there.uuids:
+        unit = view.find(uuid)
+        wrong = view.missing(uuid) if unit is None else view.broken((unit,)) if unit.problem is not None else None
+        if wrong is not None:
+            held = f"{there.container} has GPU {', '.join(there.slots)}"
+            return replace(wrong, text=f"{held}: {wrong.text}", fix=fix)
+        units += [] if unit is None else [unit]
+    return Grant(there, tuple(units), fresh=False)
 
 
 def _not_in_line_as(ledger: Ledger, request: Request) -> Refusal | None:
@@ -126,8 +143,10 @@ def _is_same(view: View, there: Allocation, request: Request) -> bool:  # noqa: 
         case Count(number):
             return number == len(there.uuids)
         case Named(names):
-            units = [view.find(name) for name in names]
-            return {unit.uuid for unit in units if unit is not None} == set(there.uuids) and None not in units
+            # What it holds may be gone: that is said by its name then.
+            known = dict(zip(there.slots, there.uuids, strict=False))
+            uuids = {known.get(name, name) if (unit := view.find(name)) is None else unit.uuid for name in names}
+            return uuids == set(there.uuids)
         case _:
             assert_never(request.wanted)
 
@@ -137,9 +156,22 @@ def _is_same(view: View, there: Allocation, request: Request) -> bool:  # noqa: 
 
 def _options(view: View, ledger: Ledger, request: Request, limits: Limits) -> tuple[Option, ...] | Refusal:
     """Return the ways to meet a request that hardware and policy have, best first."""
-    own = limits.of(request.user)
-    whole = tuple(unit for unit in view.units if unit.is_whole) if own.allow_full or own.exempt else ()
+    whole = tuple(unit for unit in view.units if unit.is_whole)
     mig = tuple(unit for unit in view.units if not unit.is_whole) if limits.enable_mig else ()
+    if limits.of(request.user).may_have_whole:
+        return _ways(view, ledger, request, limits, (whole, mig))
+    found = _ways(view, ledger, request, limits, ((), mig))
+    if isinstance(found, Refusal) and limits.mode is not Mode.ENFORCE:
+        # Only then: who can be served as the policy has it is served so, whatever becomes of those who cannot.
+        return _ways(view, ledger, request, limits, (whole, mig))
+    return found
+
+
+def _ways(
+    view: View, ledger: Ledger, request: Request, limits: Limits, allowed: tuple[tuple[Unit, ...], tuple[Unit, ...]]
+) -> tuple[Option, ...] | Refusal:
+    """Return the ways to meet a request with these whole GPUs and MIG instances, or why there is none."""
+    own, (whole, mig) = limits.of(request.user), allowed
     match request.wanted:
         case Named(names):
             return _named(view, names, request.user, (*whole, *mig))
@@ -152,7 +184,7 @@ def _options(view: View, ledger: Ledger, request: Request, limits: Limits) -> tu
         case _:
             assert_never(request.wanted)
     able = [option for option in found if len(option.pool) >= option.number]
-    return tuple(able) or _too_few(view, request.user, own.unit, found, (whole, mig))
+    return tuple(able) or _too_few(view, request.user, own.unit, found, allowed)
 
 
 def _every_whole(view: View, ledger: Ledger, request: Request, own: AccountLimits, whole: Sequence[Unit]) -> int:
@@ -283,8 +315,11 @@ def _above(view: View, ledger: Ledger, request: Request, limits: Limits, picked:
     """Return what is said where the rule only warns."""
     if limits.mode is not Mode.WARN:
         return ()
-    over = over_quota(request, picked, limits.of(request.user), ledger, view.units, view.outside)
-    return () if over is None else (f"above the quota: {over.text}",)
+    own = limits.of(request.user)
+    denied = [_why_not(unit, request.user) for unit in picked if unit.is_whole and not own.may_have_whole]
+    over = over_quota(request, picked, own, ledger, view.units, view.outside)
+    texts = (*denied[:1], *(() if over is None else (over.text,)))
+    return tuple(f"above the quota: {text}" for text in texts)
 
 
 # --- Who comes first -------------------------------------------------------------------------------------------------

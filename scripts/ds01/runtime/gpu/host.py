@@ -12,6 +12,7 @@ from ds01.core.value import replace
 from ds01.runtime.accounts import is_admin, limits_of
 from ds01.runtime.containers.engine import Engine, engine_socket
 from ds01.runtime.containers.scan import infrastructure
+from ds01.runtime.gpu.blockers import SECONDS, are_outdated
 from ds01.runtime.gpu.devices import read_devices
 from ds01.runtime.gpu.found import find_containers
 from ds01.runtime.gpu.hardware import Devices
@@ -49,6 +50,7 @@ def open_gpus(paths: HostPaths, policy: Policy, *, look: Callable[[], Devices] |
             infrastructure(policy),
         ),
         account_of=account_reader(policy),
+        are_outdated=lambda held: are_outdated(Engine(engine_socket(paths), timeout_seconds=SECONDS), held),
     )
     return Gpus(state, see, lambda accounts: site_limits(policy, accounts), session.keep)
 

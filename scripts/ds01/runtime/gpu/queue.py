@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 from ds01.core.errors import Ds01Error
 from ds01.core.jsonstate import StateError, read_bytes
@@ -16,9 +14,9 @@ from ds01.core.typed import Final
 from ds01.core.value import dataclass
 from ds01.runtime.gpu.answer import Grant, Refusal
 from ds01.runtime.gpu.hardware import Devices
-from ds01.runtime.gpu.ledger import Allocation, Ledger
+from ds01.runtime.gpu.ledger import Ledger
 from ds01.runtime.gpu.operations import Gpus
-from ds01.runtime.gpu.reconcile import LAPSE_SECONDS, Moment, hold_ends, is_due
+from ds01.runtime.gpu.reconcile import LAPSE_SECONDS, Moment, hold_ends, is_due, is_just_gone
 from ds01.runtime.gpu.request import Request
 from ds01.runtime.identity import ProcessRef
 
@@ -62,25 +60,10 @@ class Line:
     look_seconds: float = LOOK_SECONDS
 
 
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Leave the line also when the terminal goes, or somebody ends us."""
-
-    def end(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def wait_for_gpu(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line) -> Grant | Refusal:
     """Ask, and wait in the line while that can help; the last answer when the time is over.
 
-    However this ends, by Ctrl-C too, nobody stands in the line afterwards.
+    However this ends, by Ctrl-C too, nobody stands in the line afterwards. Nobody waits for a keeper that is gone.
     """
     with gpus.looking():
         return _ask_and_stand(gpus, request, keeper, line)
@@ -128,9 +111,13 @@ def _stand(gpus: Gpus, request: Request, keeper: ProcessRef, line: Line, known: 
             line.tell(known.answer, _place(gpus, request, end - now))
             tell_at = now + line.tell_seconds
         _until_changed(gpus, known, min(end, tell_at, now + min(line.look_seconds, _due_in(gpus))))
+        if not gpus.state.machine.is_alive(keeper):
+            return known.answer
         devices = _look(gpus)
         known.strangers = () if devices is None else _on_the_host(gpus, devices)
-        if devices is None or _is_worth_a_try(gpus, request, devices):
+        # Before it is said again who has it, Docker is asked whether that is so.
+        is_outdated = time.monotonic() >= tell_at and _is_outdated(gpus, request, known.answer)
+        if devices is None or is_outdated or _is_worth_a_try(gpus, request, devices):
             again = gpus.allocate_or_wait(request, keeper, line.process, devices)
             if isinstance(again, Grant) or not again.waitable:
                 return again
@@ -171,6 +158,13 @@ def _is_worth_a_try(gpus: Gpus, request: Request, devices: Devices) -> bool:
     return isinstance(answer, Grant) or not answer.waitable
 
 
+def _is_outdated(gpus: Gpus, request: Request, refusal: Refusal) -> bool:
+    try:
+        return gpus.is_outdated(request, refusal)
+    except Ds01Error:
+        return True
+
+
 def _has_something_due(gpus: Gpus, ledger: Ledger, before: Moment) -> bool:
     """Whether time frees a unit, or begins to: that a process is gone counts from when a change has noted it.
 
@@ -179,7 +173,7 @@ def _has_something_due(gpus: Gpus, ledger: Ledger, before: Moment) -> bool:
     """
     moment = gpus.state.moment()
     return any(
-        is_due(each, moment, gpus.state.account_of) or _is_just_gone(each, before)
+        is_due(each, moment, gpus.state.account_of) or is_just_gone(each, before)
         for each in ledger.allocations.values()
     )
 
@@ -199,11 +193,6 @@ def _due_in(gpus: Gpus) -> float:
             times.append(each.reservation.gone_at + LAPSE_SECONDS - moment.boot_seconds)
     # What is over already was tried, and Docker did not agree: that is looked at as seldom as all else.
     return min(time for time in times if time > 0)
-
-
-def _is_just_gone(allocation: Allocation, before: Moment) -> bool:
-    gone_at = None if allocation.reservation is None else allocation.reservation.gone_at
-    return gone_at is not None and gone_at >= before.boot_seconds
 
 
 def _place(gpus: Gpus, request: Request, left_seconds: float) -> Place:

@@ -62,12 +62,7 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When the ledger is looked at.
-
-    Attributes:
-        boot: which boot of the machine it is.
-        boot_seconds: since that boot.
-    """
+    """When the ledger is looked at: by the clock, and in which boot of the machine, how long after it."""
 
     now: datetime
     boot: str
@@ -111,6 +106,12 @@ def is_due(allocation: Allocation, moment: Moment, account_of: AccountOf) -> boo
         return _has_lapsed(allocation.reservation, moment)
     ends = hold_ends(allocation, account_of)
     return ends is not None and ends <= moment.now
+
+
+def is_just_gone(allocation: Allocation, before: Moment) -> bool:
+    """Whether the process of a reservation is gone and no change has noted it yet, by a ledger that was read since."""
+    gone_at = None if allocation.reservation is None else allocation.reservation.gone_at
+    return gone_at is not None and gone_at >= before.boot_seconds
 
 
 def hold_ends(allocation: Allocation, account_of: AccountOf) -> datetime | None:

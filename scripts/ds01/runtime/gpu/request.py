@@ -151,6 +151,11 @@ class AccountLimits:
     hold_seconds: int | None = None
     exempt: bool = False
 
+    @property
+    def may_have_whole(self) -> bool:
+        """Whether a whole GPU may be given to it."""
+        return self.allow_full or self.exempt
+
 
 _NOTHING: Final = AccountLimits(max_units=0, max_per_container=0)
 

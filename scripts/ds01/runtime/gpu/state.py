@@ -10,7 +10,6 @@ import errno
 import itertools
 import logging
 import os.path
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -26,6 +25,7 @@ from ds01.runtime.gpu.ledger import Allocation, Ledger
 from ds01.runtime.gpu.reconcile import AccountOf, Moment, Present, Sight, age, reconcile
 from ds01.runtime.gpu.record import DamagedError, format_ledger, parse_ledger
 from ds01.runtime.machine import Machine
+from ds01.runtime.signals import ENDS, STOPS, put_off
 
 logger = logging.getLogger(__name__)
 LOCK_SECONDS: Final = 20.0
@@ -61,6 +61,10 @@ class Book:
         self.notes.append(Event(event_type, user, SOURCE, self.moment.now, details))
 
 
+def _as_written(_: Sequence[Allocation]) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class GpuState:
     """The ledger on disk.
@@ -69,6 +73,7 @@ class GpuState:
         containers: asks Docker for all containers that have GPUs or are in the ledger; raises a Ds01Error where it
             cannot be asked.
         account_of: what the policy lets an account have, for how long it holds.
+        are_outdated: asks Docker of a few allocations alone whether it says otherwise of one; never raises.
     """
 
     paths: HostPaths
@@ -76,6 +81,7 @@ class GpuState:
     events: EventLog
     containers: Callable[[Ledger], Sequence[Present]]
     account_of: AccountOf
+    are_outdated: Callable[[Sequence[Allocation]], bool] = _as_written
 
     def read(self) -> Ledger:
         """As read_ledger()."""
@@ -89,23 +95,27 @@ class GpuState:
     def change(self) -> Iterator[Book]:
         """Hold the lock, hand out the ledger, and write what became of it.
 
-        The first change after a boot holds the ledger against Docker's containers first.
+        The first change after a boot holds the ledger against Docker's containers first. A signal that ends us comes
+        before anything is written, or when it is written and told of.
 
         Raises:
             BusyError: others hold the lock for longer than 20 s.
             GpuStateError: the ledger is lost and Docker cannot be asked, or the disk takes nothing more; then
                 everything is as before.
         """
-        with self._locked():
-            before, damage = self._load()
-            moment = self.moment()
-            book = Book(_aged(before, self.machine, moment), moment)
-            if book.ledger.boot != moment.boot:
-                self._rebuild(book, damage)
-            yield book
-            if book.ledger is not before or damage is not None:
-                self._write(book, damage)
-        self.tell(*book.notes)
+        with ExitStack() as signals:
+            signals.enter_context(put_off(STOPS))
+            with self._locked():
+                before, damage = self._load()
+                moment = self.moment()
+                book = Book(_aged(before, self.machine, moment), moment)
+                if book.ledger.boot != moment.boot:
+                    self._rebuild(book, damage)
+                yield book
+                signals.enter_context(put_off(ENDS))
+                if book.ledger is not before or damage is not None:
+                    self._write(book, damage)
+            self.tell(*book.notes)
 
     def tell(self, *events: Event) -> None:
         """Put events into the log; what cannot be put there is said once, and is no failure."""
@@ -173,7 +183,7 @@ class GpuState:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         lock = self.paths.gpu_lock
-        with _not_stopped(), ExitStack() as stack:
+        with ExitStack() as stack:
             try:
                 lock.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 stack.enter_context(exclusive(lock, wait_seconds=LOCK_SECONDS, work="change of who holds which GPU"))
@@ -186,16 +196,6 @@ class GpuState:
                     f"{lock} cannot be opened", error.strerror, "look at what is there and at the disk (df -h)"
                 ) from error
             yield
-
-
-@contextmanager
-def _not_stopped() -> Iterator[None]:
-    """Put off what a terminal stops its programs with, such as Ctrl-Z: one that is stopped keeps its locks."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def read_ledger(paths: HostPaths, machine: Machine) -> Ledger:

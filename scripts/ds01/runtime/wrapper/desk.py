@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 from ds01.core.errors import Ds01Error, RefusedError
 from ds01.core.names import slice_parts
@@ -12,7 +13,7 @@ from ds01.core.policy import Policy, read_policy
 from ds01.core.rules import Mode, Rule, read_rules
 from ds01.core.terminal import say
 from ds01.core.typed import Final
-from ds01.core.value import dataclass
+from ds01.core.value import dataclass, field
 from ds01.core.words import printable
 from ds01.runtime.accounts import caller, limits_of
 from ds01.runtime.containers.admission import Refusal
@@ -42,6 +43,7 @@ class Desk:
     Attributes:
         keeper: the docker command itself, which becomes the client.
         account: the caller's.
+        undo: what takes back what was given, when the command comes to nothing.
     """
 
     paths: HostPaths
@@ -52,6 +54,7 @@ class Desk:
     keeper: ProcessRef
     account: Account
     place: Place
+    undo: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def contact(self) -> str:

@@ -7,6 +7,7 @@ import os
 from ds01.core.gpurequest import Asked, GpuRequest
 from ds01.core.rules import Rule
 from ds01.core.terminal import say
+from ds01.core.value import replace
 from ds01.runtime.commands.gpu_words import holding_lines, refusal_words
 from ds01.runtime.containers.admission import Refusal
 from ds01.runtime.containers.container import Container
@@ -14,8 +15,8 @@ from ds01.runtime.containers.request import ContainerRequest
 from ds01.runtime.gpu import answer as gpu
 from ds01.runtime.gpu.found import lost_request
 from ds01.runtime.gpu.host import open_gpus
-from ds01.runtime.gpu.operations import Gpus, new_id
-from ds01.runtime.gpu.queue import Line, Place, ended_by_signals, wait_for_gpu
+from ds01.runtime.gpu.operations import Gpus, new_id, request_of
+from ds01.runtime.gpu.queue import Line, Place, wait_for_gpu
 from ds01.runtime.gpu.request import All, Count, Named, Request, Wanted, format_wanted, parse_devices, wait_seconds
 from ds01.runtime.wrapper.desk import Desk
 
@@ -24,6 +25,7 @@ _TITLES = {
     gpu.Reason.TOO_MANY: "DS01 GPU Limit Exceeded",
     gpu.Reason.NOT_ALLOWED: "DS01 GPU Not Allowed",
     gpu.Reason.NO_SUCH_GPU: "DS01 No Such GPU",
+    gpu.Reason.BROKEN: "DS01 GPU Broken",
 }
 
 
@@ -46,7 +48,7 @@ def allocate(desk: Desk, request: ContainerRequest) -> gpu.Grant | Refusal:
     """Give a new container its units, and wait for them as long as the policy says."""
     if request.gpu is None:
         raise ValueError("no GPU is asked for")
-    gpus = open_gpus(desk.paths, desk.policy)
+    gpus = _open(desk)
     wish = Request(
         id=new_id(),
         user=desk.caller.name,
@@ -64,13 +66,12 @@ def allocate(desk: Desk, request: ContainerRequest) -> gpu.Grant | Refusal:
 def _in_line(desk: Desk, gpus: Gpus, wish: Request) -> gpu.Grant | gpu.Refusal:
     me = desk.place.machine.process(os.getpid())
     line = Line(float(wait_seconds(desk.policy)), _tell, desk.keeper if me is None else me)
-    with ended_by_signals():
-        return wait_for_gpu(gpus, wish, desk.keeper, line)
+    return wait_for_gpu(gpus, wish, desk.keeper, line)
 
 
 def resume(desk: Desk, container: Container) -> gpu.Grant | Refusal | None:
     """Let a container that is about to run have what it had; None when it holds nothing of ours."""
-    gpus = open_gpus(desk.paths, desk.policy)
+    gpus = _open(desk)
     with gpus.state.change() as book:
         there = book.ledger.find(container.id) or book.ledger.find(container.name)
     again = None
@@ -80,16 +81,18 @@ def resume(desk: Desk, container: Container) -> gpu.Grant | Refusal | None:
             return None
     answer = gpus.clear_stopped(container.name if there is None else there, desk.keeper, again)
     if isinstance(answer, gpu.Refusal):
-        if again is not None:
-            gpus.tell_refused(again, answer)
+        wish = again if there is None else request_of(there)
+        if wish is not None:
+            gpus.tell_refused(wish, answer)
         return _refusal(desk, answer, ", ".join(container.gpu_slots) or "what it had")
     return answer
 
 
-def take_back(desk: Desk, grant: gpu.Grant) -> None:
-    """Free what nobody will use: the container is not made after all."""
-    if grant.fresh:
-        open_gpus(desk.paths, desk.policy).release(grant.allocation)
+def _open(desk: Desk) -> Gpus:
+    """Return what hands out GPUs, and takes them back when the command comes to nothing."""
+    gpus = replace(open_gpus(desk.paths, desk.policy), given=[])
+    desk.undo.append(gpus.take_back)
+    return gpus
 
 
 def _refusal(desk: Desk, answer: gpu.Refusal, wanted: str) -> Refusal:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from tests.fake_nvml.samples import shipped_host
 from tests.unit.runtime.gpu.engines import engine_with, inspected
 from tests.unit.runtime.wrapper.desks import events, make_paths
 
 import ds01
 from ds01.core.paths import HostPaths
+from ds01.runtime.gpu.record import parse_ledger
+
+if TYPE_CHECKING:
+    from tests.fake_nvml.fixture import FakeNvml
 
 SCRIPTS = Path(ds01.__file__).parents[1]
 PROGRAM = """
@@ -143,3 +151,68 @@ def test_whoever_is_gone_gets_nothing(paths: HostPaths):
         )  # fmt: skip
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+# --- With a GPU -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gpus(paths: HostPaths, fake_nvml: FakeNvml) -> FakeNvml:
+    fake_nvml.write(shipped_host())
+    for path in (paths.gpu_state, paths.gpu_topology):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return fake_nvml
+
+
+def held(paths: HostPaths) -> set[str]:
+    return set(parse_ledger(paths.gpu_state.read_bytes()).allocations) if paths.gpu_state.exists() else set()
+
+
+def start(paths: HostPaths, gpus: FakeNvml, answer: int) -> subprocess.Popen[bytes]:
+    """Ask for a container with a GPU, for this process, which goes on."""
+    code = PROGRAM.format(scripts=os.fspath(SCRIPTS), root=os.fspath(paths.root))
+    environment = {"SUDO_UID": "5", "PATH": os.defpath, **gpus.environment}
+    helper = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=answer, stderr=subprocess.PIPE, env=environment
+    )
+    assert helper.stdin is not None
+    helper.stdin.write(request("create", "--gpus=1", "--name=train", "x"))
+    helper.stdin.close()
+    helper.stdin = None
+    return helper
+
+
+def test_a_gpu_is_handed_out_with_the_line_that_uses_it(paths: HostPaths, gpus: FakeNvml):
+    with engine_with(paths.engine), start(paths, gpus, subprocess.PIPE) as helper:
+        said, words = helper.communicate(timeout=60)
+    assert (said.split(b"\0")[:2], words, held(paths)) == ([b"run", b"create"], b"", {"train"})
+
+
+def test_whoever_is_gone_gets_no_gpu(paths: HostPaths, gpus: FakeNvml):
+    """The docker command was killed while its GPU was looked for."""
+    reading, writing = os.pipe()
+    with engine_with(paths.engine), start(paths, gpus, writing) as helper:
+        os.close(writing)
+        os.close(reading)
+        assert (helper.wait(60), helper.stderr and helper.stderr.read()) == (1, b"")
+    assert held(paths) == set()
+    assert [each["event_type"] for each in events(paths)] == ["gpu.allocated", "gpu.released"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, b"130"), (signal.SIGTERM, b"143"), (signal.SIGHUP, b"129")]
+)
+def test_who_ends_the_helper_just_when_a_gpu_is_granted_has_it_or_leaves_no_trace(
+    paths: HostPaths, gpus: FakeNvml, number: signal.Signals, code: bytes
+):
+    with engine_with(paths.engine), start(paths, gpus, subprocess.PIPE) as helper:
+        deadline = time.monotonic() + 60
+        while not held(paths) and helper.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.0005)
+        helper.send_signal(number)
+        said, words = helper.communicate(timeout=60)
+    assert b"Traceback" not in words
+    granted = said.startswith(b"run\0")
+    assert granted or said == b"refuse\0" + code + b"\0"
+    assert held(paths) == ({"train"} if granted else set())

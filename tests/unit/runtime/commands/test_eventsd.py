@@ -15,13 +15,19 @@ from pathlib import Path
 
 import pytest
 from tests.unit.runtime.containers.samples import SHIPPED
+from tests.unit.runtime.gpu.hosts import LAB, held
 from tests.unit.runtime.telemetry.played import PlayedEngine, until
 
 import ds01
 from ds01.core.paths import HostPaths
-from ds01.core.policy import Policy
+from ds01.core.policy import Policy, read_policy
+from ds01.core.value import replace
 from ds01.runtime.commands import eventsd
 from ds01.runtime.containers.page import locked_page
+from ds01.runtime.gpu.host import open_gpus
+from ds01.runtime.gpu.ledger import Reservation
+from ds01.runtime.gpu.record import parse_ledger
+from ds01.runtime.machine import Machine
 
 SCRIPTS = Path(ds01.__file__).parents[1]
 PROGRAM = "import sys; from ds01.runtime.commands.eventsd import main; sys.exit(main(sys.argv[1:]))"
@@ -85,6 +91,28 @@ def test_without_an_engine_it_waits(paths: HostPaths) -> None:
             _, said = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "there is no Docker engine" in said
+
+
+def test_the_minute_of_a_reservation_begins_though_nobody_asks_for_a_gpu(paths: HostPaths) -> None:
+    state = open_gpus(paths, read_policy(paths.policy), look=lambda: LAB).state
+    with PlayedEngine(paths.engine), subprocess.Popen(["sleep", "600"]) as keeper:
+        process = Machine().process(keeper.pid)
+        assert process is not None
+        with state.change() as book:
+            there = replace(held("alice", "2:0", name="train"), container_id=None, reservation=Reservation(process))
+            book.ledger = book.ledger.granted(there)
+        with running(paths) as daemon:
+            until(paths.containers.exists)
+            keeper.kill()
+            keeper.wait()
+
+            def gone_at() -> float | None:
+                there = parse_ledger(paths.gpu_state.read_bytes()).allocations["train"].reservation
+                return None if there is None else there.gone_at
+
+            until(lambda: gone_at() is not None)
+            daemon.terminate()
+            assert daemon.wait(30) == 0
 
 
 @pytest.mark.parametrize("pause", ["0", "nan", "inf", "1e9", "soon"])

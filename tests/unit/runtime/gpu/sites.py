@@ -14,7 +14,7 @@ from ds01.core.errors import Ds01Error
 from ds01.core.events import EventLog
 from ds01.core.paths import HostPaths
 from ds01.runtime.gpu.hardware import Devices
-from ds01.runtime.gpu.ledger import Ledger
+from ds01.runtime.gpu.ledger import Allocation, Ledger
 from ds01.runtime.gpu.operations import Gpus
 from ds01.runtime.gpu.reconcile import Present
 from ds01.runtime.gpu.request import AccountLimits, Limits
@@ -49,7 +49,8 @@ class Site:
 
     @property
     def gpus(self) -> Gpus:
-        state = GpuState(self.paths, self.machine, EventLog(self.paths.events), self.containers, account_of)
+        events = EventLog(self.paths.events)
+        state = GpuState(self.paths, self.machine, events, self.containers, account_of, self.are_outdated)
         return Gpus(state, lambda: self.devices, Limits)
 
     @property
@@ -63,6 +64,11 @@ class Site:
         if self.docker is None:
             raise Ds01Error("there is no Docker engine")
         return self.docker
+
+    def are_outdated(self, blockers: Sequence[Allocation]) -> bool:
+        there = {each.id: each.running for each in self.docker or ()}
+        ids = {each.container_id: each.stopped_at is None for each in blockers if each.reservation is None}
+        return self.docker is not None and any(there.get(key) is not runs for key, runs in ids.items() if key)
 
     def events(self) -> list[tuple[str, str | None, str]]:
         """Type, account and container of each event, in order."""

@@ -20,6 +20,7 @@ from tests.unit.runtime.gpu.hosts import (
     NOON,
     PROCESS,
     RACE,
+    STUDENT,
     ask,
     held,
     ledger,
@@ -253,6 +254,44 @@ def test_above_the_quota_is_warned_or_silent_where_the_rule_says_so_and_never_ta
     assert given(ask("alice"), full, limits=replace(LIMITS, mode=Mode.OFF)) == "taken"
 
 
+WHOLE_ONLY = replace(STUDENT, unit=GpuUnit.FULL)
+EITHER = replace(STUDENT, unit=GpuUnit.ANY)
+MIG_ONLY = Devices((split(2, 2),))
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted", "enforced", "slots"),
+    [
+        (STUDENT, "device=0", "not_allowed", ("0",)),
+        (WHOLE_ONLY, "1", "no_such_gpu", ("0",)),
+        (WHOLE_ONLY, "all", "no_such_gpu", ("0",)),
+        (EITHER, "1", ("2:0",), ("2:0",)),
+    ],
+)
+def test_a_whole_gpu_that_an_account_may_not_have_is_refused_only_where_the_rule_is_enforced(
+    own: AccountLimits, wanted: str, enforced: str | tuple[str, ...], slots: tuple[str, ...]
+) -> None:
+    """Who can be served as the policy has it is served so."""
+    limits = {mode: replace(LIMITS, accounts={"alice": own}, mode=mode) for mode in Mode}
+    assert given(ask("alice", wanted), limits=limits[Mode.ENFORCE]) == enforced
+    warn = decide(ask("alice", wanted), limits=limits[Mode.WARN])
+    off = decide(ask("alice", wanted), limits=limits[Mode.OFF])
+    assert isinstance(warn, Grant)
+    assert isinstance(off, Grant)
+    assert (warn.allocation.slots, off.allocation.slots, off.notes) == (slots, slots, ())
+    assert warn.notes == (() if enforced == slots else ("above the quota: alice may not have a whole GPU",))
+
+
+@pytest.mark.parametrize("mode", [Mode.WARN, Mode.OFF])
+def test_no_rule_gives_what_is_not_there_or_what_the_site_does_not_give(mode: Mode) -> None:
+    limits = replace(LIMITS, accounts={"alice": WHOLE_ONLY}, mode=mode)
+    assert given(ask("alice"), devices=MIG_ONLY, limits=limits) == "no_such_gpu"
+    assert given(ask("alice", "3"), limits=limits) == "no_such_gpu"
+    assert given(ask("alice", "device=2:0"), limits=replace(limits, enable_mig=False)) == "not_allowed"
+    taken = ledger(held("bob", "0", "1"))
+    assert given(ask("alice"), taken, limits=limits) == "taken"
+
+
 def test_a_lower_quota_of_its_own_holds() -> None:
     assert given(ask("alice", most_units=1), ledger(THREE[0])) == "quota"
     assert given(ask("alice", most_units=2), ledger(THREE[0])) == ("3:0",)
@@ -457,8 +496,31 @@ def test_a_name_of_somebody_elses_container_is_refused_and_so_is_an_id() -> None
         )
 
 
-def test_what_was_granted_is_granted_again_when_its_unit_is_gone() -> None:
-    assert decide(ask("alice", name="train"), ledger(MINE), Devices((whole(0),))) == Grant(MINE, (), fresh=False)
+OF_NO_USE = {
+    "the instance is gone": (Devices((whole(0), split(2))), Reason.NO_SUCH_GPU, "this machine has no GPU MIG-20 now"),
+    "the GPU is gone": (Devices((whole(0),)), Reason.NO_SUCH_GPU, "this machine has no GPU MIG-20 now"),
+    "the GPU is broken": (
+        Devices((whole(0), split(2, 2, 2, 2, problem="it fell off the bus"))), Reason.BROKEN,
+        "GPU 2: it fell off the bus",
+    ),
+    "what is on the GPU is not known": (
+        Devices((whole(2, problem="it fell off the bus"),)), Reason.BROKEN,
+        "GPU MIG-20 cannot be given: GPU 2: it fell off the bus",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("devices", "reason", "why"), OF_NO_USE.values(), ids=OF_NO_USE)
+@pytest.mark.parametrize("wanted", ["1", "all", "device=2:0", "device=MIG-20"])
+def test_what_was_granted_is_not_granted_again_once_it_is_gone_or_broken(
+    devices: Devices, reason: Reason, why: str, wanted: str
+) -> None:
+    answer = decide(ask("alice", wanted, name="train"), ledger(MINE), devices)
+    assert isinstance(answer, Refusal)
+    assert (answer.reason, answer.text, answer.waitable) == (reason, f"train has GPU 2:0: {why}", False)
+    assert answer.fix.startswith(
+        "re-create it to get another one (docker rm train, or sudo ds01 gpu release --container"
+    )
 
 
 # --- The line ---------------------------------------------------------------------------------------------------------
@@ -751,8 +813,12 @@ class AllocatorMachine(RuleBasedStateMachine):
             assert isinstance(answer, Refusal)
             assert answer.reason is Reason.DIFFERENT
         elif not isinstance(request.wanted, Named):
-            assert isinstance(answer, Grant)
-            assert (answer.allocation, answer.fresh) == (there, False)
+            units = [self.devices.find(uuid) for uuid in there.uuids]
+            if all(unit is not None and unit.problem is None for unit in units):
+                assert answer == Grant(there, tuple(unit for unit in units if unit is not None), fresh=False)
+            else:
+                assert isinstance(answer, Refusal)
+                assert answer.reason in {Reason.NO_SUCH_GPU, Reason.BROKEN}
 
     @rule(luck=ANY_OF)
     def release(self, luck: Random) -> None:

@@ -10,16 +10,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.unit.runtime.gpu.hosts import LAB, ask, whole
+from tests.unit.runtime.gpu.hosts import LAB, ask, split, whole
 from tests.unit.runtime.gpu.sites import Site
 
 from ds01.core.value import replace
 from ds01.runtime.gpu.answer import Grant, Reason, Refusal
 from ds01.runtime.gpu.hardware import Devices
 from ds01.runtime.gpu.ledger import Allocation, Reservation
-from ds01.runtime.gpu.operations import new_id
+from ds01.runtime.gpu.operations import Gpus, new_id
 from ds01.runtime.gpu.reconcile import Present
-from ds01.runtime.gpu.request import Named
+from ds01.runtime.gpu.request import Named, Request
 from ds01.runtime.gpu.state import GpuStateError
 from ds01.runtime.identity import ProcessRef
 from ds01.runtime.machine import Machine
@@ -269,6 +269,93 @@ def test_resuming_counts_in_the_quota_like_any_request(site: Site) -> None:
     assert answer.reason is Reason.QUOTA
 
 
+# --- What nobody has heard of -----------------------------------------------------------------------------------------
+
+
+class BrokenOffError(Exception):
+    """What ends a block."""
+
+
+def break_off(site: Site, act: Callable[[Gpus], object]) -> None:
+    """Do something whose answer nobody hears."""
+
+    def begin() -> None:
+        with site.gpus.taken_back_on_failure() as gpus:
+            act(gpus)
+            raise BrokenOffError
+
+    with pytest.raises(BrokenOffError):
+        begin()
+
+
+def test_what_nobody_has_heard_of_is_taken_back(site: Site) -> None:
+    grant(site, name="other")
+    before = site.gpus.state.read()
+    break_off(site, lambda gpus: gpus.allocate(ask("alice", name="train"), site.me))
+    assert site.gpus.state.read() == before
+    assert [each[0] for each in site.events()] == ["gpu.allocated", "gpu.allocated", "gpu.released"]
+
+
+def test_what_a_container_held_before_it_holds_again(site: Site) -> None:
+    """With its old keeper, or for the rest of its hold: not for as long as the one lives that was broken off."""
+    with subprocess.Popen(["sleep", "60"]) as other:
+        keeper = site.machine.process(other.pid)
+        assert keeper is not None
+        wish = ask("alice", name="train")
+        assert isinstance(site.gpus.allocate(wish, keeper), Grant)
+        for act in (
+            lambda gpus: gpus.allocate(wish, site.me),
+            lambda gpus: gpus.allocate(replace(wish, id=new_id()), site.me),
+            lambda gpus: gpus.clear_stopped("train", site.me),
+            lambda gpus: (gpus.allocate(wish, site.me), gpus.clear_stopped("train", site.me)),
+        ):
+            before = site.gpus.state.read()
+            break_off(site, act)
+            assert site.gpus.state.read() == before
+        site.gpus.mark_stopped("train")
+        before = site.gpus.state.read()
+        break_off(site, lambda gpus: gpus.clear_stopped("train", site.me))
+        assert site.gpus.state.read() == before
+        other.kill()
+    assert [each[0] for each in site.events()] == ["gpu.allocated", "gpu.held", "gpu.resumed", "gpu.held"]
+
+
+def test_what_others_did_meanwhile_stays(site: Site) -> None:
+    def served_and_started(gpus: Gpus) -> None:
+        answer = gpus.allocate(ask("alice", name="train"), site.me)
+        assert isinstance(answer, Grant)
+        site.docker = (container(answer.allocation, running=True),)
+        site.gpus.reconcile()
+
+    break_off(site, served_and_started)
+    assert held(site) == {"train": ("2:0",)}
+
+
+def test_what_is_told_and_what_was_never_written_is_not_taken_back(site: Site) -> None:
+    with site.gpus.taken_back_on_failure() as gpus:
+        assert isinstance(gpus.allocate(ask("alice", name="train"), site.me), Grant)
+    taken = site.paths.gpu_state.with_name(f".{site.paths.gpu_state.name}.ds01-tmp")
+    taken.mkdir()
+    with pytest.raises(GpuStateError), site.gpus.taken_back_on_failure() as gpus:
+        gpus.allocate(ask("alice", name="late"), site.me)
+    taken.rmdir()
+    assert (held(site), site.events()) == ({"train": ("2:0",)}, [("gpu.allocated", "alice", "train")])
+
+
+def test_what_cannot_be_taken_back_is_said_and_hides_no_other_failure(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    def on_a_disk_that_fills(gpus: Gpus) -> None:
+        gpus.allocate(ask("alice", name="train"), site.me)
+        site.paths.gpu_state.with_name(f".{site.paths.gpu_state.name}.ds01-tmp").mkdir()
+
+    break_off(site, on_a_disk_that_fills)
+    assert held(site) == {"train": ("2:0",)}
+    assert [each.getMessage().partition(": ")[0] for each in caplog.records] == [
+        "what was reserved for train could not be taken back"
+    ]
+
+
 # --- Names ------------------------------------------------------------------------------------------------------------
 
 
@@ -351,7 +438,7 @@ def test_a_hold_that_is_over_is_freed_for_who_asks_once_docker_was_asked(site: S
     there = grant(site, wanted="device=2:0")
     site.gpus.mark_stopped("train")
     site.docker = (container(there, running=False, since=datetime.now(UTC)),)
-    after(site, seconds=899)
+    after(site, seconds=890)
     asked = site.asked
     assert isinstance(site.gpus.allocate(ask("bob", "device=2:0"), site.me), Refusal)
     assert site.asked == asked, "nothing was due"
@@ -377,6 +464,52 @@ def test_a_hold_that_is_over_stays_while_docker_does_not_answer(site: Site) -> N
     after(site, hours=9)
     assert isinstance(site.gpus.allocate(ask("bob", "device=2:0"), site.me), Refusal)
     assert held(site) == {"train": ("2:0",)}
+
+
+BLOCKED = {
+    "its unit": ask("bob", "device=2:0", name="new"),
+    "the quota": ask("alice", name="new"),
+    "its name, with other units": ask("alice", "device=3:2", name="c0"),
+    "its name, another account's": ask("bob", "device=3:2", name="c0"),
+}
+
+
+def three_run(site: Site) -> None:
+    """As many as a student may have, the first on 2:0."""
+    made = [grant(site, name=f"c{number}", wanted=f"device=2:{number}") for number in range(3)]
+    site.docker = tuple(replace(container(each, running=True), id=f"{each.container:0<64}") for each in made)
+    site.gpus.reconcile()
+
+
+@pytest.mark.parametrize("wish", BLOCKED.values(), ids=BLOCKED)
+def test_a_container_that_is_gone_without_a_word_is_in_nobodys_way(site: Site, wish: Request) -> None:
+    three_run(site)
+    asked = site.asked
+    assert isinstance(site.gpus.allocate(wish, site.me), Refusal)
+    assert site.asked == asked, "the containers are as they are written: nothing more is asked"
+    assert site.docker is not None
+    site.docker = site.docker[1:]
+    answer = site.gpus.allocate(wish, site.me)
+    assert isinstance(answer, Grant)
+    assert (site.asked, answer.fresh) == (asked + 1, True)
+    assert [each for each in site.events() if each[0] != "gpu.allocated"] == [("gpu.freed", "alice", "c0")]
+
+
+@pytest.mark.parametrize("wish", BLOCKED.values(), ids=BLOCKED)
+def test_while_docker_does_not_answer_what_is_in_the_way_stays(site: Site, wish: Request) -> None:
+    three_run(site)
+    site.docker = None
+    assert isinstance(site.gpus.allocate(wish, site.me), Refusal)
+    assert set(held(site)) == {"c0", "c1", "c2"}
+
+
+def test_a_hold_that_began_without_a_word_and_is_over_is_in_nobodys_way(site: Site) -> None:
+    three_run(site)
+    assert site.docker is not None
+    long_ago = datetime.now(UTC) - timedelta(hours=9)
+    first, *others = site.docker
+    site.docker = (replace(first, running=False, created_at=long_ago, since=long_ago), *others)
+    assert isinstance(site.gpus.allocate(BLOCKED["its unit"], site.me), Grant)
 
 
 def test_events_are_told_when_the_ledger_is_on_disk_and_never_of_what_did_not_happen(site: Site) -> None:
@@ -421,13 +554,43 @@ def test_a_reservation_of_a_process_that_is_gone_lapses_and_one_that_lives_does_
 # --- Hardware ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_unit_that_is_gone_is_not_in_the_grant(site: Site) -> None:
+@pytest.mark.parametrize(
+    ("devices", "reason"),
+    [
+        (Devices((whole(0),)), Reason.NO_SUCH_GPU),
+        (Devices((whole(0), split(2, 2, 2, 2, problem="it fell off the bus"))), Reason.BROKEN),
+    ],
+)
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_container_whose_unit_is_gone_or_broken_is_not_started_and_goes_on_to_hold_it(
+    site: Site, devices: Devices, reason: Reason, *, stopped: bool
+) -> None:
     grant(site)
-    site.gpus.mark_stopped("train")
-    site.devices = Devices((whole(0),))
-    resumed = site.gpus.clear_stopped("train", site.me)
-    assert isinstance(resumed, Grant)
-    assert resumed.units == ()
+    if stopped:
+        site.gpus.mark_stopped("train")
+    before = site.gpus.state.read()
+    site.devices = devices
+    answer = site.gpus.clear_stopped("train", site.me)
+    assert isinstance(answer, Refusal)
+    assert (answer.reason, answer.fix) == (reason, "re-create it to get another one (docker rm train, docker run …)")
+    assert answer.text.startswith("train has GPU 2:0: ")
+    assert site.gpus.state.read() == before
+    site.devices = LAB
+    assert isinstance(site.gpus.clear_stopped("train", site.me), Grant), "a reset brought it back"
+
+
+def test_a_container_that_is_made_anew_gets_another_unit_for_one_that_is_broken(site: Site) -> None:
+    """docker rm and docker run under the same name: nobody has told that the old one is gone."""
+    old = grant(site)
+    site.docker = (container(old, running=True),)
+    site.gpus.reconcile()
+    site.devices = Devices((*LAB.gpus[:2], split(2, 2, 2, 2, problem="it fell off the bus"), LAB.gpus[3]))
+    wish = replace(ask("alice", name="train"), id=new_id())
+    assert isinstance(site.gpus.allocate(wish, site.me), Refusal)
+    site.docker = ()
+    answer = site.gpus.allocate(wish, site.me)
+    assert isinstance(answer, Grant)
+    assert (answer.allocation.slots, answer.fresh) == (("3:0",), True)
 
 
 def test_the_line_is_left_by_who_is_served_and_by_who_leaves(site: Site) -> None:

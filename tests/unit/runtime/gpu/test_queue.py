@@ -24,6 +24,7 @@ from ds01.runtime.gpu.answer import Grant, Reason, Refusal
 from ds01.runtime.gpu.hardware import Devices, DevicesError, GpuProcess, GpuUuid
 from ds01.runtime.gpu.operations import Gpus
 from ds01.runtime.gpu.queue import Line, Place, wait_for_gpu
+from ds01.runtime.gpu.reconcile import Present
 from ds01.runtime.gpu.request import Request
 
 CHECKOUT = Path(__file__).resolve().parents[4]
@@ -191,6 +192,23 @@ def test_a_driver_that_fails_once_ends_no_wait_and_one_that_fails_twice_does(sit
     with pytest.raises(DevicesError, match="gone"):
         wait_for_gpu(gpus, WISH, site.me, Line(60, told, site.me, look_seconds=0.1))
     assert (answers, line(site)) == ([], [])
+
+
+def test_a_container_that_went_without_a_word_is_noticed_before_it_is_named_again(site: Site) -> None:
+    gone = site.gpus.state.read().allocations["nb"]
+    assert site.gpus.confirm(gone.id, "nb", "f" * 64) is not None
+    with site.gpus.state.change() as book:
+        book.ledger = book.ledger.changed(replace(book.ledger.allocations["nb"], reservation=None))
+    there = Present("nb", "f" * 64, "root", gone.id, gone.slots, gone.uuids, True, gone.allocated_at, gone.allocated_at)  # noqa: FBT003 - fields of a value
+    site.docker = (there,)
+    told = Told()
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(wait, site, WISH, told=told, tell_seconds=0.5)
+        assert told.event.wait(60)
+        site.docker = ()
+        answer = going.result(60)
+    assert isinstance(answer, Grant)
+    assert line(site) == []
 
 
 def test_a_state_that_is_lost_meanwhile_is_rebuilt_and_the_wait_goes_on(site: Site) -> None:

@@ -480,6 +480,8 @@ class Box:
         user: who made it; None for one that came about without us, whatever its labels say.
         label: the allocation that it claims.
         since: when it was made, or stopped.
+        held: whether it stopped after the ledger had seen it run, and nothing since then made its hold another one.
+        expired: how often that hold was told to be over.
     """
 
     name: str
@@ -491,6 +493,14 @@ class Box:
     since: datetime
     running: bool = False
     ran: bool = False
+    held: bool = False
+    expired: int = 0
+
+    @property
+    def ends(self) -> datetime | None:
+        """When its hold is over; None for one that lasts as long as the container."""
+        seconds = account_of(self.user or "").hold_seconds
+        return None if seconds is None else self.since + timedelta(seconds=seconds)
 
 
 class DockerMachine(RuleBasedStateMachine):
@@ -533,13 +543,21 @@ class DockerMachine(RuleBasedStateMachine):
 
     def looked_at(self) -> Ledger:
         """Return the ledger as it would be after a reconcile now."""
+        return self.reconciled()[0]
+
+    def reconciled(self) -> tuple[Ledger, tuple[Correction, ...]]:
         aged = age(self.book, self.alive.__contains__, self.moment)
-        after, _ = reconcile(aged, self.present(), self.moment, account_of)
+        after, told = reconcile(aged, self.present(), self.moment, account_of)
         assert reconcile(after, self.present(), self.moment, account_of) == (after, ()), "twice is once"
-        return after
+        return after, told
 
     def settle(self) -> None:
-        self.book = self.looked_at()
+        self.book, told = self.reconciled()
+        expired = [each.allocation.container_id for each in told if each.event_type == "gpu.expired"]
+        for key, box in self.boxes.items():
+            if box.held:
+                box.expired += expired.count(key)
+                assert box.expired == int(box.ends is not None and box.ends <= self.now), "once, and when it is over"
 
     def new_process(self) -> ProcessRef:
         self.number += 1
@@ -556,10 +574,17 @@ class DockerMachine(RuleBasedStateMachine):
         return [self.boxes[data.draw(st.sampled_from(found))]] if found else []
 
     def start_box(self, box: Box) -> None:
-        box.running = box.ran = True
+        box.running, box.ran, box.held = True, True, False
 
     def stop_box(self, box: Box) -> None:
-        box.running, box.since = False, self.now
+        known = [each for each in self.book.allocations.values() if self.boxes.get(each.container_id or "") is box]
+        box.held = [(each.stopped_at, each.reservation) for each in known] == [(None, None)] and box.user is not None
+        box.running, box.since, box.expired = False, self.now, 0
+
+    def no_hold_is_certain(self) -> None:
+        """Forget when holds end: clocks or the record are not what they were when these began."""
+        for box in self.boxes.values():
+            box.held = False
 
     # --- What people do ---
 
@@ -607,6 +632,7 @@ class DockerMachine(RuleBasedStateMachine):
             if there is None or self.boxes.get(there.container_id or "") is not box:
                 continue
             if told:
+                box.held = False
                 kept = replace(there, stopped_at=None, reservation=Reservation(self.new_process()))
                 self.book = self.book.changed(kept)
             if really:
@@ -653,6 +679,8 @@ class DockerMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 30, 61, 1000, 4000]), back=st.sampled_from([0, 0, 0, 5000]))
     def time_goes_on(self, seconds: int, back: int) -> None:
+        if back:
+            self.no_hold_is_certain()
         self.now += timedelta(seconds=seconds - back)
         self.uptime += seconds
 
@@ -669,6 +697,7 @@ class DockerMachine(RuleBasedStateMachine):
     def the_ledger_is_lost(self) -> None:
         """With the reservations in it: what they were for is taken for what it is, or comes to nothing."""
         self.book = Ledger()
+        self.no_hold_is_certain()
         self.alive.clear()
         self.settle()
 
@@ -688,6 +717,20 @@ class DockerMachine(RuleBasedStateMachine):
                 assert (there.uuids, there.user, there.stopped_at) == (box.uuids, box.user, None)
             else:
                 assert len(holding) <= 1
+
+    @invariant()
+    def a_hold_lasts_as_long_as_it_should_and_no_longer(self) -> None:
+        book = self.looked_at()
+        for key, box in self.boxes.items():
+            if not box.held:
+                continue
+            holding = [each for each in book.allocations.values() if each.container_id == key]
+            if box.ends is not None and box.ends <= self.now:
+                assert holding == []
+            else:
+                assert [(each.uuids, each.user, each.stopped_at) for each in holding] == [
+                    (box.uuids, box.user, box.since)
+                ]
 
     @invariant()
     def nobody_is_charged_for_anothers(self) -> None:

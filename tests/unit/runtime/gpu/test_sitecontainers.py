@@ -58,7 +58,7 @@ def test_without_docker_what_was_known_last_holds(site: SiteContainers) -> None:
     exporter, nb = inspected(EXPORTER), inspected("nb")
     assert site.doubt(id_of(exporter)) == id_of(exporter)[:12]
     with engine_with(site.paths.engine, exporter, nb):
-        rows = {each.container.id: row_of(each) for each in look(site.paths, site.policy)}
+        rows = {each.container.id: row_of(each) for each in look(site.paths, site.policy).seen}
     remember(site.paths, Record(rows), NOON)
     assert read_record(site.paths).rows.keys() == {id_of(exporter), id_of(nb)}
     assert [site.doubt(id_of(each)) for each in (exporter, nb)] == [None, "nb"]

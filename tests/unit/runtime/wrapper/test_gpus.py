@@ -17,7 +17,7 @@ from ds01.runtime.containers.request import ContainerRequest, Verb
 from ds01.runtime.gpu.answer import Grant
 from ds01.runtime.gpu.record import parse_ledger
 from ds01.runtime.gpu.request import All, Count, Named
-from ds01.runtime.wrapper.gpus import allocate, resume, take_back, wanted_of
+from ds01.runtime.wrapper.gpus import allocate, resume, wanted_of
 
 if TYPE_CHECKING:
     from tests.fake_nvml.fixture import FakeNvml
@@ -73,18 +73,20 @@ def test_a_new_container_gets_its_units_and_they_can_be_given_back(paths: HostPa
         assert held(paths) == {"train": ("2:0",)}
         assert answer.allocation.reservation is not None
         assert answer.allocation.reservation.process == desk.keeper
-        take_back(desk, answer)
+        for undo in desk.undo:
+            undo()
     assert held(paths) == {}
 
 
 def test_what_a_container_had_already_is_not_given_back(paths: HostPaths):
     with engine_with(paths.engine):
+        allocate(desk_of(paths), WISH)
         desk = desk_of(paths)
-        allocate(desk, WISH)
         again = allocate(desk, WISH)
         assert isinstance(again, Grant)
         assert not again.fresh
-        take_back(desk, again)
+        for undo in desk.undo:
+            undo()
     assert held(paths) == {"train": ("2:0",)}
 
 
