@@ -169,6 +169,7 @@ def make_host(folder: Path, engine: Path | None = None) -> WrapperHost:
         ("/usr/bin/docker", paths.docker_client),
         ("/run/docker.sock", paths.engine),
         ("/usr/local/sbin/ds01-docker-helper", host.helper),
+        ("/run/ds01/lists", paths.lists),
     ):
         assert text.count(old) == 1
         text = text.replace(old, os.fspath(new))

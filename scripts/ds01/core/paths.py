@@ -170,6 +170,11 @@ class HostPaths:
         return self.at("/run/ds01/gpu-activity.json")
 
     @property
+    def lists(self) -> Path:
+        """Until when, and for whom not, DS01's label alone tells what `docker ps` shows; gone with a reboot."""
+        return self.at("/run/ds01/lists")
+
+    @property
     def lifecycle(self) -> Path:
         """What the rules of lifecycle remember from one sweep to the next."""
         return self.at("/var/lib/ds01/lifecycle")

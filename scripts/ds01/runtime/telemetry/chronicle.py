@@ -221,6 +221,7 @@ class Chronicle:
             EngineError: the engine cannot be asked; all is as before.
         """
         containers = tuple(inspect_all(self.listing))
+        self.roster.lists.all_are(containers)
         self.look_anew()
         self._ordinary.clear()
         looked = self._at().look_at(containers)
@@ -297,6 +298,7 @@ class Chronicle:
         return self._at().see(container)
 
     def _note_labels(self, container: Container) -> None:
+        self.roster.lists.note(container)
         if words := clashing(container.labels):
             self._overwritten[container.id] = words
 

@@ -82,6 +82,8 @@ class Daemon:
     _is_unreadable: bool = False
     # What administrators say of all containers, as the last look had it: claims and the policy.
     _word: object = None
+    # Whether what happens from now on is told.
+    _is_followed: bool = False
     # Where the log ended at the start: nobody waits for it to be on disk, so the power may have taken the last lines of
     # what everything else says was told. Source: fsync(2).
     _log_ends: datetime | None = None
@@ -120,6 +122,7 @@ class Daemon:
             stream.close()
             for each in beside:
                 each.end()
+            self._doubt_lists()
             self._keep(time.monotonic(), final=True)
             for thread in threads:
                 thread.join(_END_SECONDS)
@@ -131,6 +134,7 @@ class Daemon:
             if self._ended.is_set():
                 return  # the rest comes again
             self._deal(item)
+            self._keep_lists()  # not behind all that came: people ask for their lists meanwhile
         if dropped := self.inbox.dropped():
             self._gap(f"{dropped} messages came faster than they could be dealt with")
         self.chronicle.look_anew()
@@ -141,6 +145,7 @@ class Daemon:
         self._keep(now)
         if now >= self._next_look() and not len(self.inbox):
             self._look()
+        self._keep_lists()
 
     def _next_look(self) -> float:
         """Return when to look at all containers: for what is suspected only as long as no message cleared it."""
@@ -168,6 +173,7 @@ class Daemon:
                 if not self._is_unreadable:
                     logger.warning("a message of the Docker engine cannot be read: %s", why)
                 self._is_unreadable = True
+                self._doubt_lists()
                 # Anybody can have the engine write them, such as the check of a health with a long command.
                 self._soon(max(_SOON_SECONDS, self._looked_at + _RETRY_SECONDS - time.monotonic()))
 
@@ -175,6 +181,7 @@ class Daemon:
         behind = len(self.inbox) > _BEHIND
         self.chronicle.happened(happening, ask=not behind)
         if behind and happening.action in {Action.CREATE, Action.START}:
+            self._doubt_lists()
             self._soon(_SOON_SECONDS)
 
     def _connected(self, lost: str | None) -> None:
@@ -183,9 +190,12 @@ class Daemon:
         if lost is not None:
             self._gap(lost)
         self._broken_at = self._log_ends = None
+        self._is_followed = True
         self._soon(_SOON_SECONDS)
 
     def _broke_off(self, why: str) -> None:
+        self._is_followed = False
+        self._doubt_lists()
         if self._broken_at is None:
             logger.warning("containers are not followed: %s; trying again", why)
             self._broken_at = self.chronicle.now()
@@ -197,6 +207,7 @@ class Daemon:
         if begin is not None and self._log_ends is not None:
             begin = min(begin, self._log_ends)
         self._writer.write(tell_gap(begin, self.chronicle.now(), why))
+        self._doubt_lists()
         self._soon(_SOON_SECONDS)
 
     def _soon(self, seconds: float) -> None:
@@ -230,6 +241,8 @@ class Daemon:
         gpus = self.chronicle.roster.paths.gpu_state.exists() or any(
             row.gpu is not None for row in self.chronicle.roster.rows.values()
         )
+        if self._is_followed:
+            self.chronicle.roster.lists.trust()
         self.steps.looked(looked, self._before, gpus=gpus)
         self._before = None
         self._tell_unseen(looked)
@@ -249,6 +262,7 @@ class Daemon:
     def _recover(self) -> None:
         """Take up where the daemon ended, however it did: the log may be ahead of everything else."""
         roster = self.chronicle.roster
+        self._doubt_lists()  # one from before is good until it is old, and containers came since
         if trouble := roster.recover():
             logger.warning("which containers there are is looked at anew: %s", trouble)
         tail = read_tail(roster.paths.events)
@@ -286,6 +300,14 @@ class Daemon:
         self.chronicle.roster.write(self.policy(), self.chronicle.now())
         if self._writer and (final or now - self._cursor_at >= _CURSOR_SECONDS):
             self._write_cursor(now)
+
+    def _keep_lists(self) -> None:
+        roster = self.chronicle.roster
+        roster.lists.keep(roster.paths, self.policy(), self.chronicle.now(), time.monotonic())
+
+    def _doubt_lists(self) -> None:
+        """Let the helper tell what lists show, until all containers were looked at."""
+        self.chronicle.roster.lists.doubt(self.chronicle.roster.paths)
 
     def _write_cursor(self, now: float) -> None:
         last, path = self._recent.last, self.chronicle.roster.paths.event_cursor

@@ -14,6 +14,7 @@ from ds01.core.value import dataclass, field
 from ds01.runtime.containers.look import read_record, remember
 from ds01.runtime.containers.owners import administrators, owners_document, service_users, write_owners
 from ds01.runtime.containers.record import Record, Row, spend
+from ds01.runtime.telemetry.lists import Lists
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +25,14 @@ class Roster:
 
     Attributes:
         rows: by id; changed through put() and drop() alone.
+        lists: what their labels say, for the docker command.
     """
 
     paths: HostPaths
     rows: dict[str, Row] = field(default_factory=dict)
     spent: Mapping[str, str] = field(default_factory=dict)
     changed: bool = False
+    lists: Lists = field(default_factory=Lists)
     _owners: Mapping[str, object] | None = None
     _trouble: str | None = None
 
@@ -63,6 +66,7 @@ class Roster:
 
     def drop(self, container_id: str) -> None:
         """Forget a container that is gone."""
+        self.lists.forget(container_id)
         if self.rows.pop(container_id, None) is not None:
             self.changed = True
 

@@ -12,6 +12,7 @@ from ds01.core.rules import Mode, Rule
 from ds01.core.terminal import say
 from ds01.runtime.containers.container import Container, ContainerSummary
 from ds01.runtime.containers.engine import Engine, engine_socket
+from ds01.runtime.containers.touch import may_touch, owner_to, unowned_are_free
 from ds01.runtime.wrapper.desk import DeniedError, Desk, shown
 from ds01.runtime.wrapper.pages import count_denial, page_of
 
@@ -63,7 +64,7 @@ def touchable(desk: Desk, containers: Iterable[ContainerSummary]) -> tuple[Conta
         except StateError as error:
             unknown = error
             continue
-        if owner == desk.caller.name or (owner is None and _unowned_are_free(desk)):
+        if may_touch(desk.caller.name, owner, unowned_free=unowned_are_free(desk.policy.document)):
             found.append(each)
     if unknown is not None:
         say(f"ds01: notice: containers without a label are not shown: {unknown.brief}")
@@ -120,17 +121,11 @@ def _stranger(desk: Desk, said: _Said, container: Container) -> str | None:
             raise
         desk.log_open((error.brief,), "ownership")
         owner = None
-    if owner is not None:
-        return None if owner == desk.caller.name else owner
-    if _unowned_are_free(desk):
+    if not may_touch(desk.caller.name, owner, unowned_free=unowned_are_free(desk.policy.document)):
+        return "nobody that is known" if owner is None else owner
+    if owner is None:
         desk.log("ownership.unowned", {"container": container.name, "text": "it has no owner; allowed by policy"})
-        return None
-    return "nobody that is known"
-
-
-def _unowned_are_free(desk: Desk) -> bool:
-    access = desk.policy.document.get("access_control")
-    return isinstance(access, dict) and access.get("unowned_containers") == "allow"
+    return None
 
 
 class _Said:
@@ -141,24 +136,22 @@ class _Said:
         self._claims: Mapping[str, Claim] | StateError | None = None
 
     def owner(self, container: Container | ContainerSummary, account: str) -> str | None:
-        """Return whose a container is; None when nothing tells.
-
-        The account that its label names may touch it; for anybody else an administrator's word stands above the label.
+        """Return whose a container is to an account, by the rule of owner_to(); None when nothing tells.
 
         Raises:
             StateError: no label tells, and what administrators said cannot be read.
         """
-        label = container.owner
-        owner = None if label is None else label.name
-        if owner == account:
-            return owner
-        claims = self._read()
-        if isinstance(claims, StateError):
-            if owner is None:
+        label = None if container.owner is None else container.owner.name
+
+        def claimed() -> str | None:
+            claims = self._read()
+            if not isinstance(claims, StateError):
+                return claims[container.id].user if container.id in claims else None
+            if label is None:
                 raise claims
-            return owner
-        claim = claims.get(container.id)
-        return owner if claim is None else claim.user
+            return None
+
+        return owner_to(account, label, claimed)
 
     def _read(self) -> Mapping[str, Claim] | StateError:
         if self._claims is None:
