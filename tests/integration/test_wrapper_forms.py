@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -143,6 +145,72 @@ def test_a_new_container_is_in_the_list_at_once(host: WrapperHost, prefix: str) 
     for number in range(5):
         docker("create", "--name", f"{prefix}-{number}", IMAGE)
         assert len(names(host, "ps", "-a", f"--filter=name={prefix}")) == number + 1
+
+
+# --- Where the label tells all ----------------------------------------------------------------------------------------
+
+# The account that runs these tests, as bash has it.
+ME = pwd.getpwuid(os.getuid()).pw_name
+
+
+@pytest.fixture
+def listing(host: WrapperHost, prefix: str) -> WrapperHost:
+    """A host with a container of ours and another one; its helper only says that it was asked."""
+    docker("create", "--name", f"{prefix}-mine", "--label", f"ds01.user={ME}", IMAGE)
+    docker("create", "--name", f"{prefix}-his", "--label", f"ds01.user={BOB}", IMAGE)
+    host.forget_root()
+    host.helper.write_text("#!/bin/sh\nprintf 'asked\\n' >&2\nprintf 'refuse\\0001\\000'\n")
+    host.paths.lists.parent.mkdir(parents=True, exist_ok=True)
+    return host
+
+
+@pytest.mark.parametrize("rest", ["\n", " alice bob\n", f" {ME}er not{ME}\n"])
+def test_where_the_label_tells_all_lists_go_by_it(listing: WrapperHost, prefix: str, rest: str) -> None:
+    listing.paths.lists.write_text(f"{int(time.time()) + 80}{rest}")
+    mine = f"--filter=name={prefix}"
+    for words in (("ps", "-a"), ("container", "ls", "-a"), ("-D", "container", "list", "--all"), ("--", "ps", "-a")):
+        assert names(listing, *words, mine) == [f"{prefix}-mine"]
+    ids = [f"--filter=id={inspected(f'{prefix}-{name}')['Id'][:12]}" for name in ("mine", "his")]
+    assert names(listing, "ps", "-a", *ids) == [f"{prefix}-mine"]
+    assert names(listing, "ps", "-a", mine, f"--filter=label=ds01.user={BOB}") == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, None),
+        (0, ""),
+        (0, "\n"),
+        (0, "-1\n"),
+        (0, "x\n"),
+        (0, "08\n"),
+        (0, "99999999999999999999\n"),
+        (0, "a[$(exit)]\n"),
+        # Without its end.
+        (80, "…"),
+        (-1, "…\n"),
+        # The clock was set back since.
+        (3600, "…\n"),
+        (80, "0…\n"),
+        (80, "… *\n"),
+        (80, f"… alice {ME}\n"),
+        (80, f"… {ME} student01\n"),
+    ],
+)
+def test_where_the_label_may_not_tell_all_the_helper_is_asked(
+    listing: WrapperHost, seconds: int, text: str | None
+) -> None:
+    if text is not None:
+        listing.paths.lists.write_text(text.replace("…", str(int(time.time()) + seconds)))
+    assert is_asked(listing, "ps -a")
+    assert is_asked(listing, "container ls")
+
+
+@pytest.mark.parametrize("words", ["--filter before=…", "-f since=…", "-qf=Since=…", "--filter=BEFORE=…"])
+def test_older_and_newer_is_for_the_helper(listing: WrapperHost, prefix: str, words: str) -> None:
+    listing.paths.lists.write_text(f"{int(time.time()) + 80}\n")
+    assert is_asked(listing, f"ps {words.replace('…', f'{prefix}-his')}")
+    assert not is_asked(listing, "ps -q")
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,15 @@ class Host:
             return {}
         return dict(json.loads(self.paths.event_cursor.read_text()))
 
+    def beyond(self) -> list[str] | None:
+        """Whose lists the label does not tell; None when nothing is said."""
+        try:
+            until, *names = self.paths.lists.read_text().split()
+        except FileNotFoundError:
+            return None
+        assert time.time() < int(until) <= time.time() + 90
+        return names
+
     def expect(self, number: int) -> None:
         until(lambda: len(self.told()) >= number)
 
@@ -164,6 +173,45 @@ def test_what_happens_is_in_the_log_and_what_there_is_in_the_files(host: Host) -
     owners = json.loads(host.paths.container_owners.read_text())["containers"]
     assert {each["name"] for each in owners.values()} == {"before", "train"}
     assert host.runs == [True]
+
+
+def test_whom_the_label_tells_all_is_said_as_it_changes_and_not_when_nobody_follows(host: Host) -> None:
+    host.played.put("hers", labels={"ds01.user": "alice"})
+    host.paths.lists.parent.mkdir(parents=True)
+    host.paths.lists.write_text(f"{int(time.time()) + 60}\n")
+    with host.running():
+        until(lambda: host.beyond() == [] and bool(host.known()))
+        host.played.run("older", **{"aime.mlc.USER": "bob"})
+        until(lambda: host.beyond() == ["bob"])
+        host.played.run("web")
+        until(lambda: host.beyond() == ["*"])
+        host.played.remove("web")
+        until(lambda: host.beyond() == ["bob"])
+        host.played.stop()
+        until(lambda: host.beyond() is None)
+        host.played.remove("older")
+        host.played.start()
+        until(lambda: host.beyond() == [])
+    assert host.beyond() is None
+
+
+def test_what_may_have_been_missed_leaves_lists_to_the_helper(host: Host) -> None:
+    with host.running() as daemon:
+        until(lambda: host.beyond() == [])
+        daemon._look_at = time.monotonic() + 600
+        host.played.stop()
+        until(lambda: host.beyond() is None)
+        daemon._look_at = 0.0
+        until(lambda: daemon._trouble is not None)
+        assert host.beyond() is None
+
+
+def test_one_of_before_is_gone_at_the_start(host: Host) -> None:
+    host.played.stop()
+    host.paths.lists.parent.mkdir(parents=True)
+    host.paths.lists.write_text(f"{int(time.time()) + 60}\n")
+    with host.running():
+        until(lambda: not host.paths.lists.exists())
 
 
 def test_a_clock_that_was_set_back_hides_nothing(host: Host) -> None:
