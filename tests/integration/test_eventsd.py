@@ -80,6 +80,26 @@ def test_a_containers_life_is_told_as_it_happens(site: EventsHost, image: list[s
 
 
 @pytest.mark.docker
+def test_lists_need_no_helper_until_the_label_does_not_tell_all(
+    site: EventsHost, image: list[str], prefix: str
+) -> None:
+    site.host.change_policy(access_control={"unowned_containers": "deny"})
+    lists = site.host.paths.lists
+    account = prefix.replace("ds01-test", "student")
+    site.start()
+    until(lists.exists)
+    docker("create", "--name", f"{prefix}-new", "-l", f"ds01.user={account}", *image)
+    site.expect(prefix, "create new")
+    assert account not in lists.read_text().split()
+    docker("create", "--name", f"{prefix}-old", "-l", f"aime.mlc.USER={account}", *image)
+    until(lambda: account in lists.read_text().split())
+    docker("rm", f"{prefix}-old")
+    until(lambda: account not in lists.read_text().split())
+    assert site.end() == 0
+    assert not lists.exists()
+
+
+@pytest.mark.docker
 def test_a_container_of_the_docker_command_is_its_users(site: EventsHost, image: list[str], prefix: str) -> None:
     site.start()
     site.host.must("create", "--name", prefix, *image)
