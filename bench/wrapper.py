@@ -53,8 +53,8 @@ version`, `docker images` and `docker ps` pass through by one exec, an ordinary 
 says that the label tells all; where it does not, and with `since=`, `ps` asks the helper which containers are the
 account's to touch, `exec` whose one is, `run` whether it may start. The helper's own rows are a
 shell that pipes one request into it, as the wrapper does, without sudo; their ratio is to the same shell with
-`{_PASS}`. Three containers are somebody's and one is nobody's, which no ordinary account may touch; the engine is Docker
-20.10; control groups are files laid down for it.
+`{_PASS}`. Three containers are somebody's and one is nobody's, which no ordinary account may touch; the engine is
+Docker 20.10; control groups are files laid down for it.
 """
 
 
