@@ -15,7 +15,7 @@ from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy
 from ds01.core.value import dataclass, field
 from ds01.runtime.containers.claims import Claim, remove_claim, write_claim
-from ds01.runtime.containers.container import Container, read_container
+from ds01.runtime.containers.container import Container, ContainerSummary, State, Undescribed, read_container
 from ds01.runtime.telemetry.lists import Lists
 
 SHIPPED_POLICY = json.loads(SHIPPED.read_text(encoding="utf-8"))
@@ -123,6 +123,12 @@ def test_in_doubt_it_is_gone_until_all_were_looked_at(site: Site) -> None:
     assert site.said() is None
     site.lists.trust()
     assert site.said() == f"{GOOD}\n"
+
+
+def test_what_docker_cannot_describe_counts_by_its_line_of_the_list(site: Site) -> None:
+    there = ContainerSummary(OLDER.id, "older", State.EXITED, NOON, "pytorch", OLDER.labels)
+    site.lists.all_are([HERS, Undescribed(there, "its storage is gone")])
+    assert site.said() == f"{GOOD} bob\n"
 
 
 def test_what_cannot_be_written_is_said_once_and_tried_again(site: Site, caplog: pytest.LogCaptureFixture) -> None:
