@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ds01.core import labels as known
 from ds01.core.pattern import pattern
@@ -24,10 +24,12 @@ class Labelled:
     Attributes:
         owner: by any label that names somebody; None when none does.
         label: DS01's own label, which lists filter by, as it stands there.
+        name: the container's, by which a policy knows the site's own.
     """
 
     owner: str | None
     label: str | None
+    name: str = ""
 
     @property
     def is_plain(self) -> bool:
@@ -35,10 +37,10 @@ class Labelled:
         return self.owner is not None and self.owner == self.label
 
 
-def labelled(labels: Mapping[str, str]) -> Labelled:
-    """Return what labels say."""
+def labelled(labels: Mapping[str, str], name: str = "") -> Labelled:
+    """Return what the labels of a container say."""
     owner = known.owner(labels)
-    return Labelled(None if owner is None else owner.name, labels.get(known.USER))
+    return Labelled(None if owner is None else owner.name, labels.get(known.USER), name)
 
 
 def owner_to(account: str, label: str | None, claimed: Callable[[], str | None]) -> str | None:
@@ -69,21 +71,26 @@ def unowned_are_free(policy: Mapping[str, object]) -> bool:
 
 
 def beyond_labels(
-    containers: Mapping[str, Labelled], claims: Mapping[str, str], *, unowned_free: bool
+    containers: Mapping[str, Labelled],
+    claims: Mapping[str, str],
+    *,
+    unowned_free: bool,
+    sites_own: Collection[str] = (),
 ) -> frozenset[str] | None:
     """Return the accounts that may touch a container which does not have DS01's label with their name.
 
     Args:
         containers: all there are, by id.
         claims: whose those are of which an administrator said it, by id.
+        sites_own: the names of containers that are free for nobody.
 
     Returns:
         None when that is everybody.
     """
     found = set()
     for container_id, each in containers.items():
-        claim = claims.get(container_id)
-        for account in _touching((_NOBODY, each.owner, claim), each.owner, claim, unowned_free=unowned_free):
+        claim, free = claims.get(container_id), unowned_free and each.name not in sites_own
+        for account in _touching((_NOBODY, each.owner, claim), each.owner, claim, unowned_free=free):
             if account == _NOBODY:
                 return None
             if account != each.label:

@@ -195,6 +195,7 @@ class Chronicle:
             case Action.KILL:
                 return {"signal": signal_of(happening, overwritten)}
             case Action.RENAME:
+                self.roster.lists.renamed(row.id)
                 return {"old_name": row.name}
             case _:
                 return {}

@@ -10,9 +10,10 @@ from ds01.core.jsonstate import StateError, write_bytes
 from ds01.core.paths import HostPaths
 from ds01.core.policy import Policy
 from ds01.core.typed import Final
-from ds01.core.value import dataclass, field
+from ds01.core.value import dataclass, field, replace
 from ds01.runtime.containers.claims import read_claims
 from ds01.runtime.containers.container import Container, Undescribed
+from ds01.runtime.containers.scan import site_names
 from ds01.runtime.containers.touch import Labelled, beyond_labels, labelled, lists_text, unowned_are_free
 from ds01.runtime.telemetry.inforce import which_file
 
@@ -30,7 +31,7 @@ class Lists:
     _sure: bool = False
     # Whether something came or went that the file may have to say.
     _new: bool = False
-    _sources: tuple[tuple[int, int] | None, bool] = (None, False)
+    _sources: tuple[tuple[int, int] | None, bool, frozenset[str]] = (None, False, frozenset())
     _said: frozenset[str] | None = None
     # By a clock that nobody sets; None when the file does not stand.
     _written_at: float | None = None
@@ -38,11 +39,18 @@ class Lists:
 
     def note(self, container: Container) -> None:
         """Have a container; its labels never change."""
-        said = labelled(container.labels)
+        said = labelled(container.labels, container.name)
         if self._known.get(container.id) != said:
             self._known[container.id] = said
             # It may have been claimed before it came to be known here.
             self._new |= not said.is_plain or self._sources[0] is not None
+
+    def renamed(self, container_id: str) -> None:
+        """Have a container under another name, known at the next look alone: in a message a label may stand for it."""
+        said = self._known.get(container_id)
+        if said is not None:
+            self._known[container_id] = replace(said, name="")
+            self._new |= not said.is_plain
 
     def forget(self, container_id: str) -> None:
         """Have a container no more."""
@@ -52,7 +60,7 @@ class Lists:
     def all_are(self, containers: Iterable[Container | Undescribed]) -> None:
         """Have these containers and no other."""
         there = (each if isinstance(each, Container) else each.summary for each in containers)
-        self._known = {each.id: labelled(each.labels) for each in there}
+        self._known = {each.id: labelled(each.labels, each.name) for each in there}
         self._new = True
 
     def trust(self) -> None:
@@ -73,13 +81,15 @@ class Lists:
         """
         if not self._sure:
             return
-        sources = which_file(paths.claims), unowned_are_free(policy.document)
+        sources = which_file(paths.claims), unowned_are_free(policy.document), site_names(policy)
         due = self._written_at is None or seconds - self._written_at >= _RENEW_SECONDS
         if not (due or self._new or sources != self._sources):
             return
         self._new, self._sources = False, sources
         claims = _claims(paths)
-        beyond = None if claims is None else beyond_labels(self._known, claims, unowned_free=sources[1])
+        beyond = None
+        if claims is not None:
+            beyond = beyond_labels(self._known, claims, unowned_free=sources[1], sites_own=sources[2])
         if due or beyond != self._said:
             self._write(paths, beyond, int(now.timestamp()) + GOOD_SECONDS)
             self._said = beyond

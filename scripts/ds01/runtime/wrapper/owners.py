@@ -64,7 +64,7 @@ def touchable(desk: Desk, containers: Iterable[ContainerSummary]) -> tuple[Conta
         except StateError as error:
             unknown = error
             continue
-        if may_touch(desk.caller.name, owner, unowned_free=unowned_are_free(desk.policy.document)):
+        if may_touch(desk.caller.name, owner, unowned_free=owner is None and _is_free(desk, each.name)):
             found.append(each)
     if unknown is not None:
         say(f"ds01: notice: containers without a label are not shown: {unknown.brief}")
@@ -121,11 +121,18 @@ def _stranger(desk: Desk, said: _Said, container: Container) -> str | None:
             raise
         desk.log_open((error.brief,), "ownership")
         owner = None
-    if not may_touch(desk.caller.name, owner, unowned_free=unowned_are_free(desk.policy.document)):
+    if not may_touch(desk.caller.name, owner, unowned_free=owner is None and _is_free(desk, container.name)):
         return "nobody that is known" if owner is None else owner
     if owner is None:
         desk.log("ownership.unowned", {"container": container.name, "text": "it has no owner; allowed by policy"})
     return None
+
+
+def _is_free(desk: Desk, name: str) -> bool:
+    """Whether everybody may touch a container that is nobody's: not if it is the site's own."""
+    from ds01.runtime.containers.scan import site_names  # noqa: PLC0415 - most containers are somebody's
+
+    return unowned_are_free(desk.policy.document) and name not in site_names(desk.policy)
 
 
 class _Said:

@@ -80,16 +80,20 @@ def test_only_a_policy_that_says_so_frees_what_is_nobodys(policy: dict[str, obje
         # Whom the older label names may touch it, whoever claimed it.
         (Labelled("alice", None), "bob", {"alice", "bob"}, {"alice", "bob"}),
         (Labelled(None, None), "bob", {"bob"}, {"bob"}),
-        # The site's own are nobody's, too.
         (Labelled(None, None), None, set(), None),
+        (Labelled(None, None, "nb"), None, set(), None),
+        # The site's own are nobody's, and free for nobody.
+        (Labelled(None, None, "exporter"), None, set(), set()),
+        (Labelled(None, None, "exporter"), "bob", {"bob"}, {"bob"}),
     ],
 )
 def test_who_may_touch_more_than_the_label_shows(
     container: Labelled, claim: str | None, closed: set[str], free: set[str] | None
 ) -> None:
     claims = {} if claim is None else {"c": claim}
-    assert beyond_labels({"c": container}, claims, unowned_free=False) == closed
-    assert beyond_labels({"c": container}, claims, unowned_free=True) == free
+    own = {"exporter"}
+    assert beyond_labels({"c": container}, claims, unowned_free=False, sites_own=own) == closed
+    assert beyond_labels({"c": container}, claims, unowned_free=True, sites_own=own) == free
     assert beyond_labels({}, claims, unowned_free=True) == set()
 
 

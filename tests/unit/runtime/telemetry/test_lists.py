@@ -42,7 +42,8 @@ class Site:
 
     def said(self, seconds: float = 0.0) -> str | None:
         """Keep the file, and return what it says then."""
-        policy = Policy.from_document({**SHIPPED_POLICY, "access_control": {"unowned_containers": self.unowned}})
+        access = {"unowned_containers": self.unowned, "system_containers": ["monitor"]}
+        policy = Policy.from_document({**SHIPPED_POLICY, "access_control": access})
         self.lists.keep(self.paths, policy, NOON, seconds)
         return self.paths.lists.read_text() if self.paths.lists.exists() else None
 
@@ -98,6 +99,19 @@ def test_what_is_nobodys_is_everybodys_where_the_policy_says_so(site: Site) -> N
     assert site.said() == f"{GOOD} *\n"
     site.claim(NOBODYS, "bob")
     assert site.said() == f"{GOOD} bob\n"
+
+
+def test_the_sites_own_is_nobodys_under_a_name_that_is_sure(site: Site) -> None:
+    monitor = container("monitor")
+    site.unowned = "allow"
+    site.lists.note(monitor)
+    assert site.said() == f"{GOOD}\n"
+    site.lists.renamed(monitor.id)
+    assert site.said() == f"{GOOD} *\n"
+    site.lists.all_are([HERS, monitor])
+    assert site.said() == f"{GOOD}\n"
+    site.lists.all_are([HERS, container("monitor2")])
+    assert site.said() == f"{GOOD} *\n"
 
 
 def test_claims_that_cannot_be_read_are_the_helpers_to_tell(site: Site) -> None:

@@ -15,7 +15,7 @@ from ds01.core.paths import HostPaths
 from ds01.runtime.containers.claims import Claim, write_claim
 from ds01.runtime.containers.engine import EngineError
 from ds01.runtime.wrapper.desk import DeniedError
-from ds01.runtime.wrapper.owners import check_owner, check_without_policy
+from ds01.runtime.wrapper.owners import check_owner, check_without_policy, touchable
 
 
 def policy(mode: str = "enforce", unowned: str = "allow"):
@@ -72,6 +72,23 @@ def test_what_belongs_to_nobody_is_as_the_policy_says(tmp_path: Path, student: s
     assert [each["event_type"] for each in events(paths)] == [kind]
 
 
+def test_the_sites_own_is_free_for_nobody(tmp_path: Path, student: str):
+    def change(document):
+        policy()(document)
+        document["access_control"]["system_containers"] = ["monitor"]
+
+    paths = make_paths(tmp_path, change, me=student)
+    own, hers = inspected("monitor"), inspected("web")
+    with engine_with(paths.engine, own, hers):
+        with pytest.raises(DeniedError):
+            check_owner(desk_of(paths), ["web", "monitor"], "stop")
+        desk = desk_of(paths)
+        assert [each.name for each in touchable(desk, desk.place.engine.containers())] == ["web"]
+    claim_for(paths, student, own)
+    with engine_with(paths.engine, own, hers):
+        assert set(check_owner(desk_of(paths), ["monitor"], "stop")) == {"monitor"}
+
+
 def test_without_an_engine_nobody_is_let_through(tmp_path: Path):
     with pytest.raises(EngineError):
         check_owner(desk_of(make_paths(tmp_path)), ["web"], "stop")
@@ -93,7 +110,7 @@ OLD, SAID = inspected("old"), inspected("said", labels={"ds01.user": "bob"})
 
 
 def claim_for(paths: HostPaths, user: str, *containers: dict[str, object]) -> None:
-    paths.claims.parent.mkdir(parents=True)
+    paths.claims.parent.mkdir(parents=True, exist_ok=True)
     for each in containers:
         write_claim(paths, Claim(str(each["Id"]), user, "root", datetime(2026, 3, 1, tzinfo=UTC), "name"))
 
