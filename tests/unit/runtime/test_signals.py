@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,15 +45,20 @@ with ended_by_signals() as be_deaf:
 """
 
 
-def start(program: str, *before: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def start(program: str, *before: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
         [*before, sys.executable, "-c", HEAD + program],
         env={"PYTHONPATH": os.fspath(SCRIPTS), "PATH": os.defpath},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def read_line(process: subprocess.Popen[str]) -> str:
@@ -95,7 +102,13 @@ def test_nothing_ends_a_command_that_gives_its_answer() -> None:
     assert (process.returncode, said) == (0, "answered\n")
 
 
-def test_afterwards_signals_do_what_they_did_before() -> None:
+def test_whoever_has_given_an_answer_hears_nothing_afterwards_either() -> None:
+    with start(ANSWERS + "for each in ENDS: os.kill(os.getpid(), each)\nsay('ended')\n") as process:
+        assert process.communicate("\n", timeout=60)[0] == "ready\nanswered\nended\n"
+    assert process.returncode == 0
+
+
+def test_without_an_answer_signals_do_afterwards_what_they_did_before() -> None:
     before = {each: signal.getsignal(each) for each in ENDS}
     with ended_by_signals():
         assert all(signal.getsignal(each) != handler for each, handler in before.items())
