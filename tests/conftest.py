@@ -57,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--brief", action="store_true", help="what CI has time for: most lab tests in one suite, and fewer power cuts"
     )
-    parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow or long too")
     parser.addoption("--update-golden", action="store_true", help="write tests/golden anew; then review git diff")
 
 
@@ -67,6 +67,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"{marker}: {reason}")
     if item.get_closest_marker("slow") and not (STRICT or item.config.getoption("--slow")):
         pytest.skip("slow: run with --slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Deselected, not skipped: CI has no time for them, which is no lack of the machine's.
+    if not config.getoption("--slow"):
+        long = {item for item in items if item.get_closest_marker("long")}
+        config.hook.pytest_deselected(items=list(long))
+        items[:] = [item for item in items if item not in long]
 
 
 @pytest.hookimpl(wrapper=True)

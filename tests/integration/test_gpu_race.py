@@ -1,7 +1,7 @@
 """GPUs under processes that race for them and are killed: nothing is ever given twice, and nothing is ever lost.
 
-The processes are those of gpu_race.py. The small races take seconds; the whole one, 50 processes that do 200 pairs
-each, takes minutes on two cores and is marked slow.
+The processes are those of gpu_race.py. The small races take seconds; the whole ones, 50 processes that do 200 pairs
+each, take minutes on two cores. The first is marked slow, and those on a full disk and with a wild clock long.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 WORKERS = 50
 FEW, WHOLE = 8, 200
 MEMORY = Path("/dev/shm")
-pairs_of_a_worker = pytest.mark.parametrize(
-    "pairs", [pytest.param(FEW, id="few"), pytest.param(WHOLE, id="whole", marks=pytest.mark.slow)]
-)
+
+
+def pairs_of_a_worker(when: pytest.MarkDecorator) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("pairs", [pytest.param(FEW, id="few"), pytest.param(WHOLE, id="whole", marks=when)])
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def assert_all_was_right(verdict: dict[str, Any], pairs: int) -> None:
     assert verdict["seen"] > WORKERS
 
 
-@pairs_of_a_worker
+@pairs_of_a_worker(pytest.mark.slow)
 def test_no_unit_is_ever_given_twice_and_none_leaks(pairs: int, folder: Path) -> None:
     verdict = race(folder, pairs)
     assert_all_was_right(verdict, pairs)
@@ -94,7 +95,7 @@ def test_no_unit_is_ever_given_twice_and_none_leaks(pairs: int, folder: Path) ->
 
 
 @pytest.mark.root
-@pairs_of_a_worker
+@pairs_of_a_worker(pytest.mark.long)
 def test_a_disk_that_is_full_now_and_then_loses_nothing(pairs: int, folder: Path) -> None:
     with small_disk(folder):
         verdict = race(folder, pairs, fill=True)
@@ -103,7 +104,7 @@ def test_a_disk_that_is_full_now_and_then_loses_nothing(pairs: int, folder: Path
     assert verdict["failed"] > 0
 
 
-@pairs_of_a_worker
+@pairs_of_a_worker(pytest.mark.long)
 def test_a_clock_that_jumps_back_and_forth_changes_nothing(pairs: int, folder: Path) -> None:
     verdict = race(folder, pairs, wild_clock=True)
     assert_all_was_right(verdict, pairs)
