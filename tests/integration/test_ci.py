@@ -127,6 +127,23 @@ def test_words_come_in_order_though_check_and_build_run_side_by_side(checkout: C
     assert (sorted(checkout.calls[3:]), checkout.temporary) == (["lab.test.waiting", "lab.test.working"], [])
 
 
+def test_tests_that_wait_begin_as_soon_as_the_machine_is_ready(checkout: Checkout) -> None:
+    checkout.task("check", "until [[ -e lab.test.waiting.pid ]]; do sleep 0.05; done; echo checked")
+    checkout.task("lab.build", "echo built")
+    checkout.task("lab.test", 'echo "tested $3"')
+    ended = checkout.run()
+    assert (ended.code, ended.words[:-1]) == (0, [*HEAD, "checked", LAB, "built", "tested working", "tested waiting"])
+    assert (checkout.calls[3:], checkout.temporary) == (["lab.test.waiting", "lab.test.working"], [])
+
+
+def test_failed_check_ends_the_tests_that_wait(checkout: Checkout) -> None:
+    checkout.task("check", "until [[ -e lab.test.waiting.pid ]]; do sleep 0.05; done; exit 3")
+    checkout.task("lab.test", FOR_EVER)
+    ended = checkout.run()
+    assert (ended.code, after_times(ended.words[-1])) == (1, "ci: FAILED: ./inv check exited with 3")
+    assert (checkout.is_running("lab.test.waiting"), checkout.temporary) == (False, [])
+
+
 def test_how_long_each_part_took_is_said(checkout: Checkout) -> None:
     out = checkout.start().communicate(timeout=60)[0]
     begins = [line.partition(" took ")[0] for line in out.splitlines() if line.endswith(" s") and " took " in line]
