@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 LAB = pytest.StashKey[Lab]()
 # Modules whose tests mostly wait for a clock or a boot: beside the others they take hardly any time.
-WAITING = frozenset({"test_events_power_cut", "test_lifecycle", "test_pressure"})
+WAITING = frozenset(
+    {"test_events_power_cut", "test_gpu_power_cut", "test_lifecycle", "test_power", "test_power_cut", "test_pressure"}
+)
 # What --brief runs in both suites: the machine itself, and what an administrator does with it first.
 BRIEF_IN_BOTH = frozenset({"test_deploy", "test_machine", "test_power", "test_prepared", "test_ready"})
 BRIEF_SHARE = 4
