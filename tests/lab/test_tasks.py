@@ -124,4 +124,5 @@ def test_a_brief_run_has_each_test_in_one_suite_and_the_machine_itself_in_both()
     in_each = collected("--lab", module="test_services.py")
     brief = collected("--lab", "--brief", module="test_services.py")
     assert brief == {name for name in in_each if "[bookworm" in name}
+    assert collected("--lab", "--brief", module="test_engine.py") == set()
     assert in_each == brief | {name.replace("[bookworm", "[trixie") for name in brief}
