@@ -127,6 +127,7 @@ def assert_sound(machine: Machine) -> None:
     done = machine.run(["ds01", "verify"])
     assert done.code == 0, done.stdout
     assert machine.must(["systemctl", "is-active", "docker"]) == "active\n"
+    assert machine.script("systemctl list-units --failed --plain --no-legend") == ""
     assert machine.must(["systemctl", "is-system-running"]) == "running\n"
 
 
