@@ -210,8 +210,10 @@ def test_one_of_before_is_gone_at_the_start(host: Host) -> None:
     host.played.stop()
     host.paths.lists.parent.mkdir(parents=True)
     host.paths.lists.write_text(f"{int(time.time()) + 60}\n")
+    assert host.beyond() == []
     with host.running():
         until(lambda: not host.paths.lists.exists())
+        assert host.beyond() is None
 
 
 def test_a_clock_that_was_set_back_hides_nothing(host: Host) -> None:
