@@ -12,6 +12,7 @@ import pytest
 from tests.integration.machine import CHECKOUT, VENV_PYTHON, Machine, build_farm, build_machine, needs_venv
 from tests.releases import transplant
 
+from ds01.core.services import SERVICES
 from ds01.core.tree import sha256
 from ds01.deployer.install import Source
 from ds01.deployer.release import Release
@@ -165,6 +166,17 @@ def test_a_deploy_that_had_only_slices_to_reload_is_finished_at_boot(deployed: M
     assert settled(deployed.tree()) == settled(before)
     assert deployed.run(DS01, "verify").code == 0
     assert deployed.inv("plan", "--check", runtime=True).code == 0
+
+
+def test_at_boot_no_service_is_waited_for_that_starts_only_afterwards(deployed: Machine) -> None:
+    deployed.policy(members="alice, carol", memory="8g")
+    killed_at(deployed, "daemon-reload")
+    for each in SERVICES:
+        add_handler(deployed, each.handler)
+    code, said = boot(deployed)
+    assert (code, said.splitlines()[1:]) == (0, ["daemon-reload: let systemd read the changed slices"])
+    assert deployed.log() == RELOADED
+    assert deployed.run(DS01, "verify").code == 0
 
 
 def test_a_first_deploy_that_was_to_tell_docker_is_undone_at_boot(fresh: Machine) -> None:

@@ -18,6 +18,7 @@ from ds01.deployer.handlers import (
     DAEMON_RELOAD,
     DOCKER_RELOAD,
     DOCKER_RESTART,
+    SERVICE_RESTARTS,
     Handler,
     HandlerError,
     in_order,
@@ -39,9 +40,10 @@ def finish_interrupted(paths: HostPaths, run: Run, *, at_boot: bool = False) -> 
     """Finish or undo a deploy that was cut off; says which.
 
     Args:
-        at_boot: systemd has read the files as the power cut left them, and Docker has not started yet. Then systemd
-            reads them once more, and nothing waits for Docker: it starts on what is left in place. A daemon.json that
-            no Docker has proved yet is taken back, since nobody is there to see that it keeps Docker down.
+        at_boot: systemd has read the files as the power cut left them, and neither Docker nor a service of ours has
+            started yet. Then systemd reads them once more, and nothing waits for those: they start on what is left in
+            place. A daemon.json that no Docker has proved yet is taken back, since nobody is there to see that it keeps
+            Docker down.
 
     Returns:
         Whether there was one.
@@ -73,7 +75,7 @@ def finish_interrupted(paths: HostPaths, run: Run, *, at_boot: bool = False) -> 
     say(f"An interrupted deploy (generation {number}) had all its files in place; finishing it.")
     if at_boot:
         reload = [DAEMON_RELOAD] if is_running(paths) else []
-        named = [*reload, *named]
+        named = [*reload, *(name for name in named if name not in SERVICE_RESTARTS)]
     conclude(recovered.transaction, named, paths, run)
     return True
 

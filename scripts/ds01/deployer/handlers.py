@@ -97,6 +97,8 @@ def _settle(unit: str, run: Run) -> None:
 DAEMON_RELOAD: Final = "daemon-reload"
 DOCKER_RELOAD: Final = "docker-reload"
 DOCKER_RESTART: Final = "docker-restart"
+# Systemd starts those services only when recovery is through: to restart one at boot would be to wait for ourselves.
+SERVICE_RESTARTS: Final = frozenset(each.handler for each in SERVICES)
 _DAEMON_SAYS: Final = ("journalctl", "--unit=docker.service", "--lines=40", "--output=cat", "--no-pager", "--quiet")
 # In the order they run: folders before services read them, units before Docker makes scopes below them.
 HANDLERS: Final = (

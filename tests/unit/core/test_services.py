@@ -31,6 +31,12 @@ def test_each_has_its_unit_its_handler_and_its_launcher() -> None:
         assert f"leads_to: ../{each.unit}\n" in manifest
 
 
+def test_none_starts_before_recovery_has_settled_what_is_in_place() -> None:
+    recover = (TEMPLATES / "etc/systemd/system/ds01-recover.service.j2").read_text().splitlines()
+    (line,) = [line for line in recover if line.startswith("Before=")]
+    assert line.removeprefix("Before=").split() == ["docker.service", *(each.unit for each in SERVICES)]
+
+
 def test_no_unit_of_a_service_is_left_out_of_the_table() -> None:
     names = {each.name for each in SERVICES}
     restarted = {
